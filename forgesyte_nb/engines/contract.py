@@ -1,0 +1,77 @@
+"""What an engine is, and what it says to the room above.
+
+An engine owns *lanes*. A lane holds plugin instances and the states of streams, runs one frame at a time, and can
+be killed and replaced. The engine is given `Job`s and tells a `Listener` what becomes of them; every submitted
+job is answered by exactly one `ended`, whatever dies. All calls and all answers happen on the event loop's thread.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from forgesyte_nb.errors import WireError
+from forgesyte_nb.jobs import Job
+from forgesyte_nb.plugin.registry import Entry
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of a frame.
+
+    Attributes:
+        result: The plugin's result as JSON; None if it failed.
+        error: Why it failed; None if it did not.
+        decode_ms: Time spent decoding the image.
+        plugin_ms: Time spent in the plugin, without decoding.
+        output: What the plugin wrote to stdout and stderr.
+    """
+
+    result: bytes | None = None
+    error: WireError | None = None
+    decode_ms: float = 0.0
+    plugin_ms: float = 0.0
+    output: str = ""
+
+
+class Listener(Protocol):
+    """Who is told; all methods return at once and do not raise."""
+
+    def started(self, job: Job) -> None:
+        """A worker has started on it."""
+
+    def progressed(self, job: Job, percent: float) -> None:
+        """The plugin reports progress, 0–100."""
+
+    def ended(self, job: Job, outcome: Outcome) -> None:
+        """It is done; the last word on this job."""
+
+    def logged(self, plugin: str, text: str) -> None:
+        """A plugin, or the lane it ran in, has something for the log."""
+
+
+class Engine(Protocol):
+    """Where plugins run."""
+
+    name: str
+
+    async def start(self) -> None:
+        """Make lanes ready; returns before the slow part of that is done."""
+
+    def submit(self, job: Job) -> None:
+        """Take a job; the listener hears the rest."""
+
+    def cancel(self, job: Job) -> bool:
+        """End a job that has not started; a started one is told so and goes on. Whether it was ended."""
+
+    def forget_streams(self, prefix: str) -> None:
+        """Let go of the states of all streams whose key starts so."""
+
+    async def trial(self, entry: Entry) -> None:
+        """Load a plugin as a lane would, and raise what it raises."""
+
+    async def close(self) -> None:
+        """Answer what is left with an error, and leave no thread and no process behind."""
+
+    def stats(self) -> dict[str, Any]:
+        """Lanes, how many are busy, how many were replaced, how many jobs wait."""

@@ -1,0 +1,257 @@
+"""What happens in a lane, whichever kind it is: load a plugin, run a frame, make JSON or an error of it.
+
+`LaneRunner` is plain synchronous code, the same for the loop, a thread and a worker process. It keeps one
+instance of each plugin revision and the states of streams, least recently used first out. Nothing a plugin does
+gets past `run` but the signals that end a process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+import time
+import traceback
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from forgesyte_nb.engines.contract import Outcome
+from forgesyte_nb.errors import InvalidImage, PluginError, ProcessingTimeout, WireError
+from forgesyte_nb.frame import Frame
+from forgesyte_nb.plugin.context import Context
+from forgesyte_nb.plugin.contract import Plugin
+from forgesyte_nb.plugin.results import encode_result
+
+_OUTPUT_CHARS = 64 * 1024  # of stdout and stderr kept for one frame
+
+
+class PluginKey(NamedTuple):
+    """A revision of a plugin."""
+
+    name: str
+    revision: int
+
+
+class Task(NamedTuple):
+    """One frame, as a lane sees it.
+
+    Attributes:
+        key: The plugin and its revision.
+        stream_key: Which state it uses; empty for a stateless plugin.
+        seq: Number of the frame in its stream.
+        options: Raw JSON, checked at the door.
+    """
+
+    key: PluginKey
+    frame_id: str
+    stream_key: str
+    seq: int
+    options: bytes
+    image: bytes
+
+
+class _Loaded:
+    """A plugin in this lane: its callable, and the object behind it in the class form."""
+
+    __slots__ = ("call", "instance", "new_stream", "plugin")
+
+    def __init__(self, plugin: Plugin, log: Callable[[str], None]) -> None:
+        self.plugin = plugin
+        self.instance: Any = None
+        self.new_stream: Callable[[], Any] = dict
+        self.call = plugin.target
+        if plugin.is_class:
+            self.instance = plugin.target()
+            if hasattr(self.instance, "setup"):
+                self.instance.setup(Context(plugin.name, plugin.revision, log=log))
+            self.call = self.instance.process
+            self.new_stream = getattr(self.instance, "new_stream", dict)
+
+    def teardown(self) -> None:
+        if hasattr(self.instance, "teardown"):
+            self.instance.teardown()
+
+
+class LaneRunner:
+    """Plugin instances and stream states of one lane."""
+
+    def __init__(self, *, max_result_bytes: int, stream_states: int, capture: bool = False) -> None:
+        """Make an empty lane.
+
+        Args:
+            max_result_bytes: Largest result as JSON.
+            stream_states: States kept for each plugin; the least recently used goes.
+            capture: Keep what plugins print for the log (a worker process only: the streams are the process's).
+        """
+        self._max_result_bytes = max_result_bytes
+        self._stream_states = stream_states
+        self._capture = capture
+        self._loaded: dict[PluginKey, _Loaded] = {}
+        self._failed: dict[PluginKey, WireError] = {}
+        self._states: dict[PluginKey, OrderedDict[str, Any]] = {}
+        self.log: Callable[[str, str], None] = lambda _plugin, _text: None
+
+    def load(self, plugin: Plugin) -> None:
+        """Make an instance of a plugin, if there is none; an older revision with no streams left goes.
+
+        Raises:
+            PluginError: With the plugin's own traceback as `detail`.
+        """
+        key = PluginKey(plugin.name, plugin.revision)
+        if key in self._loaded:
+            return
+        try:
+            self._loaded[key] = _Loaded(plugin, lambda text: self.log(plugin.name, text))
+        except Exception as error:  # noqa: BLE001 -- setup() is the user's code
+            raise _as_wire_error(error, "could not be set up: ") from error
+        for old in [k for k in self._loaded if k.name == key.name and k.revision < key.revision - 1]:
+            self._unload(old)
+
+    def fail(self, key: PluginKey, error: WireError) -> None:
+        """Remember that a plugin could not be loaded here: its frames are answered so."""
+        self._failed[key] = error
+
+    def knows(self, key: PluginKey) -> bool:
+        """Whether the plugin is loaded, or known not to load."""
+        return key in self._loaded or key in self._failed
+
+    def _unload(self, key: PluginKey) -> None:
+        self._states.pop(key, None)
+        try:
+            self._loaded.pop(key).teardown()
+        except Exception as error:  # noqa: BLE001 -- teardown() is the user's code
+            self.log(key.name, f"teardown of revision {key.revision} raised {error!r}")
+
+    def forget_streams(self, prefix: str) -> None:
+        """Let go of the states of all streams whose key starts so."""
+        for states in self._states.values():
+            for stream_key in [k for k in states if k.startswith(prefix)]:
+                del states[stream_key]
+
+    def close(self) -> None:
+        """Tear down all instances."""
+        for key in list(self._loaded):
+            self._unload(key)
+
+    def run(
+        self,
+        task: Task,
+        *,
+        report: Callable[[float], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Outcome:
+        """Run one frame. Never raises, except `KeyboardInterrupt` and `SystemExit` from outside the plugin."""
+        loaded = self._loaded.get(task.key)
+        if loaded is None:
+            return Outcome(error=self._failed.get(task.key) or PluginError(f"{task.key.name} is not loaded in this lane"))
+        if not self._capture:
+            return self._call(loaded, task, report, cancelled)
+        stdout, stderr = sys.stdout, sys.stderr
+        sys.stdout = sys.stderr = printed = _Printed()
+        try:
+            outcome = self._call(loaded, task, report, cancelled)
+        finally:
+            sys.stdout, sys.stderr = stdout, stderr
+        if printed.tell():
+            outcome.output = printed.getvalue()
+        return outcome
+
+    def _call(
+        self,
+        loaded: _Loaded,
+        task: Task,
+        report: Callable[[float], None] | None,
+        cancelled: Callable[[], bool] | None,
+    ) -> Outcome:
+        outcome = Outcome()
+        frame: Frame | None = None
+        began = time.perf_counter()
+        try:
+            frame = Frame(task.image, frame_id=task.frame_id, seq=task.seq)
+            keywords = self._keywords(loaded, task, report, cancelled)
+            result = loaded.call(frame, **keywords)
+            outcome.result = encode_result(result, max_bytes=self._max_result_bytes)
+        except InvalidImage as error:
+            outcome.error = error
+        except SystemExit as error:
+            outcome.error = PluginError(f"called sys.exit({error.code!r}); raise an exception instead")
+        except Exception as error:  # noqa: BLE001 -- whatever the plugin raises is its answer
+            outcome.error = _as_wire_error(error)
+        outcome.decode_ms = frame.decode_ms if frame is not None else 0.0
+        outcome.plugin_ms = max(0.0, (time.perf_counter() - began) * 1000 - outcome.decode_ms)
+        return outcome
+
+    def _keywords(
+        self,
+        loaded: _Loaded,
+        task: Task,
+        report: Callable[[float], None] | None,
+        cancelled: Callable[[], bool] | None,
+    ) -> dict[str, Any]:
+        schema = loaded.plugin.schema
+        keywords = schema.keywords(task.options)
+        if not schema.wants:
+            return keywords
+        keywords = dict(keywords)
+        if "ctx" in schema.wants:
+            keywords["ctx"] = Context(
+                task.key.name,
+                task.key.revision,
+                task.frame_id,
+                report=report,
+                log=lambda text: self.log(task.key.name, text),
+                cancelled=cancelled,
+            )
+        if "state" in schema.wants:
+            keywords["state"] = self._state(loaded, task)
+        return keywords
+
+    def _state(self, loaded: _Loaded, task: Task) -> Any:
+        states = self._states.setdefault(task.key, OrderedDict())
+        if task.stream_key in states:
+            states.move_to_end(task.stream_key)
+        else:
+            states[task.stream_key] = loaded.new_stream()
+            if len(states) > self._stream_states:
+                states.popitem(last=False)
+        return states[task.stream_key]
+
+
+class _Printed(io.StringIO):
+    """What a plugin prints, up to a bound: a flood is cut, not kept."""
+
+    def write(self, text: str) -> int:
+        room = _OUTPUT_CHARS - self.tell()
+        if room > 0:
+            super().write(text if len(text) <= room else text[:room] + "\n… (cut)\n")
+        return len(text)
+
+
+def _as_wire_error(error: BaseException, prefix: str = "") -> WireError:
+    """The error a client is told: the exception in one line, the plugin's own traceback as detail."""
+    detail = plugin_traceback(error)
+    if isinstance(error, WireError):
+        if not isinstance(error, (PluginError, ProcessingTimeout)):
+            return type(error)(f"{prefix}{error}", detail=detail)
+        return type(error)(f"{prefix}{error}", detail=error.detail or detail)
+    last = next(reversed(traceback.extract_tb(error.__traceback__)), None)
+    where = f" (line {last.lineno} in {last.name})" if last is not None else ""
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return PluginError(f"{prefix}{text}{where}", detail=detail)
+
+
+def plugin_traceback(error: BaseException) -> str:
+    """A traceback that begins in the plugin, without the frames of this package that called it."""
+    shown = traceback.TracebackException.from_exception(error)
+    stack = list(shown.stack)
+    while stack and stack[0].filename.startswith(_PACKAGE):
+        stack.pop(0)
+    if stack:
+        shown.stack[:] = stack
+    with contextlib.suppress(RecursionError):
+        return "".join(shown.format())
+    return repr(error)
+
+
+_PACKAGE = __file__.rpartition("engines")[0]

@@ -1,0 +1,265 @@
+"""A frame: one image and its name, as encoded bytes that are decoded when somebody looks.
+
+`Frame` is what a plugin gets and what a source yields. It holds either the bytes of an image file or an RGB
+array, and makes the other one (and the views `.bgr`, `.gray`, `.pil`) on first use. Decoding turns the picture
+upright (EXIF), takes the first picture of an animation, and gives 8 bits a channel whatever the file has. It
+knows no socket, no plugin and no thread; the arrays it hands out are read-only, since views may share memory.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from forgesyte_nb.errors import InvalidImage
+from forgesyte_nb.image_header import FORMATS, ImageHeader, read_header
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL.Image import Image as PILImage
+
+    Image8 = NDArray[np.uint8]
+
+JPEG_QUALITY = 90
+"""Quality of the JPEG made of an array; visually lossless at normal viewing."""
+
+_NO_LIMIT = 1 << 62
+
+
+class Frame:
+    """One image, encoded or as an array, with what is known of where it came from.
+
+    NumPy takes a frame as it is: `np.asarray(frame)` is `frame.rgb`.
+
+    Attributes:
+        frame_id: The sender's name for it; empty if it was never sent.
+        seq: Its number in its stream or source, from 0.
+        captured_at: Time of capture, seconds since the epoch; None if unknown.
+        decode_ms: Milliseconds spent decoding so far.
+    """
+
+    __slots__ = ("_bgr", "_encoded", "_gray", "_header", "_rgb", "captured_at", "decode_ms", "frame_id", "seq")
+
+    def __init__(
+        self,
+        encoded: bytes,
+        *,
+        frame_id: str = "",
+        seq: int = 0,
+        captured_at: float | None = None,
+        max_pixels: int = _NO_LIMIT,
+    ) -> None:
+        """Make a frame from the bytes of an image file; only the header is read.
+
+        Args:
+            encoded: Bytes of a JPEG, PNG, GIF, BMP, WebP or TIFF file.
+            frame_id: Name of the frame.
+            seq: Number in its stream.
+            captured_at: Time of capture, seconds since the epoch.
+            max_pixels: Largest width × height.
+
+        Raises:
+            InvalidImage: If the header shows that it cannot be decoded or is over the limit.
+        """
+        self._header: ImageHeader | None = read_header(encoded, max_pixels=max_pixels)
+        self._encoded: bytes | None = encoded
+        self._rgb: Image8 | None = None
+        self._bgr: Image8 | None = None
+        self._gray: Image8 | None = None
+        self.frame_id = frame_id
+        self.seq = seq
+        self.captured_at = captured_at
+        self.decode_ms = 0.0
+
+    @classmethod
+    def from_array(
+        cls, image_rgb: Any, *, frame_id: str = "", seq: int = 0, captured_at: float | None = None
+    ) -> Frame:
+        """Make a frame from pixels.
+
+        Args:
+            image_rgb: uint8 array, `(H, W, 3)` in RGB order, `(H, W)` gray, or `(H, W, 4)` whose alpha is dropped.
+            frame_id: Name of the frame.
+            seq: Number in its stream.
+            captured_at: Time of capture, seconds since the epoch.
+
+        Raises:
+            InvalidImage: If the dtype is not uint8 or the shape is none of these.
+        """
+        import numpy as np
+
+        array = np.asarray(image_rgb)
+        if array.dtype != np.uint8:
+            raise InvalidImage(
+                f"Array of {array.dtype}: a frame is uint8, 0–255; for floats of 0–1 use "
+                "(array * 255).round().astype('uint8')"
+            )
+        if array.ndim == 2:
+            array = np.repeat(array[:, :, None], 3, axis=2)
+        if array.ndim != 3 or array.shape[2] not in (3, 4) or 0 in array.shape:
+            raise InvalidImage(f"Array of shape {array.shape}: expected (H, W, 3) in RGB order, or (H, W)")
+        frame = cls.__new__(cls)
+        frame._header = frame._encoded = frame._bgr = frame._gray = None
+        frame._rgb = _read_only(np.ascontiguousarray(array[:, :, :3]).copy())
+        frame.frame_id, frame.seq, frame.captured_at, frame.decode_ms = frame_id, seq, captured_at, 0.0
+        return frame
+
+    @property
+    def rgb(self) -> Image8:
+        """Pixels, uint8 `(H, W, 3)`, red first.
+
+        Raises:
+            InvalidImage: If the image turns out to be damaged.
+        """
+        if self._rgb is None:
+            self._rgb = self._decode(rgb=True) if self._bgr is None else _convert(self._bgr, "COLOR_BGR2RGB")
+        return self._rgb
+
+    @property
+    def bgr(self) -> Image8:
+        """Pixels, uint8 `(H, W, 3)`, blue first: OpenCV's order."""
+        if self._bgr is None:
+            self._bgr = self._decode(rgb=False) if self._rgb is None else _convert(self._rgb, "COLOR_RGB2BGR")
+        return self._bgr
+
+    @property
+    def gray(self) -> Image8:
+        """Luma, uint8 `(H, W)`: 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601)."""
+        if self._gray is None:
+            if self._bgr is not None:
+                self._gray = _convert(self._bgr, "COLOR_BGR2GRAY")
+            else:
+                self._gray = _convert(self.rgb, "COLOR_RGB2GRAY")
+        return self._gray
+
+    @property
+    def pil(self) -> PILImage:
+        """A Pillow image in mode RGB; its `info` has the file's own, such as `dpi`, where there is a file."""
+        from PIL import Image
+
+        picture = Image.fromarray(self.rgb)
+        if self._encoded is not None:
+            try:
+                with _open_with_pillow(self._encoded) as opened:
+                    picture.info.update(opened.info)
+            except (OSError, ValueError, SyntaxError):
+                picture.info.clear()  # pixels that OpenCV could read from a file whose notes Pillow cannot
+        return picture
+
+    @property
+    def bytes(self) -> bytes:
+        """The image file: as it came in, or a JPEG made of the array."""
+        if self._encoded is None:
+            self._encoded = encode_jpeg(self.bgr)
+        return self._encoded
+
+    @property
+    def size_wh(self) -> tuple[int, int]:
+        """Width and height in pixels, as seen upright (this decodes the image)."""
+        shape = (self._bgr if self._bgr is not None else self.rgb).shape
+        return shape[1], shape[0]
+
+    @property
+    def format(self) -> str:
+        """Format of the file it came in as, such as "JPEG"; "array" if it came as pixels."""
+        return self._header.format if self._header is not None else "array"
+
+    def _decode(self, *, rgb: bool) -> Image8:
+        if self._encoded is None or self._header is None:
+            raise InvalidImage("Frame without pixels and without bytes")
+        began = time.perf_counter()
+        try:
+            return decode(self._encoded, self._header, rgb=rgb)
+        finally:
+            self.decode_ms += (time.perf_counter() - began) * 1000
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """The RGB pixels, for `np.asarray(frame)`."""
+        import numpy as np
+
+        return np.array(self.rgb, dtype=dtype, copy=copy)
+
+    def __repr__(self) -> str:
+        header = self._header
+        shape = f"{header.width}×{header.height}" if header else "×".join(map(str, self.size_wh))
+        return f"<Frame {self.frame_id or self.seq} {shape} {self.format}>"
+
+
+def decode(encoded: bytes, header: ImageHeader, *, rgb: bool = True) -> Image8:
+    """Decode an image file to 8-bit colour, upright.
+
+    OpenCV decodes (fast, any bit depth); CMYK JPEGs, animations, and whatever it does not know go to Pillow.
+    Alpha is dropped.
+
+    Args:
+        encoded: Bytes of the file.
+        header: What `read_header` said of it.
+        rgb: Red first, or blue first.
+
+    Returns:
+        uint8 `(H, W, 3)`, read-only.
+
+    Raises:
+        InvalidImage: If the data are damaged.
+    """
+    if header.format not in ("GIF",) and not (header.format == "JPEG" and header.channels == 4):
+        import cv2
+        import numpy as np
+
+        flag = cv2.IMREAD_COLOR_RGB if rgb else cv2.IMREAD_COLOR
+        try:
+            pixels = cv2.imdecode(np.frombuffer(encoded, np.uint8), flag)
+        except cv2.error:
+            pixels = None
+        if pixels is not None:
+            return _read_only(pixels)
+    return _decode_with_pillow(encoded, header, rgb=rgb)
+
+
+def _decode_with_pillow(encoded: bytes, header: ImageHeader, *, rgb: bool) -> Image8:
+    import numpy as np
+    from PIL import ImageOps
+
+    try:
+        with _open_with_pillow(encoded) as picture:
+            upright = ImageOps.exif_transpose(picture).convert("RGB")
+    except (OSError, ValueError, SyntaxError, TypeError, KeyError, EOFError, MemoryError) as error:
+        raise InvalidImage(f"{header.format} of {header.width}×{header.height} is damaged: {error}") from error
+    pixels = np.asarray(upright)
+    return _read_only(pixels if rgb else np.ascontiguousarray(pixels[:, :, ::-1]))
+
+
+def _open_with_pillow(encoded: bytes) -> PILImage:
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the header's size was checked
+        return Image.open(io.BytesIO(encoded), formats=FORMATS)
+
+
+def encode_jpeg(image_bgr: Image8, *, quality: int = JPEG_QUALITY) -> bytes:
+    """A JPEG file of uint8 `(H, W, 3)` BGR pixels; `quality` is 1–100.
+
+    Raises:
+        InvalidImage: If OpenCV cannot encode it, such as over 65,500 pixels wide.
+    """
+    import cv2
+
+    done, encoded = cv2.imencode(".jpg", image_bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not done:
+        raise InvalidImage(f"pixels of shape {image_bgr.shape} cannot be encoded as JPEG")
+    return encoded.tobytes()
+
+
+def _convert(image: Image8, conversion: str) -> Image8:
+    import cv2
+
+    return _read_only(cv2.cvtColor(image, getattr(cv2, conversion)))
+
+
+def _read_only(pixels: Any) -> Image8:
+    pixels.flags.writeable = False
+    return pixels  # type: ignore[no-any-return]  # cv2 says MatLike, numpy knows better

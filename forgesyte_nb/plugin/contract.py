@@ -1,0 +1,158 @@
+"""What a plugin is: a function or class, made into a `Plugin` that says all there is to know about it.
+
+`@plugin` leaves what it decorates as it was, directly callable, and registers a `Plugin` for it. A `Plugin` is
+immutable: changed code is a new `Plugin`. How it travels to a worker is in `payload.py`, which names are taken
+in `registry.py`.
+
+A function takes a `Frame` first; keyword-only parameters are options; a parameter `state` (a dict of its own
+for each stream, empty at first) makes it stateful; `ctx` is a `Context`; `options` the whole options model. A
+class has `process(self, frame, *, …)` under the same rules, and may have `setup(self, ctx)`, called once in each
+worker, `teardown(self)`, and `new_stream(self)`, whose return value becomes the `state` of a new stream.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar, overload
+
+from forgesyte_nb.errors import PluginDefinitionError
+from forgesyte_nb.plugin.options import OptionsSchema
+from forgesyte_nb.protocol.topics import PLUGIN_NAME
+from forgesyte_nb.settings import ENGINE_NAMES, EngineName
+
+Target = TypeVar("Target", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, eq=False)
+class Plugin:
+    """One version of one plugin.
+
+    Attributes:
+        name: As in `send_frame` and `plugin_<name>`.
+        target: The function, or the class.
+        schema: Its options.
+        stateful: Whether it keeps a state for each stream.
+        version: The author's version; free text.
+        timeout_s: Time limit of one frame; None for the server's.
+        engine: Where it must run; None for the server's default.
+        description: First paragraph of its docstring.
+        origin: The file or cell it came from.
+        revision: Counts up when the code changes; given by the registry, 0 before.
+    """
+
+    name: str
+    target: Callable[..., Any]
+    schema: OptionsSchema
+    stateful: bool
+    version: str | None = None
+    timeout_s: float | None = None
+    engine: EngineName | None = None
+    description: str = ""
+    origin: str = ""
+    revision: int = 0
+
+    @property
+    def is_class(self) -> bool:
+        """Whether it is the class form."""
+        return inspect.isclass(self.target)
+
+
+def define(
+    target: Callable[..., Any],
+    name: str | None = None,
+    *,
+    timeout_s: float | None = None,
+    engine: EngineName | None = None,
+    version: str | None = None,
+) -> Plugin:
+    """Describe a function or class as a plugin, without registering it.
+
+    Raises:
+        PluginDefinitionError: If the name, signature, engine or time limit cannot be a plugin's.
+    """
+    chosen = name or getattr(target, "__name__", "")
+    if PLUGIN_NAME.fullmatch(chosen) is None:
+        raise PluginDefinitionError(
+            f"{chosen!r} is no plugin name: letters, digits, '_', '.', '-', at most 64; "
+            'give one with @fs.plugin("name")'
+        )
+    if engine is not None and engine not in ENGINE_NAMES:
+        raise PluginDefinitionError(f"{chosen}: engine={engine!r}; choose one of {', '.join(ENGINE_NAMES)}")
+    if timeout_s is not None and not timeout_s > 0:
+        raise PluginDefinitionError(f"{chosen}: timeout_s={timeout_s} must be greater than 0")
+    call = _process_of(target, chosen)
+    if inspect.iscoroutinefunction(call):
+        raise PluginDefinitionError(f"{chosen}: a plugin is a plain function; make it 'def', not 'async def'")
+    schema = OptionsSchema(call, skip_first=2 if inspect.isclass(target) else 1)
+    if hasattr(target, "new_stream") and "state" not in schema.wants:
+        raise PluginDefinitionError(f"{chosen}: has new_stream, so process needs a parameter 'state'")
+    doc = inspect.getdoc(target) or ""
+    return Plugin(
+        name=chosen,
+        target=target,
+        schema=schema,
+        stateful="state" in schema.wants,
+        version=version,
+        timeout_s=timeout_s,
+        engine=engine,
+        description=" ".join(doc.partition("\n\n")[0].split()),
+        origin=getattr(getattr(call, "__code__", None), "co_filename", ""),
+    )
+
+
+def _process_of(target: Callable[..., Any], name: str) -> Callable[..., Any]:
+    if not inspect.isclass(target):
+        return target
+    process = getattr(target, "process", None)
+    if not callable(process):
+        raise PluginDefinitionError(f"{name}: the class has no method process(self, frame, *, …)")
+    return process
+
+
+@overload
+def plugin(target: Target, /) -> Target: ...
+@overload
+def plugin(
+    name: str | None = None,
+    /,
+    *,
+    timeout_s: float | None = None,
+    engine: EngineName | None = None,
+    version: str | None = None,
+) -> Callable[[Target], Target]: ...
+def plugin(
+    target: Callable[..., Any] | str | None = None,
+    /,
+    *,
+    timeout_s: float | None = None,
+    engine: EngineName | None = None,
+    version: str | None = None,
+) -> Any:
+    """Make a function or class a plugin: `@fs.plugin`, or `@fs.plugin("name", timeout_s=30, …)`.
+
+    What it decorates stays as it was and can be called directly. Running the cell again replaces the plugin:
+    frames in flight finish on the old code, the next frame uses the new; if the new code cannot be loaded,
+    the error is raised here and the old plugin stays.
+
+    Args:
+        target: The function or class, or the plugin's name; by default the function's own name.
+        timeout_s: Time limit of one frame, in seconds; by default the server's.
+        engine: "processes", "threads" or "inline"; by default the server's.
+        version: The author's version.
+
+    Returns:
+        What it decorates, unchanged.
+
+    Raises:
+        PluginDefinitionError: If it cannot be a plugin, saying why and what to do.
+    """
+    from forgesyte_nb.plugin.registry import registry
+
+    def decorate(decorated: Callable[..., Any]) -> Callable[..., Any]:
+        name = target if isinstance(target, str) else None
+        registry().register(define(decorated, name, timeout_s=timeout_s, engine=engine, version=version))
+        return decorated
+
+    return decorate(target) if callable(target) else decorate

@@ -1,0 +1,174 @@
+"""Options of a plugin: from the signature of a function to validation, JSON Schema and keyword arguments.
+
+The keyword-only parameters of a plugin, with their types, `Annotated[..., Field(...)]` and defaults, become one
+pydantic model. It is the single source for the door (`INVALID_OPTIONS`), for `/v1/plugins` and for controls.
+Unknown options are refused and nothing is converted: "0.8" is no number.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, get_type_hints
+
+import msgspec
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic.errors import PydanticUserError
+
+from forgesyte_nb.errors import InvalidOptions, PluginDefinitionError
+
+INJECTED = ("state", "ctx", "options")
+"""Parameter names that are no options: the stream's state, the context, the whole options model."""
+
+_REMEMBERED = 64
+_IMMUTABLE = (int, float, str, bool, type(None))
+
+
+class OptionsSchema:
+    """The options of one plugin.
+
+    Attributes:
+        model: The pydantic model; also the type of an `options` parameter.
+        json_schema: JSON Schema (2020-12) of the options object.
+        wants: Which of `INJECTED` the callable takes.
+    """
+
+    def __init__(self, call: Callable[..., Any], *, skip_first: int = 1) -> None:
+        """Read the signature of `call`.
+
+        Args:
+            call: The plugin function, or the `process` method of a class.
+            skip_first: Leading parameters that are not options: the frame, and `self` before it.
+
+        Raises:
+            PluginDefinitionError: If the signature cannot be that of a plugin.
+        """
+        name = getattr(call, "__qualname__", repr(call))
+        parameters = list(inspect.signature(call).parameters.values())
+        if len(parameters) < skip_first:
+            raise PluginDefinitionError(f"{name}: a plugin takes a frame first: def {name}(frame, *, …)")
+        hints = _type_hints(call)
+        self.wants = frozenset(p.name for p in parameters[skip_first:] if p.name in INJECTED)
+        declared = next((hints.get("options") for p in parameters if p.name == "options"), None)
+        if inspect.isclass(declared) and issubclass(declared, BaseModel):
+            self.model: type[BaseModel] = declared
+        else:
+            self.model = _model_of(name, parameters[skip_first:], hints)
+        self.json_schema: dict[str, Any] = self.model.model_json_schema()
+        self._known: OrderedDict[bytes, dict[str, Any]] = OrderedDict()
+
+    def keywords(self, options: bytes) -> dict[str, Any]:
+        """Check raw JSON options and return the plugin's option arguments, defaults filled in.
+
+        Args:
+            options: JSON text of an object.
+
+        Raises:
+            InvalidOptions: Naming the option, its value and what it should be.
+        """
+        known = self._known.get(options)
+        if known is not None:
+            return known
+        try:
+            checked = self.model.model_validate_json(options, strict=True)
+        except ValidationError as error:
+            raise InvalidOptions("; ".join(self._explain(one) for one in error.errors())) from error
+        keywords: dict[str, Any] = {name: getattr(checked, name) for name in type(checked).model_fields}
+        if "options" in self.wants:
+            keywords = {"options": checked}
+        elif all(isinstance(value, _IMMUTABLE) for value in keywords.values()):
+            self._known[options] = keywords
+            if len(self._known) > _REMEMBERED:
+                self._known.popitem(last=False)
+        return keywords
+
+    def _explain(self, error: Any) -> str:
+        names = list(self.model.model_fields)
+        where = ".".join(str(part) for part in error["loc"]) or "options"
+        if error["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(where, names, n=1)
+            hint = f"; did you mean '{near[0]}'?" if near else ""
+            known = f"known: {', '.join(names)}" if names else "this plugin takes none"
+            return f"{where}: no such option{hint} ({known})"
+        limits = error.get("ctx", {})
+        for key, words in (
+            ("le", "is greater than"),
+            ("ge", "is less than"),
+            ("lt", "is not less than"),
+            ("gt", "is not greater than"),
+        ):
+            if key in limits:
+                return f"{where}: {_shown(error['input'])} {words} {limits[key]}"
+        if error["type"] == "json_invalid":
+            return f"options: {error['msg']}"
+        return f"{where}: {error['msg'][0].lower()}{error['msg'][1:]}, got {_shown(error['input'])}"
+
+
+def check_size(options: bytes, *, max_bytes: int, max_depth: int) -> None:
+    """Refuse options that are too large or nested too deeply, whatever the plugin.
+
+    Raises:
+        InvalidOptions: With the size or depth found and the limit.
+    """
+    if len(options) > max_bytes:
+        raise InvalidOptions(f"options are {len(options)} bytes, the limit is {max_bytes}")
+    if options.count(b"[") + options.count(b"{") > max_depth:
+        try:
+            depth = _depth(msgspec.json.decode(options))
+        except RecursionError:
+            depth = 1000
+        if depth > max_depth:
+            raise InvalidOptions(f"options are nested {depth} or more levels deep, the limit is {max_depth}")
+
+
+def _depth(thing: Any) -> int:
+    """Levels of nesting, counted without recursion."""
+    deepest, level = 0, [thing]
+    while level:
+        deepest += 1
+        nested: list[Any] = []
+        for item in level:
+            if isinstance(item, dict):
+                nested.extend(item.values())
+            elif isinstance(item, list):
+                nested.extend(item)
+        level = [item for item in nested if isinstance(item, (dict, list))]
+    return deepest
+
+
+def _type_hints(call: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        return get_type_hints(call, include_extras=True)
+    except NameError as error:
+        raise PluginDefinitionError(
+            f"{getattr(call, '__qualname__', call)}: the annotation names something unknown: {error}"
+        ) from error
+
+
+def _model_of(name: str, parameters: list[inspect.Parameter], hints: dict[str, Any]) -> type[BaseModel]:
+    options: dict[str, Any] = {}
+    for parameter in parameters:
+        if parameter.name in INJECTED or parameter.kind is parameter.VAR_POSITIONAL:
+            continue
+        if parameter.kind is not parameter.KEYWORD_ONLY:
+            raise PluginDefinitionError(
+                f"{name}: '{parameter.name}' must be keyword-only: put a * before it, "
+                f"def {name.rpartition('.')[2]}(frame, *, {parameter.name}=…)"
+            )
+        default = ... if parameter.default is parameter.empty else parameter.default
+        options[parameter.name] = (hints.get(parameter.name, Any), default)
+    try:
+        return create_model(
+            f"{name.rpartition('.')[2]}_options",
+            __config__=ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=False),
+            **options,
+        )
+    except (PydanticUserError, NameError, TypeError) as error:
+        raise PluginDefinitionError(f"{name}: its options cannot be described: {error}") from error
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "…"

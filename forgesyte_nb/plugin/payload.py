@@ -1,0 +1,172 @@
+"""How a plugin travels to a worker: the source of its file, or a pickle of what a cell defined.
+
+A plugin from a file is sent as that file's text and executed there under the same name, so its imports, module
+state and line numbers are its own. One from a cell or a script is sent with cloudpickle, along with the lines of
+its source, so that tracebacks in the worker show them. Pickles are made from the user's own objects and read
+only from the private socket of a worker; nothing from a client ever comes here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import linecache
+import pickle
+import sys
+import types
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from forgesyte_nb.errors import PluginDefinitionError
+from forgesyte_nb.plugin.contract import Plugin, define
+
+LARGE_BYTES = 1024 * 1024
+"""Size from which a plugin's pickled surroundings earn a warning."""
+
+
+@dataclass(frozen=True)
+class Payload:
+    """A plugin, ready to travel.
+
+    Attributes:
+        name: The plugin's name.
+        revision: Its revision.
+        source: Text of its file; empty if it is pickled.
+        path: Path of that file.
+        pickled: cloudpickle of the target; empty if it has a file.
+        arguments: The decorator's, for `define`.
+        lines: Source lines by file name, for tracebacks.
+        sys_path: The sender's `sys.path`, so that imports find the same.
+    """
+
+    name: str
+    revision: int
+    source: str
+    path: str
+    pickled: bytes
+    arguments: dict[str, Any]
+    lines: dict[str, list[str]] = field(default_factory=dict)
+    sys_path: list[str] = field(default_factory=list)
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for equal code and surroundings."""
+        return hashlib.sha256(self.source.encode() + self.pickled + repr(self.arguments).encode()).hexdigest()
+
+
+def pack(plugin: Plugin) -> Payload:
+    """Make a plugin ready to travel.
+
+    Raises:
+        PluginDefinitionError: If it holds on to something that cannot leave the process.
+    """
+    arguments = {"timeout_s": plugin.timeout_s, "engine": plugin.engine, "version": plugin.version}
+    source = getattr(sys.modules.get(plugin.target.__module__), "__forgesyte_source__", None)
+    if source is not None:
+        return Payload(plugin.name, plugin.revision, source, plugin.origin, b"", arguments, {}, list(sys.path))
+    pickled = _pickle(plugin)
+    if len(pickled) > LARGE_BYTES:
+        _warn_of_size(plugin, len(pickled))
+    lines = {plugin.origin: linecache.getlines(plugin.origin)} if plugin.origin else {}
+    return Payload(plugin.name, plugin.revision, "", "", pickled, arguments, lines, list(sys.path))
+
+
+def unpack(payload: Payload) -> Plugin:
+    """The plugin on the other side.
+
+    Raises:
+        PluginDefinitionError: If its file or pickle cannot be loaded here.
+        Exception: Whatever the file's own code raises.
+    """
+    for path in payload.sys_path:
+        if path not in sys.path:
+            sys.path.append(path)
+    for name, lines in payload.lines.items():
+        linecache.cache[name] = (sum(map(len, lines)), None, lines, name)
+    if payload.source:
+        found = {plugin.name: plugin for plugin in load_source(payload.source, payload.path)}
+        if payload.name not in found:
+            raise PluginDefinitionError(f"{payload.path} no longer defines the plugin '{payload.name}'")
+        target = found[payload.name].target
+    else:
+        target = pickle.loads(payload.pickled)  # noqa: S301 -- from the user's own kernel, see above
+    plugin = define(target, payload.name, **payload.arguments)
+    return Plugin(**{**plugin.__dict__, "revision": payload.revision})
+
+
+def load_source(source: str, path: str) -> list[Plugin]:
+    """Execute the text of a plugin file and return the plugins it defines, unregistered.
+
+    Raises:
+        SyntaxError: As Python raises it.
+        Exception: Whatever the file's own code raises.
+    """
+    from forgesyte_nb.plugin.registry import Registry, registering_in
+
+    digest = hashlib.sha256(path.encode() + b"\0" + source.encode()).hexdigest()[:12]
+    stem = path.replace("\\", "/").rpartition("/")[2].removesuffix(".py")
+    module = types.ModuleType(f"forgesyte_plugin_{stem}_{digest}")
+    module.__file__ = path
+    module.__dict__["__forgesyte_source__"] = source
+    code = compile(source, path, "exec")
+    linecache.cache[path] = (len(source), None, source.splitlines(keepends=True), path)
+    collected = Registry()
+    # In sys.modules while it is in use: dataclasses and type hints look their module up there.
+    sys.modules[module.__name__] = module
+    try:
+        with registering_in(collected):
+            exec(code, module.__dict__)  # noqa: S102 -- a plugin file is code that the user put in the folder
+    except BaseException:
+        del sys.modules[module.__name__]
+        raise
+    return [plugin for plugin in collected.plugins() if plugin.target.__module__ == module.__name__]
+
+
+def _pickle(plugin: Plugin) -> bytes:
+    import cloudpickle
+
+    target: Callable[..., Any] = plugin.target
+    module = sys.modules.get(getattr(target, "__module__", ""))
+    if module is not None and module.__name__ != "__main__" and getattr(module, "__file__", None) is None:
+        cloudpickle.register_pickle_by_value(module)  # made at run time, so no worker could import it
+    try:
+        return bytes(cloudpickle.dumps(target))
+    except Exception as error:  # noqa: BLE001 -- pickling runs the user's __reduce__, which may raise anything
+        raise PluginDefinitionError(
+            f"{plugin.name}: cannot be sent to a worker process: {error}. It uses something that lives in this "
+            'process only; create it inside the function, or use @fs.plugin(engine="threads")'
+        ) from error
+
+
+def _warn_of_size(plugin: Plugin, size: int) -> None:
+    """Name the globals that make a plugin heavy."""
+    call = plugin.target if not plugin.is_class else plugin.target.process  # type: ignore[attr-defined]
+    weights: list[tuple[int, str]] = []
+    for name, value in _globals_of(call).items():
+        if not isinstance(value, types.ModuleType):
+            weights.append((_weight(value), name))
+    heaviest = ", ".join(f"{name} ({weight / 1e6:.1f} MB)" for weight, name in sorted(weights)[:-4:-1] if weight > 9999)
+    warnings.warn(
+        f"plugin '{plugin.name}' takes {size / 1e6:.1f} MB of globals along to each worker: {heaviest or 'see its closure'}. "
+        "Load such things in setup() of a class plugin, from a file, so that they are not sent again with every change.",
+        stacklevel=5,
+    )
+
+
+def _globals_of(call: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        variables = inspect.getclosurevars(call)
+    except (TypeError, ValueError):
+        return {}
+    return {**variables.globals, **variables.nonlocals}
+
+
+def _weight(value: object) -> int:
+    import cloudpickle
+
+    try:
+        return len(cloudpickle.dumps(value))
+    except Exception:  # noqa: BLE001 -- only an estimate for a warning; what cannot be pickled alone weighs nothing
+        return 0

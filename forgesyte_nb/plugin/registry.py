@@ -1,0 +1,164 @@
+"""Which plugin answers to which name, and which revision of it is in force.
+
+A `Registry` is thread-safe and knows no engine: a running server adds a *trial*, a callable that loads a new
+plugin where it will run and raises if it cannot. Registering a name again tries the new code first; only then
+does it replace the old, so that a plugin that cannot be loaded leaves the old one in force. Equal code keeps its
+revision. Files that failed to load are remembered with their reason, for `/v1/plugins`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import difflib
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from forgesyte_nb.errors import PluginNotFound
+from forgesyte_nb.plugin.contract import Plugin
+from forgesyte_nb.plugin.payload import Payload, pack
+
+Trial = Callable[["Entry"], None]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A plugin in force, and how it travels.
+
+    Attributes:
+        plugin: The plugin with its revision.
+        payload: Ready for a worker; None if it stays in this process.
+    """
+
+    plugin: Plugin
+    payload: Payload | None
+
+
+class Registry:
+    """Plugins by name."""
+
+    def __init__(self) -> None:
+        """Make an empty one."""
+        self._lock = threading.RLock()
+        self._entries: dict[str, Entry] = {}
+        self._revisions: dict[str, int] = {}
+        self._failures: dict[str, str] = {}
+        self._trials: list[Trial] = []
+
+    def register(self, plugin: Plugin) -> Plugin:
+        """Put a plugin in force, or leave the old one if the new cannot be loaded.
+
+        Returns:
+            The plugin with its revision.
+
+        Raises:
+            PluginDefinitionError: If it cannot travel to a worker.
+            Exception: What a trial raised; the old plugin stays.
+        """
+        with self._lock:
+            old = self._entries.get(plugin.name)
+            payload = None
+            if plugin.engine not in ("threads", "inline"):
+                payload = pack(plugin)
+                if old is not None and old.payload is not None and old.payload.fingerprint == payload.fingerprint:
+                    self._failures.pop(plugin.name, None)
+                    return old.plugin
+            revision = self._revisions.get(plugin.name, 0) + 1
+            plugin = replace(plugin, revision=revision)
+            entry = Entry(plugin, replace(payload, revision=revision) if payload is not None else None)
+            self._revisions[plugin.name] = revision
+            trials = list(self._trials)
+        try:
+            for trial in trials:
+                trial(entry)
+        except Exception as error:
+            with self._lock:
+                self._failures[plugin.name] = f"revision {revision} cannot be loaded: {error}"
+            raise
+        with self._lock:
+            self._failures.pop(plugin.name, None)
+            self._entries[plugin.name] = entry
+        return plugin
+
+    def unregister(self, name: str) -> None:
+        """Forget a plugin; frames in flight finish.
+
+        Raises:
+            PluginNotFound: If there is none of that name.
+        """
+        with self._lock:
+            self.entry(name)
+            del self._entries[name]
+
+    def entry(self, name: str) -> Entry:
+        """The entry in force.
+
+        Raises:
+            PluginNotFound: With the nearest name, and all that are loaded.
+        """
+        found = self._entries.get(name)
+        if found is None:
+            raise PluginNotFound(self._not_found(name))
+        return found
+
+    def _not_found(self, name: str) -> str:
+        shown = name if len(name) <= 64 else name[:61] + "…"
+        if name in self._failures:
+            return f"Plugin '{shown}' could not be loaded: {self._failures[name]}"
+        names = sorted(self._entries)
+        near = difflib.get_close_matches(name, names, n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else "."
+        loaded = f"Loaded: {', '.join(names)}" if names else "None is loaded; define one with @fs.plugin"
+        return f"No plugin '{shown}'{hint} {loaded}"
+
+    def plugins(self) -> list[Plugin]:
+        """All plugins in force, by name."""
+        with self._lock:
+            return [self._entries[name].plugin for name in sorted(self._entries)]
+
+    def fail(self, name: str, reason: str) -> None:
+        """Remember that a plugin or plugin file could not be loaded."""
+        with self._lock:
+            self._failures[name] = reason
+
+    def clear_failure(self, name: str) -> None:
+        """Forget a failure."""
+        with self._lock:
+            self._failures.pop(name, None)
+
+    @property
+    def failures(self) -> dict[str, str]:
+        """What could not be loaded, and why, by plugin or file name."""
+        with self._lock:
+            return dict(self._failures)
+
+    def add_trial(self, trial: Trial) -> None:
+        """Have new plugins tried by a running server before they come into force."""
+        with self._lock:
+            self._trials.append(trial)
+
+    def remove_trial(self, trial: Trial) -> None:
+        """Stop doing so."""
+        with self._lock, contextlib.suppress(ValueError):
+            self._trials.remove(trial)
+
+
+_default = Registry()
+_current: contextvars.ContextVar[Registry] = contextvars.ContextVar("forgesyte_registry", default=_default)
+
+
+def registry() -> Registry:
+    """The registry that `@plugin` registers in: this process's, unless a file is being loaded."""
+    return _current.get()
+
+
+@contextlib.contextmanager
+def registering_in(collecting: Registry) -> Iterator[None]:
+    """Within it, `@plugin` registers in `collecting`."""
+    token = _current.set(collecting)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+

@@ -1,0 +1,213 @@
+"""Results of plugins: typed shapes for what is drawn, and JSON that says what it means or refuses.
+
+A plugin returns a dict. Its values may be plain JSON, NumPy numbers and arrays, or the typed `Box`, `Text`,
+`Mask`, `Keypoint` and `Label`. On the wire each is an object known by its fields, so a front end draws a list
+of plain dicts of the same shape just as well:
+
+    Box       {"bbox": {"x", "y", "width", "height"}, "label"?, "confidence"?}
+    Text      {"text", "bbox"?, "confidence"?}
+    Mask      {"mask": base64 PNG, "width", "height", "label"?}
+    Keypoint  {"x", "y", "label"?, "confidence"?}
+    Label     {"label", "confidence"?}
+
+Coordinates are pixels of the upright image from its top left corner. NaN and infinities are refused: JSON has no
+words for them, and a number that silently became null would be a lie.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from forgesyte_nb.errors import PluginError
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A rectangle: `x`, `y` of its top left corner, `width` and `height`, in pixels."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    label: str | None = None
+    confidence: float | None = None
+
+    @classmethod
+    def from_xyxy(
+        cls, x0: float, y0: float, x1: float, y1: float, label: str | None = None, confidence: float | None = None
+    ) -> Box:
+        """A box from two corners, as most detectors give it."""
+        return cls(x0, y0, x1 - x0, y1 - y0, label, confidence)
+
+    def to_json(self) -> dict[str, Any]:
+        """The box as it stands on the wire."""
+        bbox = {"x": self.x, "y": self.y, "width": self.width, "height": self.height}
+        return {"bbox": bbox, **_present(label=self.label, confidence=self.confidence)}
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Words, and where they stand if that is known."""
+
+    text: str
+    box: Box | None = None
+    confidence: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The text as it stands on the wire."""
+        bbox = self.box.to_json()["bbox"] if self.box is not None else None
+        return {"text": self.text, **_present(bbox=bbox, confidence=self.confidence)}
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """A region: `pixels` is `(H, W)`, zero outside and non-zero inside."""
+
+    pixels: Any
+    label: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The mask as it stands on the wire: a PNG of 0 and 255."""
+        import cv2
+        import numpy as np
+
+        inside = (np.asarray(self.pixels) != 0).astype(np.uint8) * 255
+        if inside.ndim != 2:
+            raise PluginError(f"Mask of shape {inside.shape}: expected (H, W)")
+        _, png = cv2.imencode(".png", inside)
+        return {
+            "mask": base64.b64encode(png.tobytes()).decode(),
+            "width": inside.shape[1],
+            "height": inside.shape[0],
+            **_present(label=self.label),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Keypoint:
+    """A point in pixels."""
+
+    x: float
+    y: float
+    label: str | None = None
+    confidence: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The point as it stands on the wire."""
+        return {"x": self.x, "y": self.y, **_present(label=self.label, confidence=self.confidence)}
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A class of the whole picture."""
+
+    label: str
+    confidence: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The label as it stands on the wire."""
+        return {"label": self.label, **_present(confidence=self.confidence)}
+
+
+def encode_result(result: object, *, max_bytes: int) -> bytes:
+    """The JSON of a plugin's result.
+
+    Raises:
+        PluginError: If it is no dict, holds what JSON cannot say (named by its place), or is too large.
+    """
+    if not isinstance(result, dict):
+        raise PluginError(
+            f"returned {_type_name(result)}, not a dict: return {{'value': …}}, or {{}} where there is nothing to say"
+        )
+    try:
+        encoded = _encode(result)
+        clean = b"null" not in encoded or _is_finite(result)
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        clean = False
+    if not clean:
+        try:
+            encoded = _encode(_plain(result, "result"))
+        except RecursionError:
+            raise PluginError("returned a result that contains itself or is nested too deeply") from None
+        except (TypeError, ValueError, OverflowError) as error:
+            raise PluginError(f"returned what JSON cannot say: {error}") from error
+    if len(encoded) > max_bytes:
+        raise PluginError(
+            f"returned {len(encoded) / 1048576:.1f} MiB of JSON, the limit is {max_bytes / 1048576:.1f}: "
+            "return less, or send pictures as PNG"
+        )
+    return encoded
+
+
+def _numpy_or_typed(thing: Any) -> Any:
+    """What orjson does not know: typed results, NumPy values; anything else is refused."""
+    return _one_step(thing, "result")
+
+
+def _one_step(thing: Any, where: str) -> Any:
+    import numpy as np
+
+    if hasattr(type(thing), "to_json"):
+        return thing.to_json()
+    if isinstance(thing, (np.generic, np.ndarray)):
+        if thing.dtype.kind not in "biufUS":
+            raise PluginError(f"{where} is a NumPy {thing.dtype}, which JSON cannot say")
+        return thing.tolist()
+    raise PluginError(f"{where} is {_type_name(thing)}, which JSON cannot say; make it a list, a number or text")
+
+
+def _encode(result: object) -> bytes:
+    """orjson, unlike msgspec, refuses sets and bytes and writes NumPy arrays without a detour."""
+    return orjson.dumps(
+        result,
+        default=_numpy_or_typed,
+        option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS,
+    )
+
+
+def _plain(thing: Any, where: str) -> Any:
+    """The slow walk, for a result that did not encode: plain JSON values, or an error that names the place."""
+    if isinstance(thing, float):
+        if not math.isfinite(thing):
+            raise PluginError(f"{where} is {thing}: JSON has no such number; return None or leave it out")
+        return float(thing)
+    if thing is None or isinstance(thing, (bool, int, str)):
+        return thing
+    if isinstance(thing, dict):
+        for key in thing:
+            if not isinstance(key, (str, int)) or isinstance(key, bool):
+                raise PluginError(f"{where} has the key {key!r} ({_type_name(key)}); keys are text")
+        return {str(key): _plain(value, f"{where}[{key!r}]") for key, value in thing.items()}
+    if isinstance(thing, (list, tuple)):
+        return [_plain(value, f"{where}[{index}]") for index, value in enumerate(thing)]
+    if isinstance(thing, (set, frozenset, bytes, bytearray)):
+        raise PluginError(f"{where} is {_type_name(thing)}, which JSON cannot say; make it a list or text")
+    if dataclasses.is_dataclass(thing) and not isinstance(thing, type) and not hasattr(type(thing), "to_json"):
+        return {f.name: _plain(getattr(thing, f.name), f"{where}.{f.name}") for f in dataclasses.fields(thing)}
+    return _plain(_one_step(thing, where), where)
+
+
+def _is_finite(thing: Any) -> bool:
+    """Whether no NaN hides in it: orjson writes NaN as null, so only a result with a null is looked at."""
+    if isinstance(thing, float):
+        return math.isfinite(thing)
+    if isinstance(thing, dict):
+        return all(_is_finite(value) for value in thing.values())
+    if isinstance(thing, (list, tuple)):
+        return all(_is_finite(value) for value in thing)
+    return thing is None or isinstance(thing, (str, int))  # typed and NumPy values take the slow walk
+
+
+def _present(**fields: Any) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _type_name(thing: object) -> str:
+    name = type(thing).__qualname__
+    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"

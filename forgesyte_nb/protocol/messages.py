@@ -1,0 +1,155 @@
+"""The messages of the wire as typed structures: the seed's, and what `forgesyte.v2` adds.
+
+Names of fields are the wire's. Nothing here does I/O or knows a socket; `wire.py` turns these into bytes and
+back. `ClientMessage` is what a client may send, `ServerMessage` what it may receive. Fields and messages that
+the seed does not have are marked *added*: a client that knows the seed alone can ignore them.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+JobStatus = Literal["pending", "processing", "completed", "failed"]
+
+SUBPROTOCOL_V2 = "forgesyte.v2"
+
+
+class Subscribe(msgspec.Struct, tag_field="type", tag="subscribe", frozen=True):
+    """Receive what is published to `topic` from now on."""
+
+    topic: str
+
+
+class Unsubscribe(msgspec.Struct, tag_field="type", tag="unsubscribe", frozen=True):
+    """Receive it no longer."""
+
+    topic: str
+
+
+class SendFrame(msgspec.Struct, tag_field="type", tag="send_frame", frozen=True):
+    """An image for a plugin.
+
+    Attributes:
+        frame_id: The client's name for it, echoed in every message about it; need not be unique.
+        image_data: Base64 text as raw JSON (still in its quotes, so that no copy is made of it), or the image
+            itself where it came as the payload of a binary message.
+        plugin: Name of the plugin.
+        options: The plugin's options as raw JSON, checked against the plugin's schema later.
+        stream_id: *Added.* Which of the client's streams the frame belongs to; a stateful plugin keeps one
+            state for each.
+    """
+
+    frame_id: str
+    plugin: str
+    image_data: msgspec.Raw = msgspec.Raw()
+    options: msgspec.Raw = msgspec.Raw(b"{}")
+    stream_id: str = ""
+
+
+class Cancel(msgspec.Struct, tag_field="type", tag="cancel", frozen=True):
+    """*Added, forgesyte.v2.* End a job of one's own: it is answered as an error unless it has already ended."""
+
+    job_id: str
+
+
+ClientMessage = Subscribe | Unsubscribe | SendFrame | Cancel
+
+
+class Timings(msgspec.Struct, frozen=True):
+    """*Added.* Where a frame's time went, in milliseconds.
+
+    Attributes:
+        queue_ms: From its arrival to the moment a worker started on it.
+        decode_ms: Decoding the image.
+        plugin_ms: In the plugin itself, without decoding.
+        total_ms: From its arrival to its result.
+    """
+
+    queue_ms: float
+    decode_ms: float
+    plugin_ms: float
+    total_ms: float
+
+
+class FrameResult(msgspec.Struct, tag_field="type", tag="frame_result", frozen=True):
+    """The terminal message of a frame that was analysed.
+
+    Attributes:
+        result: The plugin's result as JSON, made where the plugin ran.
+        processing_time_ms: Wall time in the plugin, decoding included.
+        timestamp: UTC of completion, ISO 8601 with microseconds and `Z`.
+        plugin_revision: *Added.* Counts up each time the plugin's code changes.
+    """
+
+    frame_id: str
+    job_id: str
+    plugin: str
+    status: Literal["success", "error"]
+    result: msgspec.Raw
+    processing_time_ms: float
+    timestamp: str
+    timings: Timings
+    plugin_revision: int
+
+
+class Error(msgspec.Struct, tag_field="type", tag="error", frozen=True):
+    """The terminal message of a frame that failed, or the answer to a message that could not be taken.
+
+    Attributes:
+        frame_id: The frame it is about; null if there is none.
+        job_id: *Added.* The job that failed; null if the message was refused before it became a job.
+    """
+
+    frame_id: str | None
+    plugin: str | None
+    error_code: str
+    message: str
+    timestamp: str
+    job_id: str | None = None
+
+
+class JobUpdate(msgspec.Struct, tag_field="type", tag="job_update", frozen=True):
+    """A change in the state or progress of a job."""
+
+    job_id: str
+    status: JobStatus
+    frame_id: str
+    plugin: str
+    progress_percent: float
+    timestamp: str
+
+
+class Hello(msgspec.Struct, tag_field="type", tag="hello", frozen=True):
+    """*Added, forgesyte.v2.* The first message: who answers, and within which limits."""
+
+    server_id: str
+    session: str
+    version: str
+    max_message_bytes: int
+    max_image_pixels: int
+    plugins: list[str]
+
+
+class Subscribed(msgspec.Struct, tag_field="type", tag="subscribed", frozen=True):
+    """*Added, forgesyte.v2.* Acknowledges a `subscribe`."""
+
+    topic: str
+
+
+class Unsubscribed(msgspec.Struct, tag_field="type", tag="unsubscribed", frozen=True):
+    """*Added, forgesyte.v2.* Acknowledges an `unsubscribe`."""
+
+    topic: str
+
+
+class Broadcast(msgspec.Struct, tag_field="type", tag="broadcast", frozen=True):
+    """*Added.* What the server's owner says to everyone, to a topic or to one client, from Python."""
+
+    topic: str | None
+    body: msgspec.Raw
+    timestamp: str
+
+
+ServerMessage = FrameResult | Error | JobUpdate | Hello | Subscribed | Unsubscribed | Broadcast

@@ -1,0 +1,105 @@
+"""Every number a user may turn, in one frozen object, with its unit in its name.
+
+`Settings` knows nothing but itself. A server is made with one and never changes it; `Settings(...)` checks
+its values when it is made, so that a wrong one fails where it is written. The README's table of settings is
+tested against these fields.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, fields
+from typing import Literal
+
+MIB = 1024 * 1024
+
+EngineName = Literal["processes", "threads", "inline"]
+ENGINE_NAMES: tuple[EngineName, ...] = ("processes", "threads", "inline")
+
+
+def _available_cpus() -> int:
+    """Processors that this process may use (a container or `taskset` may allow fewer than exist)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Limits and defaults of one server.
+
+    Attributes:
+        engine: Where plugins run unless they say otherwise: worker processes, threads, or the loop itself.
+        workers: Lanes of the engine; 0 means one per available processor.
+        plugin_timeout_s: Time limit of one frame in a plugin that names none of its own.
+        max_message_bytes: Largest WebSocket message; a larger one closes the connection with 1009.
+        max_image_pixels: Largest picture, width × height, read from the header before anything is decoded.
+        max_options_bytes: Largest `options`, as JSON.
+        max_options_depth: Deepest nesting of `options`.
+        max_result_bytes: Largest result of a plugin, as JSON.
+        max_topics: Most topics one client may subscribe to.
+        queue_bytes: Image bytes that may wait in memory for a lane, over all clients.
+        queue_frames: Frames that may wait for a lane, over all clients.
+        outbox_bytes: Broadcast bytes that may wait for one slow subscriber before the oldest are dropped.
+        job_history: Ended jobs that stay known to `/v1/jobs` and to late subscribers.
+        stream_states: Streams of one stateful plugin whose state one lane keeps; the least recently used goes.
+        stream_grace_s: Time a stream's state is kept after its client has gone.
+        ping_interval_s: Time between keepalive pings.
+        ping_timeout_s: Silence after a ping that ends a connection (a client busy in a handler cannot pong).
+        drain_timeout_s: Time that frames in flight get when the server closes.
+        allow_origins: Origins besides loopback that a browser page may connect from, such as
+            "https://lab.example.org". An empty tuple allows loopback pages alone.
+        allow_hosts: Host names besides loopback by which the server may be addressed.
+        token: Secret that clients must present; required when the server is bound to other than loopback.
+    """
+
+    engine: EngineName = "processes"
+    workers: int = 0
+    plugin_timeout_s: float = 30.0
+    max_message_bytes: int = 16 * MIB
+    max_image_pixels: int = 50_000_000
+    max_options_bytes: int = 64 * 1024
+    max_options_depth: int = 16
+    max_result_bytes: int = 16 * MIB
+    max_topics: int = 1000
+    queue_bytes: int = 256 * MIB
+    queue_frames: int = 100_000
+    outbox_bytes: int = 8 * MIB
+    job_history: int = 1000
+    stream_states: int = 64
+    stream_grace_s: float = 60.0
+    ping_interval_s: float = 20.0
+    ping_timeout_s: float = 60.0
+    drain_timeout_s: float = 5.0
+    allow_origins: tuple[str, ...] = ()
+    allow_hosts: tuple[str, ...] = ()
+    token: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work, naming the setting.
+
+        Raises:
+            ValueError: If a number is negative or zero where it must not be, or the engine is unknown.
+        """
+        if self.engine not in ENGINE_NAMES:
+            raise ValueError(f"engine={self.engine!r}: choose one of {', '.join(ENGINE_NAMES)}")
+        for field in fields(self):
+            number = getattr(self, field.name)
+            if isinstance(number, (int, float)) and not isinstance(number, bool):
+                lowest = 0 if field.name in ("workers", "job_history", "stream_grace_s", "drain_timeout_s") else 1e-9
+                if number < lowest:
+                    raise ValueError(f"{field.name}={number}: it must be {'≥ 0' if lowest == 0 else '> 0'}")
+
+    def __repr__(self) -> str:
+        """The settings that differ from the defaults; the token is never shown."""
+        changed = [
+            f"{field.name}={'<hidden>' if field.name == 'token' else repr(getattr(self, field.name))}"
+            for field in fields(self)
+            if getattr(self, field.name) != field.default
+        ]
+        return f"Settings({', '.join(changed)})"
+
+    @property
+    def lanes(self) -> int:
+        """Number of lanes: `workers`, or one per available processor."""
+        return self.workers or _available_cpus()
