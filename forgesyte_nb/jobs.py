@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any
 
-from forgesyte_nb.plugin.registry import Entry
+from forgesyte_nb.plugins.registry import Entry
 from forgesyte_nb.protocol.messages import JobStatus
 
 _HISTORY_BYTES = 32 * 1024 * 1024  # of terminal messages kept for late subscribers, over all ended jobs

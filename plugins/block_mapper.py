@@ -1,8 +1,8 @@
 """Turn a picture into a plan of Minecraft blocks: a grid of block names, and how many of each to collect.
 
-The picture is shrunk to one pixel per block, and each pixel becomes the block whose average colour is nearest.
-It is stretched to the grid: choose `width` and `height` in the proportions of the picture. Each frame stands
-alone, and the same picture gives the same plan.
+The picture is shrunk to one pixel per block, and each pixel becomes the block whose average colour is
+nearest. It is stretched to the grid: choose `width` and `height` in the proportions of the picture. Each
+frame stands alone, and the same picture gives the same plan.
 """
 
 from typing import Annotated, Any
@@ -124,7 +124,8 @@ def nearest_blocks(image_rgb: NDArray[np.float32]) -> NDArray[np.intp]:
     distance = (2 + red_mean / 256) * (red - block_red) ** 2
     distance += 4 * (green - block_green) ** 2
     distance += (2 + (255 - red_mean) / 256) * (blue - block_blue) ** 2
-    return distance.argmin(axis=0).reshape(height, width)
+    nearest: NDArray[np.intp] = distance.argmin(axis=0)
+    return nearest.reshape(height, width)
 
 
 def dither_offsets(width: int, height: int) -> NDArray[np.float32]:

@@ -35,7 +35,7 @@ MAX_CANDIDATES = 1000
 
 @fs.plugin("face_detector", version="1.0.0")
 class FaceDetector:
-    """Detects faces in single frames; see `process` for options and result."""
+    """Find faces, and on each the eyes, the nose and the corners of the mouth."""
 
     def setup(self, ctx: fs.Context) -> None:
         """Load the network.
@@ -51,7 +51,7 @@ class FaceDetector:
         *,
         threshold: Annotated[float, Field(ge=0, le=1, description="Least confidence of a face")] = 0.5,
         max_size: Annotated[
-            int, Field(ge=64, le=2048, multiple_of=32, description="Longest side that is looked at, in pixels")
+            int, Field(ge=64, le=2048, multiple_of=32, description="Longest side looked at, in pixels")
         ] = 640,
     ) -> dict[str, Any]:
         """Find the faces of one frame.
@@ -59,8 +59,8 @@ class FaceDetector:
         Args:
             frame: The picture.
             threshold: Least confidence of a face, 0–1.
-            max_size: Larger pictures are shrunk to this longest side, 64–2048 and a multiple of 32. More finds
-                smaller faces (of about 10 pixels and up after shrinking), in time proportional to the area.
+            max_size: Larger pictures are shrunk to this longest side, 64–2048 and a multiple of 32. More
+                finds smaller faces, in time proportional to the area.
 
         Returns:
             blocks: the faces, most confident first. Of each the `label` "face", the `confidence` 0–1, the
@@ -76,11 +76,10 @@ class FaceDetector:
         width, height = frame.size_wh
         # Back to the picture's own pixels; a face cut off by the border ends there.
         limits_xyxy = (width, height, width, height)
-        boxes_px = np.clip(boxes_xyxy[kept] / np.tile(scale_wh, 2), 0, limits_xyxy).round().astype(int).tolist()
-        points_px = (points_xy[kept] / scale_wh).round().astype(int).tolist()
-        faces = zip(scores[kept].tolist(), boxes_px, points_px, strict=True)
+        boxes_px = np.clip(boxes_xyxy[kept] / np.tile(scale_wh, 2), 0, limits_xyxy)
+        points_px = points_xy[kept] / scale_wh
         return {
-            "blocks": [describe(score, box_xyxy, points) for score, box_xyxy, points in faces],
+            "blocks": [describe(*face) for face in zip(scores[kept], boxes_px, points_px, strict=True)],
             "count": len(kept),
             "image_size": {"width": width, "height": height},
         }
@@ -151,9 +150,7 @@ def free_shapes(onnx: bytes) -> bytes:
     return onnx
 
 
-def prepare(
-    image_rgb: NDArray[np.uint8], max_size: int
-) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+def prepare(image_rgb: NDArray[np.uint8], max_size: int) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """Shrink a picture to what the network takes; small ones are not enlarged.
 
     Returns:
@@ -214,12 +211,14 @@ def suppress_overlaps(boxes_xyxy: NDArray[np.float32]) -> list[int]:
     return kept
 
 
-def describe(score: float, box_xyxy: list[int], points_xy: list[list[int]]) -> dict[str, Any]:
-    """One face of the result, from its corners and landmarks in pixels of the picture."""
-    x0, y0, x1, y1 = box_xyxy
+def describe(
+    score: np.float32, box_xyxy: NDArray[np.floating], points_xy: NDArray[np.floating]
+) -> dict[str, Any]:
+    """One face of the result, from its `(4,)` box and `(5, 2)` points in pixels of the picture."""
+    x0, y0, x1, y1 = (round(edge) for edge in box_xyxy.tolist())
     return {
         "label": "face",
-        "confidence": round(score, 4),
+        "confidence": round(float(score), 4),
         "bbox": {"x": x0, "y": y0, "width": x1 - x0, "height": y1 - y0},
-        "landmarks": [{"x": x, "y": y} for x, y in points_xy],
+        "landmarks": [{"x": round(x), "y": round(y)} for x, y in points_xy.tolist()],
     }

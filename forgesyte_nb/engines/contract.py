@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from forgesyte_nb.errors import WireError
 from forgesyte_nb.jobs import Job
-from forgesyte_nb.plugin.registry import Entry
+from forgesyte_nb.plugins.registry import Entry
 
 
 @dataclass(slots=True)

@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 from forgesyte_nb.engines.contract import Outcome
 from forgesyte_nb.errors import InvalidImage, PluginError, ProcessingTimeout, WireError
 from forgesyte_nb.frame import Frame
-from forgesyte_nb.plugin.context import Context
-from forgesyte_nb.plugin.contract import Plugin
-from forgesyte_nb.plugin.results import encode_result
+from forgesyte_nb.plugins.context import Context
+from forgesyte_nb.plugins.contract import Plugin
+from forgesyte_nb.plugins.results import encode_result
 
 _OUTPUT_CHARS = 64 * 1024  # of stdout and stderr kept for one frame
 

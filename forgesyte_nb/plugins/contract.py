@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, overload
 
 from forgesyte_nb.errors import PluginDefinitionError
-from forgesyte_nb.plugin.options import OptionsSchema
+from forgesyte_nb.plugins.options import OptionsSchema
 from forgesyte_nb.protocol.topics import PLUGIN_NAME
 from forgesyte_nb.settings import ENGINE_NAMES, EngineName
 
@@ -148,7 +148,7 @@ def plugin(
     Raises:
         PluginDefinitionError: If it cannot be a plugin, saying why and what to do.
     """
-    from forgesyte_nb.plugin.registry import registry
+    from forgesyte_nb.plugins.registry import registry
 
     def decorate(decorated: Callable[..., Any]) -> Callable[..., Any]:
         name = target if isinstance(target, str) else None

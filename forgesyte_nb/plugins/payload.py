@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from forgesyte_nb.errors import PluginDefinitionError
-from forgesyte_nb.plugin.contract import Plugin, define
+from forgesyte_nb.plugins.contract import Plugin, define
 
 LARGE_BYTES = 1024 * 1024
 """Size from which a plugin's pickled surroundings earn a warning."""
@@ -103,7 +103,7 @@ def load_source(source: str, path: str) -> list[Plugin]:
         SyntaxError: As Python raises it.
         Exception: Whatever the file's own code raises.
     """
-    from forgesyte_nb.plugin.registry import Registry, registering_in
+    from forgesyte_nb.plugins.registry import Registry, registering_in
 
     digest = hashlib.sha256(path.encode() + b"\0" + source.encode()).hexdigest()[:12]
     stem = path.replace("\\", "/").rpartition("/")[2].removesuffix(".py")

@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from forgesyte_nb.errors import PluginNotFound
-from forgesyte_nb.plugin.contract import Plugin
-from forgesyte_nb.plugin.payload import Payload, pack
+from forgesyte_nb.plugins.contract import Plugin
+from forgesyte_nb.plugins.payload import Payload, pack
 
 Trial = Callable[["Entry"], None]
 

@@ -1,0 +1,124 @@
+"""Stream pictures through vision plugins from a notebook, over a plain WebSocket.
+
+    import forgesyte_nb as fs
+
+    @fs.plugin
+    def bright(frame, *, threshold: float = 0.5) -> dict:
+        return {"bright": bool(frame.gray.mean() / 255 > threshold)}
+
+    server = fs.serve()
+
+Names are loaded when first used, so that `import forgesyte_nb` costs next to nothing in a kernel.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from forgesyte_nb.client.batch import batch
+    from forgesyte_nb.client.blocking import BlockingClient
+    from forgesyte_nb.client.client import Client
+    from forgesyte_nb.client.nested import allow_nested_asyncio, load_ipython_extension
+    from forgesyte_nb.client.sources import open_source
+    from forgesyte_nb.errors import (
+        ConnectionLost,
+        ForgeSyteError,
+        InvalidImage,
+        InvalidMessage,
+        InvalidOptions,
+        PluginDefinitionError,
+        PluginError,
+        PluginNotFound,
+        ProcessingTimeout,
+        QueueFull,
+        ServerError,
+        SourceError,
+        WireError,
+    )
+    from forgesyte_nb.frame import Frame
+    from forgesyte_nb.plugins.context import Context
+    from forgesyte_nb.plugins.contract import plugin
+    from forgesyte_nb.plugins.results import Box, Keypoint, Label, Mask, Text
+    from forgesyte_nb.server.server import Server, serve
+    from forgesyte_nb.settings import Settings
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "forgesyte_nb.client.batch": ("batch",),
+    "forgesyte_nb.client.blocking": ("BlockingClient",),
+    "forgesyte_nb.client.client": ("Client",),
+    "forgesyte_nb.client.nested": ("allow_nested_asyncio", "load_ipython_extension"),
+    "forgesyte_nb.client.sources": ("open_source",),
+    "forgesyte_nb.errors": (
+        "ConnectionLost",
+        "ForgeSyteError",
+        "InvalidImage",
+        "InvalidMessage",
+        "InvalidOptions",
+        "PluginDefinitionError",
+        "PluginError",
+        "PluginNotFound",
+        "ProcessingTimeout",
+        "QueueFull",
+        "ServerError",
+        "SourceError",
+        "WireError",
+    ),
+    "forgesyte_nb.frame": ("Frame",),
+    "forgesyte_nb.plugins.context": ("Context",),
+    "forgesyte_nb.plugins.contract": ("plugin",),
+    "forgesyte_nb.plugins.results": ("Box", "Keypoint", "Label", "Mask", "Text"),
+    "forgesyte_nb.server.server": ("Server", "serve"),
+    "forgesyte_nb.settings": ("Settings",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [  # noqa: PLE0604, RUF022 -- what the table above says
+    "__version__",
+    "BlockingClient",
+    "Box",
+    "Client",
+    "ConnectionLost",
+    "Context",
+    "ForgeSyteError",
+    "Frame",
+    "InvalidImage",
+    "InvalidMessage",
+    "InvalidOptions",
+    "Keypoint",
+    "Label",
+    "Mask",
+    "PluginDefinitionError",
+    "PluginError",
+    "PluginNotFound",
+    "ProcessingTimeout",
+    "QueueFull",
+    "Server",
+    "ServerError",
+    "Settings",
+    "SourceError",
+    "Text",
+    "WireError",
+    "allow_nested_asyncio",
+    "batch",
+    "load_ipython_extension",
+    "open_source",
+    "plugin",
+    "serve",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module 'forgesyte_nb' has no attribute '{name}'")
+    thing = getattr(importlib.import_module(home), name)
+    globals()[name] = thing  # found at once next time
+    return thing
+
+
+def __dir__() -> list[str]:
+    return __all__
