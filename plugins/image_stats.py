@@ -47,7 +47,7 @@ def image_stats(
         histogram: pixels in each bar, darkest first.
         dominant_colors: `rgb` and `share` (0–1) of the most frequent colours, most frequent first.
     """
-    luma_counts = cv2.calcHist([frame.gray], [0], None, [256], [0, 256]).ravel()
+    luma_counts = np.asarray(cv2.calcHist([frame.gray], [0], None, [256], [0, 256]), np.intp).ravel()
     luma_mean, luma_std = (float(value[0, 0]) for value in cv2.meanStdDev(frame.gray))
     width, height = frame.size_wh
     return {
@@ -82,13 +82,13 @@ def sharpness(image_gray: NDArray[np.uint8]) -> float:
     return float(std[0, 0]) ** 2
 
 
-def entropy_bits(counts: NDArray[np.float32]) -> float:
+def entropy_bits(counts: NDArray[np.intp]) -> float:
     """Shannon entropy, in bits, of a histogram with at least one entry."""
-    shares = counts[counts > 0] / counts.sum(dtype=np.float64)
+    shares = counts[counts > 0] / counts.sum()
     return abs(float((shares * np.log2(shares)).sum()))  # abs, not a minus sign: -0.0 is no entropy
 
 
-def merge_levels(counts: NDArray[np.float32], bins: int) -> list[int]:
+def merge_levels(counts: NDArray[np.intp], bins: int) -> list[int]:
     """Sum a histogram of 256 levels into `bins` bars of equal width."""
     bar_of_level = np.arange(256) * bins // 256
     merged = np.bincount(bar_of_level, weights=counts, minlength=bins)

