@@ -32,6 +32,7 @@ class Settings:
         engine: Where plugins run unless they say otherwise: worker processes, threads, or the loop itself.
         workers: Lanes of the engine; 0 means one per available processor.
         plugin_timeout_s: Time limit of one frame in a plugin that names none of its own.
+        setup_timeout_s: Time limit for loading a plugin in a worker, `setup` included.
         max_message_bytes: Largest WebSocket message; a larger one closes the connection with 1009.
         max_image_pixels: Largest picture, width × height, read from the header before anything is decoded.
         max_options_bytes: Largest `options`, as JSON.
@@ -40,6 +41,8 @@ class Settings:
         max_topics: Most topics one client may subscribe to.
         queue_bytes: Image bytes that may wait in memory for a lane, over all clients.
         queue_frames: Frames that may wait for a lane, over all clients.
+        session_grace_s: Time a session outlives a broken connection, so that its client can come back to it.
+        session_messages: Messages kept for a client that is away; with more its session ends.
         outbox_bytes: Broadcast bytes that may wait for one slow subscriber before the oldest are dropped.
         job_history: Ended jobs that stay known to `/v1/jobs` and to late subscribers.
         stream_states: Streams of one stateful plugin whose state one lane keeps; the least recently used goes.
@@ -56,6 +59,7 @@ class Settings:
     engine: EngineName = "processes"
     workers: int = 0
     plugin_timeout_s: float = 30.0
+    setup_timeout_s: float = 120.0
     max_message_bytes: int = 16 * MIB
     max_image_pixels: int = 50_000_000
     max_options_bytes: int = 64 * 1024
@@ -64,6 +68,8 @@ class Settings:
     max_topics: int = 1000
     queue_bytes: int = 256 * MIB
     queue_frames: int = 100_000
+    session_grace_s: float = 120.0
+    session_messages: int = 1000
     outbox_bytes: int = 8 * MIB
     job_history: int = 1000
     stream_states: int = 64
@@ -86,7 +92,7 @@ class Settings:
         for field in fields(self):
             number = getattr(self, field.name)
             if isinstance(number, (int, float)) and not isinstance(number, bool):
-                lowest = 0 if field.name in ("workers", "job_history", "stream_grace_s", "drain_timeout_s") else 1e-9
+                lowest = 0 if field.name in ("workers", "job_history", "stream_grace_s", "session_grace_s", "drain_timeout_s") else 1e-9
                 if number < lowest:
                     raise ValueError(f"{field.name}={number}: it must be {'≥ 0' if lowest == 0 else '> 0'}")
 

@@ -55,8 +55,8 @@ class Engine(Protocol):
 
     name: str
 
-    async def start(self) -> None:
-        """Make lanes ready; returns before the slow part of that is done."""
+    def start(self) -> None:
+        """Begin to make lanes ready; the slow part of that happens later."""
 
     def submit(self, job: Job) -> None:
         """Take a job; the listener hears the rest."""

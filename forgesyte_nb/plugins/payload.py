@@ -63,7 +63,7 @@ def pack(plugin: Plugin) -> Payload:
         PluginDefinitionError: If it holds on to something that cannot leave the process.
     """
     arguments = {"timeout_s": plugin.timeout_s, "engine": plugin.engine, "version": plugin.version}
-    source = getattr(sys.modules.get(plugin.target.__module__), "__forgesyte_source__", None)
+    source = _source_of(plugin)
     if source is not None:
         return Payload(plugin.name, plugin.revision, source, plugin.origin, b"", arguments, {}, list(sys.path))
     pickled = _pickle(plugin)
@@ -71,6 +71,15 @@ def pack(plugin: Plugin) -> Payload:
         _warn_of_size(plugin, len(pickled))
     lines = {plugin.origin: linecache.getlines(plugin.origin)} if plugin.origin else {}
     return Payload(plugin.name, plugin.revision, "", "", pickled, arguments, lines, list(sys.path))
+
+
+def is_from_file(plugin: Plugin) -> bool:
+    """Whether it was loaded from a plugin file, rather than defined in a cell, a script or a package."""
+    return _source_of(plugin) is not None
+
+
+def _source_of(plugin: Plugin) -> str | None:
+    return getattr(sys.modules.get(plugin.target.__module__), "__forgesyte_source__", None)
 
 
 def unpack(payload: Payload) -> Plugin:

@@ -1,0 +1,98 @@
+"""One thing a user has, made into one picture that can be sent.
+
+`as_picture` takes encoded bytes, a path, an array, a Pillow image or a `Frame` and gives a `Frame`; bytes that are
+no valid picture become a `RawImage`, which travels as it is, so that the server says what is wrong with it and
+one bad file never stops a batch. Both have `bytes`, `frame_id` (here: where the picture came from), `seq` and
+`captured_at`.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from forgesyte_nb.errors import InvalidImage, SourceError
+from forgesyte_nb.frame import Frame
+
+
+@dataclass(slots=True)
+class RawImage:
+    """Bytes that are no picture as far as their header tells, or a file that could not be read.
+
+    Attributes:
+        bytes: As they were found; empty if they could not be read.
+        frame_id: Where they came from.
+        seq: Number in the source.
+        captured_at: Seconds since the epoch; None if unknown.
+        unreadable: Why there are no bytes; empty if there are. Such an image is never sent.
+    """
+
+    bytes: bytes
+    frame_id: str = ""
+    seq: int = 0
+    captured_at: float | None = None
+    unreadable: str = ""
+
+
+Picture = Frame | RawImage
+
+
+def as_picture(thing: Any, *, name: str = "", seq: int = 0) -> Picture:
+    """Make a picture of one thing.
+
+    Args:
+        thing: Bytes of an image file, the path of one, a uint8 array `(H, W, 3)` in RGB order or `(H, W)`, a
+            Pillow image, or a `Frame`. Arrays and Pillow images travel as JPEG; where every pixel must stay
+            as it is, give the bytes of a PNG.
+        name: Where it came from; a path names itself.
+        seq: Its number in its source.
+
+    Raises:
+        SourceError: If it is none of these.
+        InvalidImage: If it is an array of a shape or type that is no picture.
+    """
+    if isinstance(thing, (Frame, RawImage)):
+        picture = copy.copy(thing)
+        picture.seq = seq
+        picture.frame_id = thing.frame_id or name
+        if picture.captured_at is None:
+            picture.captured_at = time.time()
+        return picture
+    if isinstance(thing, (bytes, bytearray, memoryview)):
+        return _from_bytes(bytes(thing), name, seq, time.time())
+    if isinstance(thing, (str, os.PathLike)):
+        return _from_file(Path(thing).expanduser(), name or os.fspath(thing), seq)
+    return Frame.from_array(_pixels(thing), frame_id=name, seq=seq, captured_at=time.time())
+
+
+def _from_file(path: Path, name: str, seq: int) -> Picture:
+    """A file's bytes as they are; what cannot be read says so when its turn comes."""
+    try:
+        return _from_bytes(path.read_bytes(), name, seq, path.stat().st_mtime)
+    except OSError as error:
+        return RawImage(b"", name, seq, unreadable=f"{path}: {error.strerror or error}")
+
+
+def _from_bytes(encoded: bytes, name: str, seq: int, captured_at: float) -> Picture:
+    try:
+        return Frame(encoded, frame_id=name, seq=seq, captured_at=captured_at)
+    except InvalidImage:
+        return RawImage(encoded, name, seq, captured_at)
+
+
+def _pixels(thing: Any) -> Any:
+    """What NumPy makes an array of; a Pillow image of any mode is made RGB first."""
+    if hasattr(thing, "convert") and hasattr(thing, "getbands"):
+        from PIL import ImageOps
+
+        return ImageOps.exif_transpose(thing).convert("RGB")
+    if hasattr(thing, "__array__") or hasattr(thing, "__array_interface__"):
+        return thing
+    raise SourceError(
+        f"{type(thing).__name__} is no picture: give bytes of an image file, a path, a uint8 array (H, W, 3), "
+        "a Pillow image or a Frame"
+    )

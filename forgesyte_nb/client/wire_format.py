@@ -1,0 +1,72 @@
+"""How a client writes its messages: the one place that knows base64 from binary.
+
+The seed's protocol is text throughout. Where the server chose the subprotocol `forgesyte.v2`, a frame travels as a
+binary message instead, header and image, without base64; everything else is equal. Sans-I/O.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import orjson
+import pybase64
+
+from forgesyte_nb.errors import InvalidOptions
+from forgesyte_nb.protocol.messages import SUBPROTOCOL_V2, SendFrame
+from forgesyte_nb.protocol.wire import encode, encode_binary
+
+
+def encode_options(options: dict[str, Any] | None) -> bytes:
+    """The JSON of a plugin's options; NumPy numbers are taken as numbers.
+
+    Raises:
+        InvalidOptions: If they are no dict, or hold what JSON cannot say.
+    """
+    if not options:
+        return b"{}"
+    if not isinstance(options, dict):
+        raise InvalidOptions(f"options are a dict such as {{'threshold': 0.8}}, not {type(options).__name__}")
+    try:
+        return orjson.dumps(options, option=orjson.OPT_SERIALIZE_NUMPY)
+    except TypeError as error:
+        raise InvalidOptions(f"options hold what JSON cannot say: {error}") from error
+
+
+class WireFormat:
+    """The format of one connection.
+
+    Attributes:
+        is_v2: Whether `forgesyte.v2` is spoken, so that `hello` comes first and frames are binary.
+    """
+
+    def __init__(self, subprotocol: str | None) -> None:
+        """The format that belongs to what the server chose; None is the seed's."""
+        self.is_v2 = subprotocol == SUBPROTOCOL_V2
+
+    def pack(self, frame_id: str, plugin: str, options: bytes, stream_id: str, image: bytes) -> tuple[bytes, bool]:
+        """A `send_frame`, and whether it is a text message."""
+        if self.is_v2:
+            header = {
+                "type": "send_frame",
+                "frame_id": frame_id,
+                "plugin": plugin,
+                "options": msgspec.Raw(options),
+                "stream_id": stream_id,
+            }
+            return encode_binary(header, image), False
+        image_data = msgspec.Raw(b'"%b"' % pybase64.b64encode(image))
+        return encode(SendFrame(frame_id, plugin, image_data, msgspec.Raw(options), stream_id)), True
+
+    def decode(self, message: str | bytes) -> dict[str, Any] | None:
+        """A server's message as the dict that listeners get; None for what a client has no use for.
+
+        Unknown types and fields are passed on: a newer server may say more.
+        """
+        if isinstance(message, bytes):
+            return None  # pictures of a stream, for viewers
+        try:
+            decoded = orjson.loads(message)
+        except orjson.JSONDecodeError:
+            return None
+        return decoded if isinstance(decoded, dict) and isinstance(decoded.get("type"), str) else None

@@ -1,0 +1,386 @@
+"""From a client's message to a job, from a job to an engine, and from there to all who are to hear of it.
+
+The dispatcher is where the protocol's promises are kept: a frame that is accepted becomes one job, each job gets
+`pending → processing → progress → terminal message → completed | failed` in this order and exactly one terminal
+message; a frame that is refused gets one `error` and nothing else. The sender hears of its own jobs without
+subscribing, subscribers hear once however many topics match. Runs on the loop's thread; knows sessions, not sockets.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from forgesyte_nb import __version__
+from forgesyte_nb.engines.contract import Engine, Outcome
+from forgesyte_nb.errors import InvalidMessage, PluginError, QueueFull, WireError
+from forgesyte_nb.image_header import read_header
+from forgesyte_nb.jobs import Job, JobBook
+from forgesyte_nb.plugins.options import check_size
+from forgesyte_nb.plugins.registry import Registry
+from forgesyte_nb.protocol import wire
+from forgesyte_nb.protocol.messages import (
+    Broadcast,
+    Cancel,
+    Error,
+    FrameResult,
+    Hello,
+    JobStatus,
+    JobUpdate,
+    Subscribe,
+    Subscribed,
+    Timings,
+    Unsubscribe,
+    Unsubscribed,
+)
+from forgesyte_nb.protocol.topics import check_topic
+from forgesyte_nb.sessions import Session, SessionBook, Subscriptions
+from forgesyte_nb.settings import Settings
+from forgesyte_nb.tally import Tally
+
+
+class Dispatcher:
+    """Messages in, messages out.
+
+    Attributes:
+        jobs: All jobs.
+        sessions: All sessions.
+        tally: What happened so far.
+        server_id: Unique; a client learns by it whether it still talks to the same server.
+        closing: Whether new frames are refused because the server is about to end.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        settings: Settings,
+        engine_for: Callable[[str], Engine],
+        log: logging.Logger,
+    ) -> None:
+        """Make a dispatcher.
+
+        Args:
+            registry: Where plugins are looked up.
+            settings: Limits.
+            engine_for: The running engine of a name.
+            log: For what goes wrong.
+        """
+        self.jobs = JobBook(history=settings.job_history)
+        self.sessions = SessionBook(
+            outbox_bytes=settings.outbox_bytes,
+            grace_s=settings.session_grace_s,
+            max_messages=settings.session_messages,
+        )
+        self.tally = Tally()
+        self._registry = registry
+        self._settings = settings
+        self._engine_for = engine_for
+        self._log = log
+        self._subscriptions = Subscriptions(max_topics=settings.max_topics)
+        self._queued_bytes = 0
+        self._gone: dict[Session, float] = {}
+        self.server_id = secrets.token_hex(8)
+        self.closing = False
+
+    # What clients send
+
+    def receive(self, session: Session, data: bytes, *, binary: bool = False) -> None:
+        """Take one message of a client; every answer goes through outboxes."""
+        try:
+            message = wire.decode_client_binary(data) if binary else wire.decode_client(data)
+            if type(message) is wire.IncomingFrame:
+                self._accept(session, message)
+            elif type(message) is Subscribe:
+                self._subscribe(session, message.topic)
+            elif type(message) is Unsubscribe:
+                self._unsubscribe(session, message.topic)
+            elif type(message) is Cancel:
+                self._cancel(session, message.job_id)
+        except WireError as error:
+            self._refuse(session, error, data if not binary else b"")
+
+    def _accept(self, session: Session, frame: wire.IncomingFrame) -> None:
+        """Check a frame at the door and make it a job."""
+        received_at = time.monotonic()
+        try:
+            entry = self._registry.entry(frame.plugin)
+            plugin = entry.plugin
+            if frame.options != b"{}":
+                check_size(
+                    frame.options,
+                    max_bytes=self._settings.max_options_bytes,
+                    max_depth=self._settings.max_options_depth,
+                )
+            plugin.schema.keywords(frame.options)
+            read_header(frame.image, max_pixels=self._settings.max_image_pixels)
+            self._check_room(len(frame.image))
+        except WireError as error:
+            self._refuse_frame(session, error, frame.frame_id, frame.plugin)
+            return
+        seq = session.next_seq(frame.stream_id)
+        stream_key = f"{session.session_id}/{frame.stream_id}/{plugin.name}" if plugin.stateful else ""
+        job = self.jobs.open(
+            frame.frame_id, entry, frame.options, frame.image, session, stream_key, seq, received_at
+        )
+        session.frames += 1
+        self.tally.accepted += 1
+        self._queued_bytes += len(frame.image)
+        self._publish(job, self._update(job, "pending", 0.0))
+        self._engine_for(plugin.engine or self._settings.engine).submit(job)
+
+    def _check_room(self, size: int) -> None:
+        if self.closing:
+            raise QueueFull("The server is closing; send again when it is back")
+        if (
+            len(self.jobs.active) >= self._settings.queue_frames
+            or self._queued_bytes + size > self._settings.queue_bytes
+        ):
+            raise QueueFull(
+                f"{len(self.jobs.active)} frames ({self._queued_bytes / 1048576:.0f} MiB) are waiting, the limit; "
+                "send on when results have come, or raise queue_bytes in the server's Settings"
+            )
+
+    def _subscribe(self, session: Session, topic: str) -> None:
+        self._subscriptions.add(session, check_topic(topic))
+        if session.numbered:
+            session.owe(wire.encode(Subscribed(topic)))
+        ended = self.jobs.ended(topic) if topic.startswith("job_") else None
+        if ended is not None:
+            if ended.terminal is not None:
+                session.owe(ended.terminal)
+            session.owe(ended.update)
+
+    def _unsubscribe(self, session: Session, topic: str) -> None:
+        self._subscriptions.remove(session, check_topic(topic))
+        if session.numbered:
+            session.owe(wire.encode(Unsubscribed(topic)))
+
+    def _cancel(self, session: Session, job_id: str) -> None:
+        job = self.jobs.active.get(job_id)
+        if job is None or job.owner is not session:
+            raise InvalidMessage(f"cancel: {job_id!r} is no job of yours that is under way")
+        plugin = job.entry.plugin
+        if self._engine_for(plugin.engine or self._settings.engine).cancel(job):
+            self.ended(job, Outcome(error=PluginError("cancelled before it started")))
+
+    def _refuse(self, session: Session, error: WireError, data: bytes) -> None:
+        """Answer a message that could not be taken."""
+        self._refuse_frame(session, error, wire.frame_id_of(data), wire.plugin_of(data))
+
+    def _refuse_frame(
+        self, session: Session, error: WireError, frame_id: str | None, plugin: str | None
+    ) -> None:
+        self.tally.refused[error.code] = self.tally.refused.get(error.code, 0) + 1
+        self._log.info("refused client=%s frame=%r %s: %s", session.client_id, frame_id, error.code, error)
+        session.owe(wire.encode(Error(frame_id, plugin, error.code, str(error), wire.timestamp())))
+
+    # What engines say
+
+    def started(self, job: Job) -> None:
+        """A worker has started on it."""
+        job.status = "processing"
+        self._publish(job, self._update(job, "processing", 0.0))
+
+    def progressed(self, job: Job, percent: float) -> None:
+        """Its plugin reports progress."""
+        if job.status == "processing":
+            job.progress_percent = percent
+            self._publish(job, self._update(job, "processing", percent))
+
+    def ended(self, job: Job, outcome: Outcome) -> None:
+        """It is done: the terminal message, then the last update."""
+        if job.ended:
+            self._log.error("job %s was answered twice; the second answer is dropped", job.job_id)
+            return
+        now = time.monotonic()
+        plugin = job.entry.plugin
+        if outcome.output:
+            self._log.info("plugin=%s frame=%r printed: %s", plugin.name, job.frame_id, outcome.output)
+        timings = Timings(
+            queue_ms=round(((job.started_at or now) - job.received_at) * 1000, 3),
+            decode_ms=round(outcome.decode_ms, 3),
+            plugin_ms=round(outcome.plugin_ms, 3),
+            total_ms=round((now - job.received_at) * 1000, 3),
+        )
+        if outcome.error is None and outcome.result is not None:
+            status: JobStatus = "completed"
+            terminal = self._result(job, outcome, timings)
+        else:
+            status = "failed"
+            terminal = self._failure(job, outcome.error or PluginError("no result and no reason"))
+        percent = 100.0 if status == "completed" else job.progress_percent
+        update = self._update(job, status, percent)
+        self._queued_bytes -= len(job.image)
+        self.jobs.end(job, status, update=update, terminal=terminal, summary=_summary(job, status, percent, timings))
+        self._count(plugin.name, timings, outcome.error)
+        self._publish(job, terminal)
+        self._publish(job, update)
+
+    def logged(self, plugin: str, text: str) -> None:
+        """A plugin, or its lane, has something for the log."""
+        self._log.info("plugin=%s %s", plugin, text)
+
+    def _result(self, job: Job, outcome: Outcome, timings: Timings) -> bytes:
+        return wire.encode(
+            FrameResult(
+                frame_id=job.frame_id,
+                job_id=job.job_id,
+                plugin=job.entry.plugin.name,
+                status="success",
+                result=msgspec.Raw(outcome.result or b"{}"),
+                processing_time_ms=round(outcome.decode_ms + outcome.plugin_ms, 3),
+                timestamp=wire.timestamp(),
+                timings=timings,
+                plugin_revision=job.entry.plugin.revision,
+            )
+        )
+
+    def _failure(self, job: Job, error: WireError) -> bytes:
+        name = job.entry.plugin.name
+        self._log.warning(
+            "failed plugin=%s job=%s frame=%r %s: %s%s",
+            name,
+            job.job_id,
+            job.frame_id,
+            error.code,
+            error,
+            f"\n{error.detail}" if error.detail else "",
+        )
+        return wire.encode(
+            Error(job.frame_id, name, error.code, str(error), wire.timestamp(), job_id=job.job_id)
+        )
+
+    def _count(self, plugin: str, timings: Timings, error: WireError | None) -> None:
+        tally = self.tally.of(plugin)
+        if error is not None:
+            tally.errors[error.code] = tally.errors.get(error.code, 0) + 1
+            return
+        tally.results += 1
+        stages = tally.stages
+        stages["queue"].add(timings.queue_ms)
+        stages["decode"].add(timings.decode_ms)
+        stages["plugin"].add(timings.plugin_ms)
+        stages["total"].add(timings.total_ms)
+
+    # Who hears it
+
+    def _update(self, job: Job, status: JobStatus, percent: float) -> bytes:
+        return wire.encode(
+            JobUpdate(
+                job.job_id,
+                status,
+                job.frame_id,
+                job.entry.plugin.name,
+                int(percent) if percent in (0.0, 100.0) else percent,
+                wire.timestamp(),
+            )
+        )
+
+    def _publish(self, job: Job, encoded: bytes) -> None:
+        job.owner.owe(encoded)
+        if self._subscriptions:
+            for session in self._subscriptions.of_job(job):
+                session.offer(encoded)
+
+    def broadcast(self, body: Any, *, topic: str | None = None, client_id: str | None = None) -> int:
+        """Say something to everyone, to a topic's subscribers, or to one client; how many were reached.
+
+        Raises:
+            InvalidMessage: If the topic is malformed.
+            TypeError: If the body cannot be said in JSON.
+        """
+        encoded = wire.encode(
+            Broadcast(topic, msgspec.Raw(msgspec.json.encode(body)), wire.timestamp())
+        )
+        receivers: Iterable[Session] = self.sessions.connected()
+        if topic is not None:
+            receivers = self._subscriptions.of_topic(check_topic(topic))
+        if client_id is not None:
+            receivers = [session for session in receivers if session.client_id == client_id]
+        reached = 0
+        for session in receivers:
+            session.offer(encoded)
+            reached += 1
+        return reached
+
+    # Clients that come and go
+
+    def enter(self, client_id: str, *, numbered: bool) -> Session:
+        """The session of a new connection: the one its client left when it was cut off, or a new one.
+
+        Args:
+            client_id: As in the path.
+            numbered: Whether the connection speaks `forgesyte.v2`.
+        """
+        session = self.sessions.attach(client_id)
+        session.numbered = numbered
+        self.tally.connections += 1
+        if numbered:
+            hello = Hello(
+                server_id=self.server_id,
+                session=session.session_id,
+                version=__version__,
+                max_message_bytes=self._settings.max_message_bytes,
+                max_image_pixels=self._settings.max_image_pixels,
+                plugins=[plugin.name for plugin in self._registry.plugins()],
+            )
+            session.owe_first(wire.encode(hello))
+        back = "" if session.away_since is None else f", back with {session.waiting} messages waiting"
+        self._log.info("connected client=%s session=%s%s", client_id, session.session_id, back)
+        return session
+
+    def leave(self, session: Session, *, now: float, for_good: bool) -> None:
+        """A connection is gone; with a Close frame, or after its grace, the session with it."""
+        session.disconnect(now)
+        self._log.info(
+            "%s client=%s session=%s", "left" if for_good else "cut off", session.client_id, session.session_id
+        )
+        if for_good:
+            self._end(session)
+
+    def expire(self, now: float) -> list[Session]:
+        """End the sessions whose clients stayed away, and return those whose streams may be let go."""
+        expired = self.sessions.expired(now)
+        for session in expired:
+            self._log.info("session ended client=%s: its client did not come back", session.client_id)
+            self._end(session)
+        gone = [session for session, since in self._gone.items() if now - since > self._settings.stream_grace_s]
+        for session in gone:
+            del self._gone[session]
+        return gone
+
+    def _end(self, session: Session) -> None:
+        self._subscriptions.leave(session)
+        self.sessions.end(session)
+        if session.streams:
+            self._gone[session] = time.monotonic()
+
+
+def _summary(job: Job, status: JobStatus, percent: float, timings: Timings) -> dict[str, Any]:
+    return {
+        "job_id": job.job_id,
+        "plugin": job.entry.plugin.name,
+        "frame_id": job.frame_id,
+        "status": status,
+        "progress_percent": percent,
+        "client_id": job.owner.client_id,
+        "timings": timings,
+    }
+
+
+def summary_of(job: Job) -> dict[str, Any]:
+    """A job under way, for `/v1/jobs`."""
+    return {
+        "job_id": job.job_id,
+        "plugin": job.entry.plugin.name,
+        "frame_id": job.frame_id,
+        "status": job.status,
+        "progress_percent": job.progress_percent,
+        "client_id": job.owner.client_id,
+        "timings": None,
+    }

@@ -1,0 +1,159 @@
+"""The inline engine: plugins run on the event loop's own thread, one frame at a time.
+
+For debugging, for tests, and for plugins so short that a hand-over costs more than they do. While a plugin runs the
+loop stands still, so a watching thread stops one that exceeds its limit: code in pure Python at once, C code when it
+returns. It is the engine that other engines' behaviour is compared with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from forgesyte_nb.engines.contract import Listener, Outcome
+from forgesyte_nb.engines.interrupt import Interruptible, Stopped
+from forgesyte_nb.engines.runner import LaneRunner, PluginKey, Task
+from forgesyte_nb.engines.waiting import WaitingJobs
+from forgesyte_nb.errors import PluginError, ProcessingTimeout, WireError
+from forgesyte_nb.jobs import Job
+from forgesyte_nb.plugins.registry import Entry
+from forgesyte_nb.settings import Settings
+
+_TURN_S = 0.002  # of plugin work before the loop may read its sockets again
+
+
+def task_of(job: Job) -> Task:
+    """A job as a lane sees it."""
+    plugin = job.entry.plugin
+    key = PluginKey(plugin.name, plugin.revision)
+    return Task(key, job.frame_id, job.stream_key, job.seq, job.options, job.image)
+
+
+def timeout_of(job: Job, limit_s: float) -> Outcome:
+    """What a frame is answered whose plugin was stopped in a thread."""
+    return Outcome(
+        error=ProcessingTimeout(
+            f"{job.entry.plugin.name} ran longer than its limit of {limit_s:g} s and was stopped; "
+            'make it faster, or raise the limit with @fs.plugin("…", timeout_s=…)'
+        )
+    )
+
+
+class InlineEngine:
+    """One lane, which is the loop itself."""
+
+    name = "inline"
+
+    def __init__(self, settings: Settings, listener: Listener) -> None:
+        """Make an engine on the running loop."""
+        self._settings = settings
+        self._listener = listener
+        self._loop = asyncio.get_running_loop()
+        self._waiting = WaitingJobs()
+        self._runner = LaneRunner(
+            max_result_bytes=settings.max_result_bytes, stream_states=settings.stream_states
+        )
+        self._runner.log = listener.logged
+        self._scheduled = False
+        self._stopwatch = _Stopwatch()
+
+    def start(self) -> None:
+        """Nothing to make ready."""
+
+    def submit(self, job: Job) -> None:
+        """Queue a job for this or one of the next turns of the loop."""
+        self._waiting.add(job)
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        end = time.perf_counter() + _TURN_S
+        while (job := self._waiting.take(_any)) is not None:
+            self._run(job)
+            if time.perf_counter() > end:
+                break
+        self._scheduled = len(self._waiting) > 0
+        if self._scheduled:
+            self._loop.call_soon(self._turn)
+
+    def _run(self, job: Job) -> None:
+        plugin = job.entry.plugin
+        job.attempts += 1
+        job.started_at = time.monotonic()
+        self._listener.started(job)
+        limit_s = plugin.timeout_s or self._settings.plugin_timeout_s
+        try:
+            with self._stopwatch.limit(limit_s):
+                try:
+                    self._runner.load(plugin)
+                    outcome = self._runner.run(task_of(job), report=self._reporter(job))
+                except WireError as error:
+                    outcome = Outcome(error=error)
+        except Stopped:
+            outcome = timeout_of(job, limit_s)
+        except KeyboardInterrupt:
+            outcome = Outcome(error=PluginError("interrupted by the notebook's stop button"))
+        self._listener.ended(job, outcome)
+
+    def _reporter(self, job: Job) -> Callable[[float], None]:
+        return lambda percent: self._listener.progressed(job, percent)
+
+    def cancel(self, job: Job) -> bool:
+        """End a job that waits."""
+        return self._waiting.remove(job)
+
+    def forget_streams(self, prefix: str) -> None:
+        """Let go of the states of all streams whose key starts so."""
+        self._runner.forget_streams(prefix)
+
+    async def trial(self, entry: Entry) -> None:
+        """Load it here: this is where it will run."""
+        self._runner.load(entry.plugin)
+
+    async def close(self) -> None:
+        """Answer what waits, tear plugins down."""
+        for job in self._waiting.drain():
+            self._listener.ended(
+                job, Outcome(error=PluginError("the server was closed before this frame was done"))
+            )
+        self._stopwatch.close()
+        self._runner.close()
+
+    def stats(self) -> dict[str, Any]:
+        """One lane."""
+        return {"lanes": 1, "busy": int(self._scheduled), "waiting": len(self._waiting), "replaced": 0, "streams": 0}
+
+
+def _any(_job: Job) -> bool:
+    return True
+
+
+class _Stopwatch:
+    """A thread that stops the guarded section when its time is up; it is started with the first one."""
+
+    def __init__(self) -> None:
+        self._interruptible = Interruptible()
+        self._deadline = float("inf")
+        self._thread: threading.Thread | None = None
+        self._closing = threading.Event()
+
+    def limit(self, limit_s: float) -> Any:
+        self._deadline = time.monotonic() + limit_s
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._watch, name="forgesyte-inline-limit", daemon=True)
+            self._thread.start()
+        return self._interruptible.section()
+
+    def _watch(self) -> None:
+        while not self._closing.wait(0.05):
+            if time.monotonic() > self._deadline and self._interruptible.stop():
+                self._deadline = float("inf")
+
+    def close(self) -> None:
+        self._closing.set()
+        if self._thread is not None:
+            self._thread.join()

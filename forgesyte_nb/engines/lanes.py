@@ -1,0 +1,268 @@
+"""The part that all engines with lanes share: which job goes to which lane, deadlines, and lanes that die.
+
+`LaneEngine` hands jobs to `Lane`s and hears from them; it knows neither processes nor threads. A lane has at most
+two jobs: one running and, if jobs of that plugin are short, one handed over ahead so that the lane never waits
+for the loop. Only the job that had started pays for a crash; one handed over but not started goes to another
+lane. A stream of a stateful plugin stays with the lane that got it first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from forgesyte_nb.engines.contract import Listener, Outcome
+from forgesyte_nb.engines.start_order import StartOrder
+from forgesyte_nb.engines.waiting import WaitingJobs
+from forgesyte_nb.errors import PluginError, ProcessingTimeout
+from forgesyte_nb.jobs import Job
+from forgesyte_nb.settings import Settings
+
+WATCH_INTERVAL_S = 0.05
+SHORT_S = 0.05
+"""Jobs of plugins that take less than this are handed over one ahead."""
+
+_MAX_ATTEMPTS = 3
+_MAX_PINNED = 10_000
+
+
+class Lane(Protocol):
+    """What a lane must offer to the engine."""
+
+    def hand_over(self, job: Job) -> None:
+        """Take one more job."""
+
+    def kill(self, reason: str) -> None:
+        """Stop whatever is running, now; the engine hears `lane_died`."""
+
+    def tell_cancelled(self) -> None:
+        """Tell the running plugin that nobody waits any more."""
+
+    def forget_streams(self, prefix: str) -> None:
+        """Let go of the states of all streams whose key starts so."""
+
+
+class Slot:
+    """A place for a lane, and the engine's view of it.
+
+    Attributes:
+        lane: The lane in it; None while a dead one is being replaced.
+        jobs: Handed over and not ended, in order; the first is running or about to.
+        deadline: When the running job is overdue, monotonic seconds; infinite while none runs.
+        overrun: The job that was ended for running too long; its lane's death is no news.
+    """
+
+    __slots__ = ("deadline", "jobs", "lane", "overrun", "running")
+
+    def __init__(self) -> None:
+        """Make an empty slot."""
+        self.lane: Lane | None = None
+        self.jobs: deque[Job] = deque()
+        self.running: Job | None = None
+        self.deadline = float("inf")
+        self.overrun: Job | None = None
+
+
+class LaneEngine:
+    """Base of the engines with lanes; a subclass fills slots with lanes in `_fill`."""
+
+    name = "lanes"
+
+    def __init__(self, settings: Settings, listener: Listener) -> None:
+        """Make an engine that is not started yet."""
+        self._settings = settings
+        self._listener = listener
+        self._order = StartOrder(listener)
+        self._waiting = WaitingJobs()
+        self._slots = [Slot() for _ in range(settings.lanes)]
+        self._pinned: OrderedDict[str, Slot] = OrderedDict()
+        self._expected_s: dict[str, float] = {}
+        self._loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
+        self._watch: asyncio.TimerHandle | None = None
+        self._closed = False
+        self._replaced = 0
+
+    def _fill(self, slot: Slot) -> None:
+        """Put a lane into an empty slot, now or soon; then call `_pump`."""
+        raise TypeError(f"{type(self).__name__} does not say how to make a lane")
+
+    def start(self) -> None:
+        """Fill the slots."""
+        for slot in self._slots:
+            self._fill(slot)
+
+    def submit(self, job: Job) -> None:
+        """Queue a job, and hand it over if there is room."""
+        self._waiting.add(job)
+        self._pump()
+
+    def cancel(self, job: Job) -> bool:
+        """End a job that waits; a running one is told."""
+        if self._waiting.remove(job):
+            return True
+        for slot in self._slots:
+            if slot.running is job and slot.lane is not None:
+                slot.lane.tell_cancelled()
+        return False
+
+    def forget_streams(self, prefix: str) -> None:
+        """Let go of streams, here and in the lanes."""
+        for stream_key in [key for key in self._pinned if key.startswith(prefix)]:
+            del self._pinned[stream_key]
+        for slot in self._slots:
+            if slot.lane is not None:
+                slot.lane.forget_streams(prefix)
+
+    def stats(self) -> dict[str, Any]:
+        """Lanes and queue, as numbers."""
+        return {
+            "lanes": len(self._slots),
+            "busy": sum(1 for slot in self._slots if slot.jobs),
+            "waiting": len(self._waiting),
+            "replaced": self._replaced,
+            "streams": len(self._pinned),
+        }
+
+    # Handing over
+
+    def _pump(self) -> None:
+        """Hand over jobs while there is room for them."""
+        while self._waiting and any(len(slot.jobs) < 2 and slot.lane is not None for slot in self._slots):
+            chosen: list[Slot] = []
+            job = self._waiting.take(lambda job: self._choose(job, chosen.append))
+            if job is None:
+                break
+            self._hand_over(job, chosen[0])
+
+    def _choose(self, job: Job, choose: Callable[[Slot], None]) -> bool:
+        """Whether there is room for a job, and where."""
+        if job.stream_key:
+            slot = self._pinned.get(job.stream_key)
+            if slot is None:
+                slot = min(self._slots, key=self._load)
+                self._pinned[job.stream_key] = slot
+                if len(self._pinned) > _MAX_PINNED:
+                    self._pinned.popitem(last=False)
+            candidates = [slot]
+        else:
+            candidates = sorted(self._slots, key=lambda slot: len(slot.jobs))
+        for slot in candidates:
+            if slot.lane is not None and self._has_room(slot):
+                choose(slot)
+                return True
+        return False
+
+    def _load(self, slot: Slot) -> tuple[int, int]:
+        return sum(1 for pinned in self._pinned.values() if pinned is slot), len(slot.jobs)
+
+    def _has_room(self, slot: Slot) -> bool:
+        if not slot.jobs:
+            return True
+        return len(slot.jobs) == 1 and self._expected_s.get(slot.jobs[0].entry.plugin.name, 1.0) < SHORT_S
+
+    def _hand_over(self, job: Job, slot: Slot) -> None:
+        job.attempts += 1
+        slot.jobs.append(job)
+        self._order.handed(job)
+        if slot.lane is not None:
+            if len(slot.jobs) == 1:
+                # Until it has started, it is its plugin that is being loaded.
+                slot.deadline = time.monotonic() + self._settings.setup_timeout_s
+            slot.lane.hand_over(job)
+        if self._watch is None:
+            self._watch = self._loop.call_later(WATCH_INTERVAL_S, self._look)
+
+    # What lanes say; always on the loop
+
+    def lane_started(self, slot: Slot) -> None:
+        """The lane has started on the first of its jobs."""
+        job = slot.jobs[0]
+        now = time.monotonic()
+        job.started_at = now
+        slot.running = job
+        slot.deadline = now + (job.entry.plugin.timeout_s or self._settings.plugin_timeout_s)
+        self._order.started(job)
+
+    def lane_progressed(self, slot: Slot, percent: float) -> None:
+        """The running plugin reports progress."""
+        if slot.running is not None and slot.running.status == "processing":
+            self._listener.progressed(slot.running, percent)
+
+    def lane_ended(self, slot: Slot, outcome: Outcome) -> None:
+        """The first of its jobs is done."""
+        job = slot.jobs.popleft()
+        slot.running = None
+        slot.deadline = float("inf") if not slot.jobs else time.monotonic() + self._settings.setup_timeout_s
+        name = job.entry.plugin.name
+        spent_s = (outcome.plugin_ms + outcome.decode_ms) / 1000
+        known_s = self._expected_s.get(name)
+        self._expected_s[name] = spent_s if known_s is None else known_s + 0.2 * (spent_s - known_s)
+        if self._waiting:
+            self._pump()
+        self._order.ended(job, outcome)
+
+    def lane_died(self, slot: Slot, reason: str) -> None:
+        """The lane is gone: the job that had started fails, those that had not go elsewhere."""
+        running, overrun = slot.running, slot.overrun
+        jobs = list(slot.jobs)
+        slot.lane = slot.running = slot.overrun = None
+        slot.jobs.clear()
+        slot.deadline = float("inf")
+        for stream_key in [key for key, pinned in self._pinned.items() if pinned is slot]:
+            del self._pinned[stream_key]
+        for job in reversed(jobs):
+            if job is overrun:
+                continue
+            if job is running or job.attempts >= _MAX_ATTEMPTS:
+                self._order.ended(job, Outcome(error=PluginError(f"{job.entry.plugin.name}: {reason}")))
+            else:
+                self._waiting.put_back(job)
+        if not self._closed:
+            self._replaced += 1
+            self._fill(slot)
+            self._pump()
+
+    # Deadlines
+
+    def _look(self) -> None:
+        """Every `WATCH_INTERVAL_S` while there is work: stop what runs too long."""
+        now = time.monotonic()
+        self._order.overdue(now)
+        for slot in self._slots:
+            if now > slot.deadline and slot.lane is not None and slot.jobs and slot.overrun is None:
+                self._stop_overrun(slot)
+        busy = any(slot.jobs for slot in self._slots) or len(self._waiting) > 0
+        self._watch = self._loop.call_later(WATCH_INTERVAL_S, self._look) if busy and not self._closed else None
+
+    def _stop_overrun(self, slot: Slot) -> None:
+        job = slot.jobs[0]
+        plugin = job.entry.plugin
+        slot.overrun = job
+        if slot.running is job:
+            limit_s = plugin.timeout_s or self._settings.plugin_timeout_s
+            text = (
+                f"{plugin.name} ran longer than its limit of {limit_s:g} s and was stopped; "
+                'make it faster, or raise the limit with @fs.plugin("…", timeout_s=…)'
+            )
+        else:
+            text = f"{plugin.name} could not be set up within {self._settings.setup_timeout_s:g} s and was stopped"
+        slot.deadline = float("inf")
+        self._order.ended(job, Outcome(error=ProcessingTimeout(text)))
+        if slot.lane is not None:
+            slot.lane.kill("it ran too long")
+
+    def _answer_all(self) -> None:
+        """At the end: everything that is left gets its terminal message."""
+        self._closed = True
+        if self._watch is not None:
+            self._watch.cancel()
+        left = self._waiting.drain() + [job for slot in self._slots for job in slot.jobs if job is not slot.overrun]
+        for slot in self._slots:
+            slot.jobs.clear()
+            slot.running = None
+        for job in left:
+            if not job.ended:
+                self._order.ended(job, Outcome(error=PluginError("the server was closed before this frame was done")))

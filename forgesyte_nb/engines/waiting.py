@@ -1,0 +1,71 @@
+"""The queue of jobs that wait for a lane: in order for each client, in turn between clients.
+
+A client that sends a thousand frames at once does not keep another waiting for all of them: clients take turns,
+one job each. Sans-I/O.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from typing import Any
+
+from forgesyte_nb.jobs import Job
+
+
+class WaitingJobs:
+    """Jobs by owner, owners in turn."""
+
+    def __init__(self) -> None:
+        """Make an empty queue."""
+        self._queues: OrderedDict[Any, deque[Job]] = OrderedDict()
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, job: Job) -> None:
+        """Put a job at the end of its owner's queue."""
+        queue = self._queues.get(job.owner)
+        if queue is None:
+            queue = self._queues[job.owner] = deque()
+        queue.append(job)
+        self._count += 1
+
+    def put_back(self, job: Job) -> None:
+        """Put a job that was taken, but not started, first again."""
+        self._queues.setdefault(job.owner, deque()).appendleft(job)
+        self._queues.move_to_end(job.owner, last=False)
+        self._count += 1
+
+    def take(self, fits: Callable[[Job], bool]) -> Job | None:
+        """Take the first job that fits, looking at the first of each owner, whoever has waited longest first."""
+        for owner, queue in self._queues.items():
+            job = queue[0]
+            if fits(job):
+                queue.popleft()
+                self._count -= 1
+                if queue:
+                    self._queues.move_to_end(owner)
+                else:
+                    del self._queues[owner]
+                return job
+        return None
+
+    def remove(self, job: Job) -> bool:
+        """Take out a certain job; whether it was there."""
+        queue = self._queues.get(job.owner)
+        if queue is None or job not in queue:
+            return False
+        queue.remove(job)
+        self._count -= 1
+        if not queue:
+            del self._queues[job.owner]
+        return True
+
+    def drain(self) -> list[Job]:
+        """Take all of them."""
+        jobs = [job for queue in self._queues.values() for job in queue]
+        self._queues.clear()
+        self._count = 0
+        return jobs

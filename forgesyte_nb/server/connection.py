@@ -1,0 +1,127 @@
+"""The socket shell: between one WebSocket connection and one session.
+
+`FrameConnection` is a `websockets` server connection that hands each complete message straight to the dispatcher
+as bytes, in the callback in which it arrived: nothing is ever awaited between socket and dispatcher, so reading
+never stops and pings are always answered. What the session's outbox holds is written once per turn of the loop, in
+one write, and not at all while the peer is too slow to take it. Handshake, keepalive, limits and closing are the
+library's.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from websockets.asyncio.server import Server as WebSocketServer
+from websockets.asyncio.server import ServerConnection
+from websockets.frames import CloseCode, Frame, Opcode
+from websockets.protocol import OPEN, Event
+from websockets.server import ServerProtocol
+
+from forgesyte_nb.dispatch import Dispatcher
+from forgesyte_nb.sessions import Session
+
+WRITE_LIMIT_BYTES = 256 * 1024
+"""Bytes in the transport's own buffer from which on messages stay in the outbox."""
+
+
+class FrameConnection(ServerConnection):
+    """One client's connection.
+
+    Attributes:
+        session: The session it serves; None until the handshake is done.
+        dispatcher: Where its messages go; set by the server at the gate.
+        client_id: From the path `/ws/<client_id>`.
+    """
+
+    def __init__(self, protocol: ServerProtocol, server: WebSocketServer, **settings: Any) -> None:
+        """Make it, as `websockets` asks; the write limit is ours."""
+        super().__init__(protocol, server, **{**settings, "write_limit": WRITE_LIMIT_BYTES})
+        self.session: Session | None = None
+        self.dispatcher: Dispatcher | None = None
+        self.client_id = ""
+        self._parts: list[bytes] = []
+        self._binary = False
+        self._scheduled = False
+
+    def open(self, session: Session) -> None:
+        """Begin to serve a session."""
+        self.session = session
+        session.connect(self._schedule)
+
+    def process_event(self, event: Event) -> None:
+        """Take a WebSocket frame; overrides the library's queue of messages."""
+        if self.session is None or type(event) is not Frame:
+            super().process_event(event)
+            return
+        opcode = event.opcode
+        if opcode is Opcode.TEXT or opcode is Opcode.BINARY:
+            if event.fin:
+                self._message(bytes(event.data), binary=opcode is Opcode.BINARY)
+            else:
+                self._parts = [bytes(event.data)]
+                self._binary = opcode is Opcode.BINARY
+        elif opcode is Opcode.CONT:
+            self._parts.append(bytes(event.data))
+            if event.fin:
+                parts, self._parts = self._parts, []
+                self._message(b"".join(parts), binary=self._binary)
+        else:
+            super().process_event(event)
+
+    def _message(self, data: bytes, *, binary: bool) -> None:
+        session, dispatcher = self.session, self.dispatcher
+        if session is None or dispatcher is None or self.protocol.state is not OPEN:
+            return
+        if not binary and not data.isascii():
+            try:
+                data.decode()
+            except UnicodeDecodeError as error:
+                self._fail(CloseCode.INVALID_DATA, f"{error.reason} at position {error.start}")
+                return
+        dispatcher.receive(session, data, binary=binary)
+
+    def _fail(self, code: CloseCode, reason: str) -> None:
+        self.protocol.fail(code, reason)
+        self.send_data()
+
+    # Writing
+
+    def _schedule(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            self.loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        """Write what the outbox holds, all of it at once."""
+        self._scheduled = False
+        session = self.session
+        if session is None or self.paused or self.protocol.state is not OPEN:
+            return
+        protocol = self.protocol
+        for message in session.take():
+            protocol.send_text(message)
+        self.transport.write(b"".join(protocol.data_to_send()))
+
+    def resume_writing(self) -> None:
+        """The peer has caught up."""
+        super().resume_writing()
+        self._schedule()
+
+    def left(self) -> bool:
+        """Whether the client said goodbye with a Close frame, rather than being lost."""
+        return self.protocol.close_rcvd is not None
+
+
+async def serve_session(connection: FrameConnection) -> None:
+    """Serve one connection from its handshake to its end."""
+    dispatcher = connection.dispatcher
+    if dispatcher is None:
+        return
+    session = dispatcher.enter(connection.client_id, numbered=connection.subprotocol is not None)
+    connection.open(session)
+    try:
+        await connection.wait_closed()
+    finally:
+        connection.session = None
+        dispatcher.leave(session, now=time.monotonic(), for_good=connection.left())

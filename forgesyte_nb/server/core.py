@@ -1,0 +1,144 @@
+"""The server on its loop: sockets bound, requests led through the gate, engines started and stopped.
+
+`ServerCore` is the asynchronous half of `Server`; everything in it runs on the loop's thread. It makes the rooms
+know each other: dispatcher, engines, connections, look-ups.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http
+import logging
+import socket
+import time
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from websockets.asyncio.server import Server as WebSocketServer
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.http11 import Request, Response
+from websockets.typing import Subprotocol
+
+from forgesyte_nb.dispatch import Dispatcher
+from forgesyte_nb.engines.choose import make_engine
+from forgesyte_nb.engines.contract import Engine
+from forgesyte_nb.plugins.registry import Entry, Registry
+from forgesyte_nb.protocol.messages import SUBPROTOCOL_V2
+from forgesyte_nb.protocol.topics import CLIENT_ID
+from forgesyte_nb.server.connection import FrameConnection, serve_session
+from forgesyte_nb.server.gate import refusal
+from forgesyte_nb.server.lookups import look_up, respond
+from forgesyte_nb.settings import Settings
+
+_HOUSEKEEPING_S = 1.0
+_CLOSE_TIMEOUT_S = 2.0
+
+
+class ServerCore:
+    """One running server.
+
+    Attributes:
+        dispatcher: Where messages go.
+        registry: Where plugins are looked up.
+    """
+
+    def __init__(self, settings: Settings, registry: Registry, log: logging.Logger) -> None:
+        """Make a server on the running loop; `start` opens it."""
+        self.settings = settings
+        self.registry = registry
+        self.log = log
+        self.dispatcher = Dispatcher(registry, settings, self.engine, log)
+        self._engines: dict[str, Engine] = {}
+        self._servers: list[WebSocketServer] = []
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self, sockets: list[socket.socket]) -> None:
+        """Begin to listen on bound sockets and to make the default engine ready."""
+        library_log = logging.Logger("websockets", logging.ERROR)
+        library_log.parent = self.log
+        for bound in sockets:
+            server = await serve(
+                serve_session,  # type: ignore[arg-type]  # its connections are FrameConnections, made below
+                sock=bound,
+                create_connection=FrameConnection,
+                process_request=self._process_request,
+                select_subprotocol=_select_subprotocol,
+                server_header=None,
+                compression=None,
+                max_size=self.settings.max_message_bytes,
+                ping_interval=self.settings.ping_interval_s,
+                ping_timeout=self.settings.ping_timeout_s,
+                close_timeout=_CLOSE_TIMEOUT_S,
+                logger=library_log,
+            )
+            self._servers.append(server)
+        self._tasks.append(asyncio.create_task(self._keep_house()))
+        self.engine(self.settings.engine)
+
+    def engine(self, name: str) -> Engine:
+        """The running engine of a name, started when first asked for."""
+        found = self._engines.get(name)
+        if found is None:
+            found = self._engines[name] = make_engine(name, self.settings, self.dispatcher)
+            found.start()
+        return found
+
+    def engine_stats(self) -> dict[str, dict[str, Any]]:
+        """Numbers of the running engines."""
+        return {name: engine.stats() for name, engine in self._engines.items()}
+
+    async def trial(self, entry: Entry) -> None:
+        """Load a plugin as a lane of its engine would, and raise what that raises."""
+        await self.engine(entry.plugin.engine or self.settings.engine).trial(entry)
+
+    async def _keep_house(self) -> None:
+        """Once a second: end sessions whose clients stayed away, and let go of their streams."""
+        while True:
+            await asyncio.sleep(_HOUSEKEEPING_S)
+            for session in self.dispatcher.expire(time.monotonic()):
+                for engine in self._engines.values():
+                    engine.forget_streams(f"{session.session_id}/")
+
+    # The gate
+
+    def _process_request(self, connection: ServerConnection, request: Request) -> Response | None:
+        """Every HTTP request, before any upgrade: refuse, answer a look-up, or let a client in."""
+        reason = refusal(request.headers, self.settings)
+        if reason is not None:
+            self.log.warning("refused at the gate peer=%s: %s", connection.remote_address, reason)
+            return respond(http.HTTPStatus.FORBIDDEN, {"error": "forbidden; the server's log says why"})
+        path = urlsplit(request.path).path
+        if not path.startswith("/ws/"):
+            return look_up(path, self)
+        client_id = unquote(path.removeprefix("/ws/"))
+        if CLIENT_ID.fullmatch(client_id) is None:
+            return respond(
+                http.HTTPStatus.NOT_FOUND,
+                {"error": "bad client id: /ws/<client_id> takes 1 to 128 of the characters A-Z a-z 0-9 _ . : -"},
+            )
+        if isinstance(connection, FrameConnection):
+            connection.client_id = client_id
+            connection.dispatcher = self.dispatcher
+        return None
+
+    # The end
+
+    async def close(self) -> None:
+        """Refuse new frames, let those in flight finish, answer the rest, say goodbye with 1001."""
+        self.dispatcher.closing = True
+        deadline = time.monotonic() + self.settings.drain_timeout_s
+        while self.dispatcher.jobs.active and time.monotonic() < deadline:
+            await asyncio.sleep(0.01)
+        await asyncio.gather(*(engine.close() for engine in self._engines.values()))
+        await asyncio.sleep(0)  # connections write what the engines' last answers put into outboxes
+        for server in self._servers:
+            server.close(reason="server closed")
+        await asyncio.gather(*(server.wait_closed() for server in self._servers))
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _select_subprotocol(_connection: ServerConnection, offered: Any) -> Subprotocol | None:
+    """`forgesyte.v2` if the client offers it; without, the seed's protocol."""
+    return Subprotocol(SUBPROTOCOL_V2) if SUBPROTOCOL_V2 in offered else None

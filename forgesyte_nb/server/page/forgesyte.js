@@ -1,0 +1,701 @@
+/**
+ * The ForgeSyte client for browsers and Node ≥ 22: one ES module without dependencies, so that it can be copied.
+ *
+ * Every frame handed over is answered exactly once, by a `frame_result` or an `error`, whatever the connection
+ * does meanwhile: at most `window` frames are under way, the others wait here in the order they came; a lost
+ * connection is made again with growing pauses, subscriptions are restored and what was not answered is sent
+ * again. It offers the subprotocol `forgesyte.v2` (pictures as binary messages) and speaks the plain protocol
+ * (pictures as base64 text) where the server does not know it.
+ *
+ *     import { ForgeSyteClient } from "./forgesyte.js";
+ *     const client = new ForgeSyteClient("ws://localhost:8000");
+ *     await client.connect();
+ *     const { result } = await client.analyze(bytes, "ocr", { threshold: 0.8 });
+ */
+
+const SUBPROTOCOL = "forgesyte.v2";
+const TOKEN_SUBPROTOCOL = "forgesyte.token.";
+const BUFFERED_BYTES = 4 * 2 ** 20; // more than this in the socket only makes frames old
+const BUFFER_POLL_MS = 20; // WebSocket has no event for a buffer that has drained
+const ATTEMPTS = 5; // a frame that was under way each time the connection broke may be what breaks it
+const REMEMBERED_ANSWERS = 4096;
+const TOO_BIG = 1009;
+
+/**
+ * A frame that failed, or a connection that cannot be had.
+ *
+ * `code` is the wire's `error_code` (`INVALID_IMAGE`, `PLUGIN_NOT_FOUND`, `PLUGIN_ERROR`, `PROCESSING_TIMEOUT`,
+ * `INVALID_OPTIONS`, `INVALID_MESSAGE`, `QUEUE_FULL`), or one of this side: `NOT_CONNECTED`, `CONNECTION_LOST`,
+ * `CLOSED`, `CLIENT_TIMEOUT`, `ABORTED`, `DUPLICATE_FRAME_ID`, `HTTP_ERROR`.
+ */
+export class ForgeSyteError extends Error {
+  /**
+   * @param {string} code
+   * @param {string} message What is wrong and what to do.
+   * @param {string | null} [frameId] The frame it is about.
+   * @param {ErrorOptions} [options]
+   */
+  constructor(code, message, frameId = null, options = undefined) {
+    super(message, options);
+    this.name = "ForgeSyteError";
+    this.code = code;
+    this.frameId = frameId;
+  }
+}
+
+/**
+ * @typedef {Uint8Array | ArrayBuffer | Blob | string | CanvasImageSource} Picture An image file's bytes, a file,
+ *   base64 text or a `data:` URL, or something drawn on the page, which is sent as JPEG. What is drawn is taken at
+ *   the moment of the call.
+ * @typedef {object} Outcome What became of one picture of a stream or batch.
+ * @property {number} index Its position in the source.
+ * @property {Picture} image The picture itself.
+ * @property {object | null} message The server's `frame_result` or `error`; null if it never got that far.
+ * @property {ForgeSyteError | null} error Why there is no result; null if there is one.
+ * @property {number} latencyMs From sending it to its answer.
+ * @typedef {"idle" | "connecting" | "open" | "reconnecting" | "closed"} State
+ */
+
+export class ForgeSyteClient {
+  #socket = null;
+  #state = "idle";
+  #attempt = null; // the promise of the connection being made
+  #everOpen = false;
+  #knowsV2 = null; // whether the server selected forgesyte.v2; null until it is known
+  #failures = 0;
+  #retryTimer = null;
+  #drainTimer = null;
+  #limits = null; // the server's `hello`
+  #session = null;
+  #frames = new Map(); // by frame_id, in the order they are to be sent; unanswered ones only
+  #underWay = 0;
+  #answered = new Set(); // frame_ids of late, to know an answer that comes twice
+  #topics = new Set();
+  #counts = { sent: 0, results: 0, errors: 0, skipped: 0 };
+  #numbers = 0;
+  #listeners = { frame_result: new Set(), error: new Set(), job_update: new Set(), state: new Set(), "": new Set() };
+
+  /**
+   * @param {string} [url] Where the server is, `ws:` or `http:`, path prefixes kept. By default the server that the
+   *   page came from, or `ws://localhost:8000`.
+   * @param {object} [settings]
+   * @param {string} [settings.clientId] Who this is; a server gives back what is owed to the same id.
+   * @param {string} [settings.token] Secret of a server that asks for one.
+   * @param {number} [settings.window] Frames that may be unanswered at a time.
+   * @param {boolean} [settings.reconnect] Whether a lost connection is made again.
+   * @param {boolean} [settings.binary] Whether pictures may go as binary messages.
+   * @param {number} [settings.jpegQuality] Of pictures that are encoded here, 0–1.
+   * @param {number} [settings.backoffMs] First pause before connecting again; it doubles, with jitter.
+   * @param {number} [settings.maxBackoffMs] Longest pause.
+   */
+  constructor(url = defaultUrl(), settings = {}) {
+    const { clientId, token, window = 16, reconnect = true, binary = true } = settings;
+    const { jpegQuality = 0.85, backoffMs = 250, maxBackoffMs = 15_000 } = settings;
+    this.url = String(url).replace(/^http/, "ws").replace(/\/+$/, "");
+    this.clientId = clientId ?? `js_${randomHex(8)}`;
+    this.window = window;
+    this.settings = Object.freeze({ token, reconnect, binary, jpegQuality, backoffMs, maxBackoffMs });
+    this.idPrefix = `frame_${randomHex(4)}_`;
+  }
+
+  /** @returns {State} */
+  get state() {
+    return this.#state;
+  }
+
+  /** The server's first message under `forgesyte.v2` (its id, limits, plugins); null under the plain protocol. */
+  get hello() {
+    return this.#limits;
+  }
+
+  /** What became of all frames so far: `sent` = `results` + `errors` + `skipped` + `pending`, at every moment. */
+  get ledger() {
+    return { ...this.#counts, pending: this.#frames.size };
+  }
+
+  /**
+   * Connect; at once if it is waiting to reconnect.
+   *
+   * @returns {Promise<void>} Rejected with `CONNECTION_LOST` if no server answers this time.
+   */
+  connect() {
+    if (this.#state === "open") return Promise.resolve();
+    clearTimeout(this.#retryTimer);
+    this.#attempt ??= this.#open().finally(() => (this.#attempt = null));
+    return this.#attempt;
+  }
+
+  /** Close for good: frames without an answer fail with `CLOSED`. Resolves when the connection has ended. */
+  async close() {
+    clearTimeout(this.#retryTimer);
+    clearTimeout(this.#drainTimer);
+    this.#drainTimer = null;
+    const socket = this.#socket;
+    this.#socket = null;
+    this.#everOpen = false;
+    this.#session = null;
+    if (this.#state !== "idle") this.#setState("closed");
+    for (const frame of [...this.#frames.values()]) {
+      this.#fail(frame, "CLOSED", "the client was closed before it was answered");
+    }
+    if (socket === null || socket.readyState === WebSocket.CLOSED) return;
+    await new Promise((resolve) => {
+      socket.addEventListener("close", resolve, { once: true });
+      socket.close(1000);
+    });
+    await this.#attempt?.catch(() => {}); // a connection that was just being made
+  }
+
+  /** Receive what is published to `topic`: a `job_id`, `plugin_<name>` or `all`. Kept over reconnections. */
+  subscribe(topic) {
+    this.#topics.add(topic);
+    this.#say({ type: "subscribe", topic });
+  }
+
+  /** Receive it no longer. */
+  unsubscribe(topic) {
+    this.#topics.delete(topic);
+    this.#say({ type: "unsubscribe", topic });
+  }
+
+  /**
+   * Send a picture. Calls need not wait for one another: frames leave in the order of the calls, and awaiting each
+   * keeps the sender at the pace of the server.
+   *
+   * @param {Picture} image
+   * @param {string} plugin
+   * @param {object} [options] The plugin's options.
+   * @param {{frameId?: string, streamId?: string}} [names] A `frameId` of one's own must differ from all that are
+   *   unanswered; `streamId` tells a stateful plugin which frames belong together.
+   * @returns {Promise<string>} The frame's id, once it has left. Nobody need wait for it: a frame that cannot be
+   *   sent is an `error` to `onError` listeners like any other.
+   */
+  sendFrame(image, plugin, options = {}, names = {}) {
+    try {
+      return this.#submit(image, plugin, options, names).left;
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  /**
+   * Send a picture and wait for what the plugin says.
+   *
+   * @param {Picture} image
+   * @param {string} plugin
+   * @param {object} [options]
+   * @param {{timeoutMs?: number, signal?: AbortSignal, frameId?: string, streamId?: string}} [how]
+   * @returns {Promise<object>} The `frame_result` message; what the plugin said is its `result`.
+   * @throws {ForgeSyteError} The server's error, or `CLIENT_TIMEOUT`; an aborted call throws the signal's reason.
+   */
+  async analyze(image, plugin, options = {}, { timeoutMs = 0, signal, ...names } = {}) {
+    signal?.throwIfAborted();
+    const frame = this.#submit(image, plugin, options, names);
+    const outcome = await this.#answerWithin(frame, timeoutMs, signal);
+    if (outcome.error !== null) throw outcome.error;
+    return outcome.message;
+  }
+
+  /**
+   * Analyse pictures one after the other as they come.
+   *
+   * @param {AsyncIterable<Picture> | Iterable<Picture>} source
+   * @param {string} plugin
+   * @param {object | (() => object)} [options] A function is asked for each picture.
+   * @param {object} [how]
+   * @param {"every_frame" | "freshest"} [how.intent] Whether the source waits until there is room, or is followed
+   *   live: then only the newest picture waits, and those it replaced count as `skipped`.
+   * @param {number} [how.window] Pictures under way at a time.
+   * @param {string} [how.streamId]
+   * @param {AbortSignal} [how.signal] Ends the stream; what is under way is still answered in the ledger.
+   * @returns {AsyncGenerator<Outcome>} In the order of the source. A picture that failed does not end the stream.
+   */
+  async *stream(source, plugin, options = {}, how = {}) {
+    const { intent = "every_frame", window = intent === "freshest" ? 2 : this.window, signal } = how;
+    signal?.throwIfAborted();
+    const { streamId = `stream_${randomHex(4)}` } = how;
+    const freshest = intent === "freshest";
+    const iterator = (source[Symbol.asyncIterator] ?? source[Symbol.iterator]).call(source);
+    const pull = () => Promise.resolve(iterator.next()).then((step) => ({ step }));
+    const underWay = [];
+    const { promise: aborted, resolve: onAbort } = deferred();
+    signal?.addEventListener("abort", onAbort, { once: true });
+    let next = pull();
+    let held = null;
+    let index = 0;
+    const send = (picture) => underWay.push(this.#follow(picture, plugin, options, streamId));
+    try {
+      while (next !== null || underWay.length > 0) {
+        const waits = [aborted];
+        if (underWay.length > 0) waits.push(underWay[0]);
+        if (next !== null && (freshest || underWay.length < window)) waits.push(next);
+        const { step, outcome } = await Promise.race(waits);
+        if (signal?.aborted) return;
+        if (step?.done) next = null;
+        if (step && !step.done) {
+          const picture = { image: step.value, index: index++ };
+          next = pull();
+          if (underWay.length < window) send(picture);
+          else {
+            if (held !== null) this.#skip();
+            held = picture;
+          }
+        }
+        if (outcome) {
+          underWay.shift();
+          if (held !== null) send(held);
+          held = null;
+          yield outcome;
+        }
+      }
+    } finally {
+      signal?.removeEventListener("abort", onAbort);
+      if (held !== null) this.#skip();
+      next?.catch(() => {}); // a source that fails after the stream has ended concerns nobody
+      Promise.resolve(iterator.return?.()).catch(() => {});
+    }
+  }
+
+  /**
+   * Analyse many pictures.
+   *
+   * @param {AsyncIterable<Picture> | Iterable<Picture>} images
+   * @param {string} plugin
+   * @param {object} [options]
+   * @param {{window?: number, signal?: AbortSignal, onProgress?: (outcome: Outcome) => void}} [how]
+   * @returns {Promise<Outcome[]>} One for each, in their order.
+   */
+  async batch(images, plugin, options = {}, { onProgress, ...how } = {}) {
+    const outcomes = [];
+    for await (const outcome of this.stream(images, plugin, options, how)) {
+      outcomes.push(outcome);
+      onProgress?.(outcome);
+    }
+    how.signal?.throwIfAborted();
+    return outcomes;
+  }
+
+  /** What `GET /v1/plugins` says: `{plugins: [{name, options, …}], failed: [{name, reason}]}`. */
+  async plugins() {
+    const url = `${this.url.replace(/^ws/, "http")}/v1/plugins`;
+    const headers = this.settings.token ? { Authorization: `Bearer ${this.settings.token}` } : {};
+    const response = await fetch(url, { headers }).catch((cause) => {
+      throw new ForgeSyteError("CONNECTION_LOST", noServer(url), null, { cause });
+    });
+    if (response.ok) return response.json();
+    const reason = (await response.text()).trim() || response.statusText;
+    const error = new ForgeSyteError("HTTP_ERROR", `${url} answered ${response.status}: ${reason}`);
+    throw Object.assign(error, { status: response.status });
+  }
+
+  /** Call `listener(message)` for every `frame_result`. @returns {() => void} Ends it. */
+  onFrameResult(listener) {
+    return this.#listen("frame_result", listener);
+  }
+
+  /** Call `listener(message)` for every `error`. @returns {() => void} Ends it. */
+  onError(listener) {
+    return this.#listen("error", listener);
+  }
+
+  /** Call `listener(message)` for every `job_update`. @returns {() => void} Ends it. */
+  onJobUpdate(listener) {
+    return this.#listen("job_update", listener);
+  }
+
+  /** Call `listener({state, reason, retryMs})` when the connection's state changes. @returns {() => void} Ends it. */
+  onState(listener) {
+    return this.#listen("state", listener);
+  }
+
+  /** Call `listener(message)` for every message, `hello` and `broadcast` included. @returns {() => void} Ends it. */
+  onMessage(listener) {
+    return this.#listen("", listener);
+  }
+
+  // The connection
+
+  async #open() {
+    this.#setState(this.#everOpen ? "reconnecting" : "connecting");
+    try {
+      await this.#dial(this.#knowsV2 !== false).catch((error) => {
+        // A browser refuses a connection whose subprotocol the server did not select: ask again without.
+        if (this.#knowsV2 !== null || this.settings.token || this.#state === "closed") throw error;
+        return this.#dial(false);
+      });
+    } catch (error) {
+      if (this.#state === "closed") throw new ForgeSyteError("CLOSED", "the client was closed");
+      if (this.#everOpen && this.settings.reconnect) this.#retry(error.message);
+      else this.#giveUp(error);
+      throw error;
+    }
+  }
+
+  /** One attempt: resolves when frames can be sent, rejects if that moment never comes. */
+  #dial(offerV2) {
+    const { token } = this.settings;
+    const protocols = offerV2 ? [SUBPROTOCOL, ...(token ? [TOKEN_SUBPROTOCOL + token] : [])] : [];
+    return new Promise((resolve, reject) => {
+      const socket = new WebSocket(`${this.url}/ws/${encodeURIComponent(this.clientId)}`, protocols);
+      socket.binaryType = "arraybuffer";
+      this.#socket = socket;
+      let open = false;
+      const ready = (hello) => {
+        open = true;
+        this.#opened(socket.protocol === SUBPROTOCOL, hello);
+        resolve();
+      };
+      socket.onopen = () => socket.protocol === SUBPROTOCOL || ready(null);
+      socket.onmessage = (event) => {
+        const message = parse(event.data);
+        if (this.#socket !== socket || message === null) return;
+        if (message.type === "hello" && !open) ready(message);
+        this.#receive(message);
+      };
+      socket.onerror = () => {}; // `close` follows and says more
+      socket.onclose = (event) => {
+        const current = this.#socket === socket;
+        if (current) this.#socket = null;
+        if (current && open) this.#lost(event);
+        reject(new ForgeSyteError("CONNECTION_LOST", noServer(this.url)));
+      };
+    });
+  }
+
+  #opened(v2, hello) {
+    const resumed = hello !== null && hello.session === this.#session;
+    this.#knowsV2 = v2;
+    this.#limits = hello;
+    this.#session = hello?.session ?? null;
+    this.#everOpen = true;
+    this.#failures = 0;
+    this.#underWay = 0;
+    for (const topic of this.#topics) this.#post(JSON.stringify({ type: "subscribe", topic }));
+    for (const frame of [...this.#frames.values()]) this.#putBack(frame, resumed);
+    this.#setState("open");
+    this.#flush();
+  }
+
+  /** After a reconnection: a frame that the same session has made a job of is answered, others are sent again. */
+  #putBack(frame, resumed) {
+    frame.onWire = frame.onWire && resumed && frame.jobId !== null;
+    if (frame.onWire) this.#underWay += 1;
+    else if (frame.abandoned || frame.attempts >= ATTEMPTS) {
+      this.#fail(frame, "CONNECTION_LOST", `the connection broke while it was under way (${frame.attempts} times)`);
+    }
+  }
+
+  #lost(event) {
+    if (event.code === TOO_BIG) this.#failLargest(event.reason);
+    const reason = event.reason || `the connection to ${this.url} was lost (code ${event.code})`;
+    if (this.settings.reconnect) this.#retry(reason);
+    else this.#giveUp(new ForgeSyteError("CONNECTION_LOST", `${reason}; call connect() again`));
+  }
+
+  /** The server closed because a message was too large: without this it would be sent again for ever. */
+  #failLargest(reason) {
+    const sent = [...this.#frames.values()].filter((frame) => frame.onWire);
+    const largest = sent.reduce((a, b) => (b.bytes.length > (a?.bytes.length ?? -1) ? b : a), null);
+    if (largest === null) return;
+    const text = `the server refused a message of this size (${reason || TOO_BIG}): send a smaller picture`;
+    this.#fail(largest, "INVALID_MESSAGE", text);
+  }
+
+  #retry(reason) {
+    const { backoffMs, maxBackoffMs } = this.settings;
+    const ceiling = Math.min(backoffMs * 2 ** this.#failures, maxBackoffMs);
+    const retryMs = ceiling * (0.5 + Math.random() / 2);
+    this.#failures = Math.min(this.#failures + 1, 30);
+    this.#retryTimer = setTimeout(() => this.connect().catch(() => {}), retryMs); // a failure plans the next
+    this.#setState("reconnecting", { reason, retryMs });
+  }
+
+  #giveUp(error) {
+    this.#everOpen = false;
+    this.#setState("closed", { reason: error.message });
+    for (const frame of [...this.#frames.values()]) {
+      this.#fail(frame, error.code, error.message);
+    }
+  }
+
+  // Frames
+
+  #submit(image, plugin, options, { frameId = `${this.idPrefix}${++this.#numbers}`, streamId = "" }) {
+    if (this.#state === "idle" || this.#state === "closed") {
+      throw new ForgeSyteError("NOT_CONNECTED", "not connected: call connect() first", frameId);
+    }
+    if (this.#frames.has(frameId)) {
+      const text = `frame_id ${frameId} is not answered yet: leave frameId out, and each frame gets its own`;
+      throw new ForgeSyteError("DUPLICATE_FRAME_ID", text, frameId);
+    }
+    if (options === null || typeof options !== "object" || Array.isArray(options)) {
+      throw new ForgeSyteError("INVALID_OPTIONS", "options must be an object such as {threshold: 0.8}", frameId);
+    }
+    const header = { type: "send_frame", frame_id: frameId, plugin, options: structuredClone(options) };
+    if (streamId) header.stream_id = streamId;
+    const frame = new Frame(header);
+    this.#frames.set(frameId, frame);
+    this.#answered.delete(frameId);
+    this.#counts.sent += 1;
+    bytesOf(image, this.settings.jpegQuality).then(
+      (bytes) => {
+        frame.bytes = bytes;
+        this.#flush();
+      },
+      (error) => this.#fail(frame, "INVALID_IMAGE", error.message),
+    );
+    return frame;
+  }
+
+  #follow({ image, index }, plugin, options, streamId) {
+    const current = typeof options === "function" ? options() : options;
+    const frame = this.#submit(image, plugin, current, { streamId });
+    return frame.done.then((answer) => ({ outcome: { index, image, ...answer } }));
+  }
+
+  #skip() {
+    this.#counts.sent += 1;
+    this.#counts.skipped += 1;
+  }
+
+  /** Send what may be sent; a frame that is still being encoded holds up those behind it, to keep the order. */
+  #flush() {
+    if (this.#state !== "open") return;
+    for (const frame of this.#frames.values()) {
+      if (this.#underWay >= this.window) return;
+      if (frame.onWire) continue;
+      if (frame.bytes === null) return;
+      if (this.#socket.bufferedAmount > BUFFERED_BYTES) {
+        this.#drainTimer ??= setTimeout(() => {
+          this.#drainTimer = null;
+          this.#flush();
+        }, BUFFER_POLL_MS);
+        return;
+      }
+      this.#transmit(frame);
+    }
+  }
+
+  #transmit(frame) {
+    const binary = this.#knowsV2 && this.settings.binary;
+    const message = binary
+      ? binaryMessage(frame.header, frame.bytes)
+      : JSON.stringify({ ...frame.header, image_data: toBase64(frame.bytes) });
+    const limit = this.#limits?.max_message_bytes ?? Infinity;
+    if (message.length > limit) {
+      const sizes = `${mib(message.length)} MiB, the server takes ${mib(limit)}`;
+      this.#fail(frame, "INVALID_MESSAGE", `the picture makes a message of ${sizes}: send a smaller one`);
+      return;
+    }
+    frame.onWire = true;
+    frame.attempts += 1;
+    frame.sentAt ||= performance.now();
+    this.#underWay += 1;
+    this.#post(message);
+    frame.leave(frame.frameId);
+  }
+
+  /** The one place where a frame gets its answer. */
+  #settle(frame, message, error) {
+    if (!this.#frames.delete(frame.frameId)) return;
+    if (frame.onWire) this.#underWay -= 1;
+    this.#counts[error === null ? "results" : "errors"] += 1;
+    this.#answered.add(frame.frameId);
+    if (this.#answered.size > REMEMBERED_ANSWERS) this.#answered.delete(this.#answered.values().next().value);
+    if (frame.attempts === 0) frame.stay(error);
+    frame.finish({ message, error, latencyMs: frame.sentAt ? performance.now() - frame.sentAt : 0 });
+    queueMicrotask(() => this.#flush());
+  }
+
+  /** A frame that the server will not answer is answered here, in the same form. */
+  #fail(frame, code, text) {
+    if (!this.#frames.has(frame.frameId)) return;
+    this.#settle(frame, null, new ForgeSyteError(code, text, frame.frameId));
+    const message = { type: "error", frame_id: frame.frameId, plugin: frame.header.plugin, error_code: code };
+    this.#tell("error", { ...message, message: text, timestamp: new Date().toISOString() });
+  }
+
+  async #answerWithin(frame, timeoutMs, signal) {
+    const { promise, resolve } = deferred();
+    const giveUp = (code, error) => {
+      resolve({ error });
+      this.#abandon(frame, code, error.message);
+    };
+    const late = new ForgeSyteError("CLIENT_TIMEOUT", `no answer within ${timeoutMs} ms`, frame.frameId);
+    const timer = timeoutMs > 0 ? setTimeout(() => giveUp(late.code, late), timeoutMs) : null;
+    const onAbort = () => giveUp("ABORTED", signal.reason);
+    signal?.addEventListener("abort", onAbort, { once: true });
+    try {
+      return await Promise.race([promise, frame.done]);
+    } finally {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", onAbort);
+    }
+  }
+
+  /** Nobody waits for it any longer; one that has left stays in the ledger until the server has answered it. */
+  #abandon(frame, code, text) {
+    frame.abandoned = true;
+    if (frame.attempts === 0) this.#fail(frame, code, text);
+    else if (frame.jobId !== null && this.#knowsV2) this.#say({ type: "cancel", job_id: frame.jobId });
+  }
+
+  // Messages
+
+  #receive(message) {
+    const frame = this.#frames.get(message.frame_id);
+    const ours = frame !== undefined && frame.attempts > 0;
+    if (message.type === "job_update" && ours) frame.jobId = message.job_id;
+    if (message.type === "frame_result" || message.type === "error") {
+      if (ours) this.#settle(frame, message, errorOf(message));
+      else if (this.#answered.has(message.frame_id)) return; // answered before: it was sent twice
+    }
+    this.#tell(message.type, message);
+    this.#tell("", message);
+  }
+
+  #say(message) {
+    if (this.#state === "open") this.#post(JSON.stringify(message));
+  }
+
+  #post(message) {
+    this.#socket.send(message);
+  }
+
+  #setState(state, detail = {}) {
+    this.#state = state;
+    this.#tell("state", { state, reason: "", retryMs: 0, ...detail });
+  }
+
+  #listen(type, listener) {
+    this.#listeners[type].add(listener);
+    return () => this.#listeners[type].delete(listener);
+  }
+
+  #tell(type, message) {
+    for (const listener of this.#listeners[type] ?? []) {
+      try {
+        listener(message);
+      } catch (error) {
+        queueMicrotask(() => { throw error; }); // reported as uncaught, without harm to frames or other listeners
+      }
+    }
+  }
+}
+
+/** One picture between `sendFrame` and its answer. */
+class Frame {
+  bytes = null; // null while it is being encoded
+  onWire = false; // sent on the connection there is now
+  attempts = 0; // times sent
+  jobId = null; // known once the server has accepted it
+  abandoned = false; // nobody waits for its answer
+  sentAt = 0;
+
+  constructor(header) {
+    this.header = header;
+    this.frameId = header.frame_id;
+    ({ promise: this.left, resolve: this.leave, reject: this.stay } = deferred());
+    ({ promise: this.done, resolve: this.finish } = deferred());
+    this.left.catch(() => {}); // whoever awaits it is told; nobody needs to
+  }
+}
+
+function errorOf(message) {
+  if (message.type === "frame_result" && message.status !== "error") return null;
+  const code = message.error_code ?? "PLUGIN_ERROR";
+  return new ForgeSyteError(code, message.message ?? "the plugin reported an error", message.frame_id);
+}
+
+/** A server message, or null for what this client does not know: pictures of other streams, or no JSON. */
+function parse(data) {
+  if (typeof data !== "string") return null;
+  try {
+    const message = JSON.parse(data);
+    return message !== null && typeof message === "object" ? message : null;
+  } catch {
+    return null;
+  }
+}
+
+function binaryMessage(header, bytes) {
+  const json = new TextEncoder().encode(JSON.stringify(header));
+  const message = new Uint8Array(4 + json.length + bytes.length);
+  new DataView(message.buffer).setUint32(0, json.length, true);
+  message.set(json, 4);
+  message.set(bytes, 4 + json.length);
+  return message;
+}
+
+/** The bytes of an image file. Everything that can change later is taken before the first `await`. */
+async function bytesOf(image, jpegQuality) {
+  if (ArrayBuffer.isView(image)) return new Uint8Array(image.buffer, image.byteOffset, image.byteLength).slice();
+  if (image instanceof ArrayBuffer) return new Uint8Array(image.slice(0));
+  if (typeof image === "string") return fromBase64(image);
+  const file = image instanceof Blob ? image : await encodeJpeg(image, jpegQuality);
+  return new Uint8Array(await file.arrayBuffer());
+}
+
+function encodeJpeg(picture, quality) {
+  const isCanvas = typeof picture?.getContext === "function";
+  const canvas = isCanvas ? picture : drawn(picture);
+  if (canvas.convertToBlob) return canvas.convertToBlob({ type: "image/jpeg", quality });
+  return new Promise((resolve, reject) => {
+    const failed = new Error("the canvas could not be encoded: it is empty or too large");
+    canvas.toBlob((blob) => (blob ? resolve(blob) : reject(failed)), "image/jpeg", quality);
+  });
+}
+
+function drawn(picture) {
+  const width = picture?.videoWidth || picture?.naturalWidth || picture?.displayWidth || picture?.width;
+  const height = picture?.videoHeight || picture?.naturalHeight || picture?.displayHeight || picture?.height;
+  if (!(width > 0 && height > 0) || typeof OffscreenCanvas === "undefined") {
+    throw new TypeError(
+      "no picture: pass a Uint8Array, ArrayBuffer, Blob, base64 text, canvas, video or image that has loaded",
+    );
+  }
+  const canvas = new OffscreenCanvas(width, height);
+  canvas.getContext("2d").drawImage(picture, 0, 0);
+  return canvas;
+}
+
+/** Standard base64, in pieces: `String.fromCharCode(...bytes)` overflows the stack on a large picture. */
+export function toBase64(bytes) {
+  if (bytes.toBase64) return bytes.toBase64();
+  const piece = 3 * 8192; // a multiple of three, so that pieces join without padding between them
+  let text = "";
+  for (let start = 0; start < bytes.length; start += piece) {
+    text += btoa(String.fromCharCode.apply(null, bytes.subarray(start, start + piece)));
+  }
+  return text;
+}
+
+function fromBase64(text) {
+  const base64 = text.startsWith("data:") ? text.slice(text.indexOf(",") + 1) : text;
+  try {
+    return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+  } catch (cause) {
+    throw new TypeError("the text is not base64: pass the bytes of an image file, or its base64", { cause });
+  }
+}
+
+function defaultUrl() {
+  if (!globalThis.location?.host) return "ws://localhost:8000";
+  return new URL(".", globalThis.location.href).href;
+}
+
+function randomHex(bytes) {
+  const random = crypto.getRandomValues(new Uint8Array(bytes));
+  return Array.from(random, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+function deferred() {
+  let resolve, reject;
+  const promise = new Promise((yes, no) => ([resolve, reject] = [yes, no]));
+  return { promise, resolve, reject };
+}
+
+const mib = (bytes) => (bytes / 2 ** 20).toFixed(1);
+
+const noServer = (url) =>
+  `no server answers at ${url}, or it refused this page: is fs.serve() running, and is this its port (server.url)?`;

@@ -1,0 +1,322 @@
+"""`serve()` and `Server`: what a notebook holds on to.
+
+`serve()` binds the port and returns; loop, connections and engines live on threads and processes of their own.
+There is one server of `serve()` in a process: calling it again with the same arguments returns it, with others
+replaces it on the same port, and clients come back by themselves. It ends with `close()`, with its `with` block, or
+with the kernel.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import socket
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from forgesyte_nb.errors import PluginDefinitionError, ServerError
+from forgesyte_nb.plugins.contract import Plugin
+from forgesyte_nb.plugins.discovery import FolderWatch, discover, plugin_folders
+from forgesyte_nb.plugins.registry import Entry, Registry, registry
+from forgesyte_nb.server.loop import BackgroundLoop
+from forgesyte_nb.server.logs import close_log, default_path, open_log, tail
+from forgesyte_nb.settings import EngineName, Settings
+
+DEFAULT_PORT = 8000
+_PORTS_TRIED = 100
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+class Server:
+    """A running server.
+
+    Attributes:
+        settings: Its limits.
+        host: Name it is bound to.
+        port: Port it is bound to.
+        log: Path of its log file.
+    """
+
+    def __init__(
+        self,
+        *,
+        host: str = "localhost",
+        port: int | None = None,
+        plugins: Sequence[str | os.PathLike[str]] = (),
+        settings: Settings | None = None,
+        log: str | os.PathLike[str] | None = None,
+        plugin_registry: Registry | None = None,
+    ) -> None:
+        """Start a server; `serve` says what the arguments mean.
+
+        Raises:
+            ServerError: If it cannot listen there.
+            PluginDefinitionError: If a plugin folder does not exist.
+        """
+        from forgesyte_nb.server.core import ServerCore
+
+        self.settings = settings or Settings()
+        self.host = host
+        self.registry = plugin_registry or registry()
+        if host not in _LOOPBACK and self.settings.token is None:
+            raise ServerError(
+                f"host={host!r} can be reached from other machines: choose a secret, serve(host={host!r}, token=…), "
+                "which clients then present, or stay on host='localhost'"
+            )
+        folders = plugin_folders(plugins)
+        sockets = _bind(host, port)
+        self.port: int = sockets[0].getsockname()[1]
+        self._closed = threading.Event()
+        discover(self.registry, folders)
+        self.log = Path(log) if log is not None else default_path(self.port)
+        self._log = open_log(self.log, str(self.port))
+        self._loop = BackgroundLoop(f"forgesyte-server-{self.port}")
+        self._core: ServerCore = self._loop.run(_make_core(self.settings, self.registry, self._log))
+        self._loop.run(self._core.start(sockets))
+        self.registry.add_trial(self._trial)
+        self._watch = FolderWatch(self.registry, folders, self._log.info)
+        atexit.register(self.close)
+        self._log.info("listening on %s pid=%s plugins=%s", self.url, os.getpid(), ",".join(self._names()))
+        for name, reason in self.registry.failures.items():
+            self._log.warning("cannot be loaded: %s: %s", name, reason)
+
+    @property
+    def url(self) -> str:
+        """Address for clients, such as "ws://localhost:8000"."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"ws://{host}:{self.port}"
+
+    @property
+    def page_url(self) -> str:
+        """Address of the page that streams from a browser."""
+        return self.url.replace("ws://", "http://", 1) + "/"
+
+    @property
+    def running(self) -> bool:
+        """Whether it is open."""
+        return not self._closed.is_set()
+
+    @property
+    def plugins(self) -> list[Plugin]:
+        """Plugins in force, by name."""
+        return self.registry.plugins()
+
+    @property
+    def failures(self) -> dict[str, str]:
+        """Plugins and plugin files that could not be loaded, with the reason."""
+        return self.registry.failures
+
+    def _names(self) -> list[str]:
+        return [plugin.name for plugin in self.plugins]
+
+    def log_tail(self, lines: int = 20) -> str:
+        """The last lines of the log."""
+        return tail(self.log, lines)
+
+    def broadcast(self, body: Any, *, topic: str | None = None, client_id: str | None = None) -> int:
+        """Send a `broadcast` message: to everyone, to the subscribers of a topic, or to one client.
+
+        Args:
+            body: Anything JSON can say.
+            topic: Only to its subscribers.
+            client_id: Only to this client.
+
+        Returns:
+            Number of connections it was put out to.
+
+        Raises:
+            ServerError: If the server is closed.
+            InvalidMessage: If the topic is malformed.
+        """
+        self._check_running()
+
+        async def say() -> int:
+            return self._core.dispatcher.broadcast(body, topic=topic, client_id=client_id)
+
+        return self._loop.run(say())
+
+    def stats(self) -> dict[str, Any]:
+        """Counts: connections, accepted frames, results, errors, refusals, active jobs, and the engines' numbers."""
+        self._check_running()
+
+        async def count() -> dict[str, Any]:
+            dispatcher = self._core.dispatcher
+            return {
+                "connections": len(dispatcher.sessions.connected()),
+                "accepted": dispatcher.tally.accepted,
+                "results": dispatcher.tally.results,
+                "errors": dispatcher.tally.errors,
+                "refused": sum(dispatcher.tally.refused.values()),
+                "active": len(dispatcher.jobs.active),
+                "engines": self._core.engine_stats(),
+            }
+
+        return self._loop.run(count())
+
+    def close(self) -> None:
+        """Stop: new frames are refused, those in flight get `drain_timeout_s`, the rest an error; then 1001."""
+        if self._closed.is_set():
+            return
+        self._closed.set()
+        atexit.unregister(self.close)
+        self.registry.remove_trial(self._trial)
+        self._watch.close()
+        self._loop.run(self._core.close())
+        self._loop.close()
+        self._log.info("closed")
+        close_log(self._log)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "open" if self.running else "closed"
+        return f"<Server {self.url} {state}, plugins: {', '.join(self._names()) or 'none'}>"
+
+    def _check_running(self) -> None:
+        if not self.running:
+            raise ServerError("the server is closed; start one with fs.serve()")
+
+    def _trial(self, entry: Entry) -> None:
+        """Try a plugin before it comes into force; called by the registry, on the thread of the cell or the watch."""
+        if self._loop.is_current or not self.running:
+            return
+        try:
+            self._loop.run(self._core.trial(entry), self.settings.setup_timeout_s)
+        except TimeoutError as error:
+            raise PluginDefinitionError(
+                f"{entry.plugin.name}: could not be loaded within {self.settings.setup_timeout_s:g} s"
+            ) from error
+        self._log.info("plugin=%s revision=%s in force", entry.plugin.name, entry.plugin.revision)
+
+
+async def _make_core(settings: Settings, plugin_registry: Registry, log: Any) -> Any:
+    from forgesyte_nb.server.core import ServerCore
+
+    return ServerCore(settings, plugin_registry, log)
+
+
+_current: Server | None = None
+_arguments: dict[str, Any] = {}
+_lock = threading.Lock()
+
+
+def serve(
+    host: str = "localhost",
+    port: int | None = None,
+    *,
+    plugins: Sequence[str | os.PathLike[str]] = (),
+    engine: EngineName | None = None,
+    workers: int | None = None,
+    token: str | None = None,
+    log: str | os.PathLike[str] | None = None,
+    settings: Settings | None = None,
+) -> Server:
+    """Start the server of this process in the background and return at once.
+
+    Args:
+        host: "localhost" (both loopback addresses); anything else needs a `token`.
+        port: Port to bind; by default 8000, or the next that is free. 0 takes any free one.
+        plugins: More folders with plugin files.
+        engine: "processes" (default), "threads" or "inline".
+        workers: Lanes of the engine; by default one per processor.
+        token: Secret that clients must present.
+        log: Path of the log file; by default among the temporary files, see `Server.log`.
+        settings: All limits at once; `engine`, `workers` and `token` override it.
+
+    Returns:
+        The running server; the same one if it runs already with these arguments.
+
+    Raises:
+        ServerError: If the port that was asked for is taken, or `host` needs a token.
+        PluginDefinitionError: If a plugin folder does not exist.
+    """
+    global _current, _arguments  # noqa: PLW0603 -- the one server of this process
+    chosen = settings or Settings()
+    overrides = {"engine": engine, "workers": workers, "token": token}
+    chosen = _override(chosen, {name: value for name, value in overrides.items() if value is not None})
+    arguments = {"host": host, "port": port, "plugins": [str(p) for p in plugins], "settings": chosen, "log": log}
+    with _lock:
+        if _current is not None and _current.running:
+            if arguments == _arguments:
+                return _current
+            if port is None and host == _current.host:
+                port = _current.port
+            _current.close()
+        _current = Server(host=host, port=port, plugins=plugins, settings=chosen, log=log)
+        _arguments = arguments
+        return _current
+
+
+def _override(settings: Settings, values: dict[str, Any]) -> Settings:
+    from dataclasses import replace
+
+    return replace(settings, **values) if values else settings
+
+
+def _bind(host: str, port: int | None) -> list[socket.socket]:
+    """Sockets bound to one port: both loopback addresses for "localhost", where the machine has both."""
+    if port is not None:
+        try:
+            return _bind_all(host, port)
+        except OSError as error:
+            raise ServerError(
+                f"cannot listen on {host}:{port}: {error.strerror or error}. Another program (or another notebook's "
+                "server) has it; choose another port, or leave port out and the next free one is taken"
+            ) from error
+    reason: OSError | None = None
+    for candidate in range(DEFAULT_PORT, DEFAULT_PORT + _PORTS_TRIED):
+        try:
+            return _bind_all(host, candidate)
+        except OSError as error:
+            reason = error
+    raise ServerError(
+        f"no free port from {DEFAULT_PORT} to {DEFAULT_PORT + _PORTS_TRIED - 1} on {host}: {reason}; name one with port="
+    )
+
+
+def _bind_all(host: str, port: int) -> list[socket.socket]:
+    addresses = ["127.0.0.1", "::1"] if host == "localhost" else [host]
+    if host == "localhost" and not _has_ipv6_loopback():
+        addresses = ["127.0.0.1"]
+    bound: list[socket.socket] = []
+    try:
+        for address in addresses:
+            bound.append(_bind_one(address, bound[0].getsockname()[1] if bound else port))
+    except OSError:
+        for one in bound:
+            one.close()
+        if port == 0 and len(bound) == 1:
+            return _bind_all(host, port)  # the port was free on one address only: take another
+        raise
+    return bound
+
+
+def _bind_one(address: str, port: int) -> socket.socket:
+    family, kind, protocol, _, target = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
+    bound = socket.socket(family, kind, protocol)
+    try:
+        if os.name == "posix":
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        bound.bind(target)
+        bound.listen(1024)
+        bound.setblocking(False)
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
+def _has_ipv6_loopback() -> bool:
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
+        probe.bind(("::1", 0))
+        return True
+    return False

@@ -1,0 +1,261 @@
+"""Sessions: what one client is subscribed to and what it is owed, apart from any connection.
+
+A `Session` has an outbox that a connection (or a widget) empties; it is told by `wake` that there is something in
+it. What a client is owed for its own frames is kept as long as the session lives; of broadcasts a slow subscriber
+loses the oldest, and they are counted. A session outlives a connection that broke: the next connection with the
+same client id takes it over, the one that has been away longest first. Sans-I/O: no socket, no clock of its own.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from forgesyte_nb.errors import InvalidMessage
+from forgesyte_nb.jobs import Job
+from forgesyte_nb.protocol.topics import ALL, plugin_topic
+from forgesyte_nb.protocol.wire import with_seq
+
+
+class Session:
+    """One client's side of the server.
+
+    Attributes:
+        client_id: As in `/ws/<client_id>`; not unique.
+        session_id: Unique.
+        topics: What it is subscribed to.
+        numbered: Whether its messages carry `seq` (`forgesyte.v2`).
+        away_since: When its connection broke, monotonic seconds; None while it has one.
+        dropped: Broadcasts that it was too slow for.
+        sent: Messages it was given.
+    """
+
+    __slots__ = (
+        "_awake",
+        "_broadcasts",
+        "_broadcast_bytes",
+        "_limit_bytes",
+        "_owed",
+        "_wake",
+        "away_since",
+        "client_id",
+        "dropped",
+        "frames",
+        "numbered",
+        "seq",
+        "sent",
+        "session_id",
+        "streams",
+        "topics",
+    )
+
+    def __init__(self, client_id: str, *, limit_bytes: int) -> None:
+        """Make a session without a connection."""
+        self.client_id = client_id
+        self.session_id = secrets.token_hex(8)
+        self.topics: set[str] = set()
+        self.numbered = False
+        self.seq = 0
+        self.away_since: float | None = None
+        self.dropped = 0
+        self.sent = 0
+        self.frames = 0
+        self.streams: dict[str, int] = {}
+        self._owed: list[bytes] = []
+        self._broadcasts: deque[bytes] = deque()
+        self._broadcast_bytes = 0
+        self._limit_bytes = limit_bytes
+        self._wake: Callable[[], object] | None = None
+        self._awake = False
+
+    def connect(self, wake: Callable[[], object]) -> None:
+        """A connection takes over; `wake` is called once whenever the outbox gets its first message."""
+        self._wake = wake
+        self._awake = False
+        self.away_since = None
+        if self.waiting:
+            self._rouse()
+
+    def disconnect(self, now: float) -> None:
+        """The connection is gone; broadcasts are not kept for one who is away."""
+        self._wake = None
+        self._awake = False
+        self.away_since = now
+        self._broadcasts.clear()
+        self._broadcast_bytes = 0
+
+    @property
+    def connected(self) -> bool:
+        """Whether somebody empties the outbox."""
+        return self._wake is not None
+
+    @property
+    def waiting(self) -> int:
+        """Messages in the outbox."""
+        return len(self._owed) + len(self._broadcasts)
+
+    def owe(self, encoded: bytes) -> None:
+        """Put a message about the client's own doings into the outbox; it is never dropped."""
+        self._owed.append(encoded)
+        if not self._awake:
+            self._rouse()
+
+    def owe_first(self, encoded: bytes) -> None:
+        """Put a message before all others in the outbox."""
+        self._owed.insert(0, encoded)
+        if not self._awake:
+            self._rouse()
+
+    def offer(self, encoded: bytes) -> None:
+        """Put a broadcast into the outbox; the oldest are dropped if it is over its limit."""
+        if self._wake is None:
+            return
+        self._broadcasts.append(encoded)
+        self._broadcast_bytes += len(encoded)
+        while self._broadcast_bytes > self._limit_bytes and len(self._broadcasts) > 1:
+            self._broadcast_bytes -= len(self._broadcasts.popleft())
+            self.dropped += 1
+        if not self._awake:
+            self._rouse()
+
+    def take(self) -> list[bytes]:
+        """Empty the outbox: what is owed first, each message with its number if the client wants one."""
+        messages = self._owed
+        self._owed = []
+        if self._broadcasts:
+            messages.extend(self._broadcasts)
+            self._broadcasts.clear()
+            self._broadcast_bytes = 0
+        self._awake = False
+        self.sent += len(messages)
+        if self.numbered:
+            first = self.seq + 1
+            self.seq += len(messages)
+            messages = [with_seq(message, first + index) for index, message in enumerate(messages)]
+        return messages
+
+    def next_seq(self, stream_id: str) -> int:
+        """Number of the next frame of one of the client's streams, from 0."""
+        seq = self.streams.get(stream_id, 0)
+        self.streams[stream_id] = seq + 1
+        return seq
+
+    def _rouse(self) -> None:
+        if self._wake is not None:
+            self._awake = True
+            self._wake()
+
+    def __repr__(self) -> str:
+        return f"<Session {self.client_id} {self.session_id}>"
+
+
+class Subscriptions:
+    """Who is subscribed to what."""
+
+    def __init__(self, *, max_topics: int) -> None:
+        """Make an empty book; `max_topics` bounds one client's."""
+        self._max_topics = max_topics
+        self._by_topic: dict[str, set[Session]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._by_topic)
+
+    def add(self, session: Session, topic: str) -> None:
+        """Subscribe; twice is once.
+
+        Raises:
+            InvalidMessage: If the client has too many topics.
+        """
+        if topic not in session.topics and len(session.topics) >= self._max_topics:
+            raise InvalidMessage(f"{len(session.topics)} topics are subscribed already, the limit; unsubscribe some")
+        session.topics.add(topic)
+        self._by_topic.setdefault(topic, set()).add(session)
+
+    def remove(self, session: Session, topic: str) -> None:
+        """Unsubscribe; from what one is not subscribed to is no error."""
+        session.topics.discard(topic)
+        subscribers = self._by_topic.get(topic)
+        if subscribers is not None:
+            subscribers.discard(session)
+            if not subscribers:
+                del self._by_topic[topic]
+
+    def leave(self, session: Session) -> None:
+        """Unsubscribe from everything."""
+        for topic in list(session.topics):
+            self.remove(session, topic)
+
+    def of_topic(self, topic: str) -> set[Session]:
+        """Subscribers of one topic."""
+        return self._by_topic.get(topic, set())
+
+    def of_job(self, job: Job) -> set[Session]:
+        """Subscribers of a job by any of its topics, each once, its owner not among them."""
+        by_topic = self._by_topic
+        found: set[Session] = set()
+        for topic in (ALL, job.job_id, plugin_topic(job.entry.plugin.name)):
+            subscribers = by_topic.get(topic)
+            if subscribers:
+                found |= subscribers
+        found.discard(job.owner)
+        return found
+
+
+class SessionBook:
+    """All sessions, those with a connection and those that wait for one."""
+
+    def __init__(self, *, outbox_bytes: int, grace_s: float, max_messages: int) -> None:
+        """Make an empty book.
+
+        Args:
+            outbox_bytes: Broadcast bytes that wait for one client.
+            grace_s: Time a session lives without a connection.
+            max_messages: Messages kept for a client that is away.
+        """
+        self._outbox_bytes = outbox_bytes
+        self._grace_s = grace_s
+        self._max_messages = max_messages
+        self._sessions: dict[str, list[Session]] = {}
+
+    def __iter__(self) -> Iterable[Session]:
+        return (session for group in self._sessions.values() for session in group)
+
+    def __len__(self) -> int:
+        return sum(len(group) for group in self._sessions.values())
+
+    def attach(self, client_id: str) -> Session:
+        """The session for a new connection: one that waits for this client, or a new one."""
+        group = self._sessions.setdefault(client_id, [])
+        away = [session for session in group if session.away_since is not None]
+        if away:
+            return min(away, key=lambda session: session.away_since or 0.0)
+        session = Session(client_id, limit_bytes=self._outbox_bytes)
+        group.append(session)
+        return session
+
+    def end(self, session: Session) -> None:
+        """Forget a session."""
+        group = self._sessions.get(session.client_id, [])
+        if session in group:
+            group.remove(session)
+        if not group:
+            self._sessions.pop(session.client_id, None)
+
+    def expired(self, now: float) -> list[Session]:
+        """Sessions whose client has been away too long, or is owed more than is kept for it."""
+        return [
+            session
+            for group in self._sessions.values()
+            for session in group
+            if session.away_since is not None
+            and (now - session.away_since > self._grace_s or session.waiting > self._max_messages)
+        ]
+
+    def of_client(self, client_id: str) -> list[Session]:
+        """Sessions of one client id."""
+        return list(self._sessions.get(client_id, ()))
+
+    def connected(self) -> list[Session]:
+        """Sessions that have a connection."""
+        return [session for group in self._sessions.values() for session in group if session.connected]
