@@ -63,7 +63,7 @@ class Source:
         raise NotImplementedError
 
     def frames(self) -> Iterator[Picture]:
-        """The pictures, from the start each time it is called.
+        """The pictures, from the start each time it is called; one reader at a time.
 
         Yields:
             `Frame`, or `RawImage` for what is no picture; `seq` is its number in the source, with gaps if
@@ -72,6 +72,7 @@ class Source:
         Raises:
             SourceError: Where it cannot be read on.
         """
+        self._closed.clear()
         began = time.monotonic()
         for count, (seq, take) in enumerate(self._places()):
             if self._pace is not None and self._closed.wait(max(0.0, began + count / self._pace - time.monotonic())):
@@ -96,7 +97,7 @@ class Source:
                 return
 
     def close(self) -> None:
-        """Stop: a running `frames()` ends at the next picture. Any thread may call it, any number of times."""
+        """Stop: a running `frames()` ends at the next picture; it can be called anew. Any thread may call it."""
         self._closed.set()
 
     def __enter__(self) -> Source:

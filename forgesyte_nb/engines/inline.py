@@ -15,7 +15,7 @@ from typing import Any
 
 from forgesyte_nb.engines.contract import Listener, Outcome
 from forgesyte_nb.engines.interrupt import Interruptible, Stopped
-from forgesyte_nb.engines.runner import LaneRunner, PluginKey, Task
+from forgesyte_nb.engines.runner import LaneRunner, task_of
 from forgesyte_nb.engines.waiting import WaitingJobs
 from forgesyte_nb.errors import PluginError, ProcessingTimeout, WireError
 from forgesyte_nb.jobs import Job
@@ -23,13 +23,6 @@ from forgesyte_nb.plugins.registry import Entry
 from forgesyte_nb.settings import Settings
 
 _TURN_S = 0.002  # of plugin work before the loop may read its sockets again
-
-
-def task_of(job: Job) -> Task:
-    """A job as a lane sees it."""
-    plugin = job.entry.plugin
-    key = PluginKey(plugin.name, plugin.revision)
-    return Task(key, job.frame_id, job.stream_key, job.seq, job.options, job.image)
 
 
 def timeout_of(job: Job, limit_s: float) -> Outcome:

@@ -13,12 +13,13 @@ import sys
 import time
 import traceback
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from forgesyte_nb.engines.contract import Outcome
 from forgesyte_nb.errors import InvalidImage, PluginError, ProcessingTimeout, WireError
 from forgesyte_nb.frame import Frame
+from forgesyte_nb.jobs import Job
 from forgesyte_nb.plugins.context import Context
 from forgesyte_nb.plugins.contract import Plugin
 from forgesyte_nb.plugins.results import encode_result
@@ -49,6 +50,13 @@ class Task(NamedTuple):
     seq: int
     options: bytes
     image: bytes
+
+
+def task_of(job: Job) -> Task:
+    """A job as a lane sees it."""
+    plugin = job.entry.plugin
+    key = PluginKey(plugin.name, plugin.revision)
+    return Task(key, job.frame_id, job.stream_key, job.seq, job.options, job.image)
 
 
 class _Loaded:
@@ -92,6 +100,19 @@ class LaneRunner:
         self._states: dict[PluginKey, OrderedDict[str, Any]] = {}
         self.log: Callable[[str, str], None] = lambda _plugin, _text: None
 
+    def limit(self, *, max_result_bytes: int, stream_states: int) -> None:
+        """Set the limits anew."""
+        self._max_result_bytes = max_result_bytes
+        self._stream_states = stream_states
+
+    @contextlib.contextmanager
+    def printing_to_log(self, plugin: str) -> Iterator[None]:
+        """Within it, what is printed goes to the log under a plugin's name."""
+        with _printing() as printed:
+            yield
+        if printed.tell():
+            self.log(plugin, f"printed: {printed.getvalue()}")
+
     def load(self, plugin: Plugin) -> None:
         """Make an instance of a plugin, if there is none; an older revision with no streams left goes.
 
@@ -104,7 +125,7 @@ class LaneRunner:
         try:
             self._loaded[key] = _Loaded(plugin, lambda text: self.log(plugin.name, text))
         except Exception as error:  # noqa: BLE001 -- setup() is the user's code
-            raise _as_wire_error(error, "could not be set up: ") from error
+            raise as_wire_error(error, "could not be set up: ") from error
         for old in [k for k in self._loaded if k.name == key.name and k.revision < key.revision - 1]:
             self._unload(old)
 
@@ -147,12 +168,8 @@ class LaneRunner:
             return Outcome(error=self._failed.get(task.key) or PluginError(f"{task.key.name} is not loaded in this lane"))
         if not self._capture:
             return self._call(loaded, task, report, cancelled)
-        stdout, stderr = sys.stdout, sys.stderr
-        sys.stdout = sys.stderr = printed = _Printed()
-        try:
+        with _printing() as printed:
             outcome = self._call(loaded, task, report, cancelled)
-        finally:
-            sys.stdout, sys.stderr = stdout, stderr
         if printed.tell():
             outcome.output = printed.getvalue()
         return outcome
@@ -177,7 +194,7 @@ class LaneRunner:
         except SystemExit as error:
             outcome.error = PluginError(f"called sys.exit({error.code!r}); raise an exception instead")
         except Exception as error:  # noqa: BLE001 -- whatever the plugin raises is its answer
-            outcome.error = _as_wire_error(error)
+            outcome.error = as_wire_error(error)
         outcome.decode_ms = frame.decode_ms if frame is not None else 0.0
         outcome.plugin_ms = max(0.0, (time.perf_counter() - began) * 1000 - outcome.decode_ms)
         return outcome
@@ -228,7 +245,19 @@ class _Printed(io.StringIO):
         return len(text)
 
 
-def _as_wire_error(error: BaseException, prefix: str = "") -> WireError:
+@contextlib.contextmanager
+def _printing() -> Iterator[_Printed]:
+    """Within it, stdout and stderr are kept."""
+    stdout, stderr = sys.stdout, sys.stderr
+    printed = _Printed()
+    sys.stdout = sys.stderr = printed
+    try:
+        yield printed
+    finally:
+        sys.stdout, sys.stderr = stdout, stderr
+
+
+def as_wire_error(error: BaseException, prefix: str = "") -> WireError:
     """The error a client is told: the exception in one line, the plugin's own traceback as detail."""
     detail = plugin_traceback(error)
     if isinstance(error, WireError):

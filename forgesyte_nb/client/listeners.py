@@ -1,0 +1,92 @@
+"""`Listeners`: the functions a user registered, called with each message, in order, beside the reader.
+
+Plain and async functions alike. They run in a task of their own, so a slow one delays the next call and never the
+socket; one that raises is reported in the log and the others go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from forgesyte_nb.client.inbox import Inbox
+
+Message = dict[str, Any]
+Listener = Callable[[Message], Any]
+
+_log = logging.getLogger("forgesyte_nb.client")
+
+
+class Listeners:
+    """Functions by the `type` of message they listen to."""
+
+    def __init__(self) -> None:
+        """Make it without any; `start` begins to call them."""
+        self._by_type: dict[str, list[Listener]] = {}
+        self._inbox: Inbox[Message] = Inbox()
+        self._task: asyncio.Task[None] | None = None
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def add(self, kind: str, listener: Listener) -> None:
+        """Call `listener` with each message of that type.
+
+        Raises:
+            TypeError: If it cannot be called.
+        """
+        if not callable(listener):
+            raise TypeError(f"{listener!r} cannot be called; give a function of one argument, the message")
+        self._by_type.setdefault(kind, []).append(listener)
+
+    @property
+    def dropped(self) -> int:
+        """Messages dropped because listeners were too slow."""
+        return self._inbox.dropped
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the running task is the one that calls listeners."""
+        return self._task is not None and asyncio.current_task() is self._task
+
+    def put(self, message: Message) -> None:
+        """Have the listeners called with a message."""
+        if message["type"] in self._by_type:
+            self._idle.clear()
+            self._inbox.put(message)
+
+    def start(self) -> None:
+        """Begin to call listeners, on the running loop."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._call_all(), name="forgesyte-listeners")
+
+    async def idle(self) -> None:
+        """Wait until every listener was called with everything that came."""
+        await self._idle.wait()
+
+    async def stop(self) -> None:
+        """Stop; calls that have not begun are dropped."""
+        task, self._task = self._task, None
+        if task is not None and task is not asyncio.current_task():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _call_all(self) -> None:
+        while True:
+            for message in await self._inbox.take():
+                for listener in list(self._by_type[message["type"]]):
+                    await _call(listener, message)
+            if not self._inbox:
+                self._idle.set()
+
+
+async def _call(listener: Listener, message: Message) -> None:
+    try:
+        outcome = listener(message)
+        if inspect.isawaitable(outcome):
+            await outcome
+    except Exception:  # a user's function may raise anything
+        name = getattr(listener, "__qualname__", repr(listener))
+        _log.exception("%s raised on a %s message; it will be called again with the next", name, message["type"])

@@ -1,0 +1,318 @@
+"""The processes engine, the default: each lane is a worker process and a socket pair, served by the event loop.
+
+A worker that runs too long or dies is replaced from a warm spare, so that the lane is back at once. Plugins are
+loaded in a worker when it first needs them; a new revision is tried in the spare before it comes into force.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+from forgesyte_nb.engines.contract import Listener, Outcome
+from forgesyte_nb.engines.lanes import LaneEngine, Slot
+from forgesyte_nb.engines.pipe import Inbox, Kind, message
+from forgesyte_nb.engines.runner import PluginKey
+from forgesyte_nb.errors import WIRE_ERRORS, PluginDefinitionError, PluginError, WireError
+from forgesyte_nb.jobs import Job
+from forgesyte_nb.plugins.registry import Entry
+from forgesyte_nb.settings import Settings
+
+_SOCKET_BYTES = 1 << 20
+_CLOSE_S = 2.0
+_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_THREAD_LIMIT")
+
+
+class WorkerProcess(asyncio.Protocol):
+    """One worker process, and the server's end of its socket.
+
+    Attributes:
+        slot: The slot it works in; None while it is a spare.
+        ready: Set when it has imported what it needs.
+        gone: Set when its socket has ended.
+    """
+
+    def __init__(self, engine: ProcessEngine, settings: Settings) -> None:
+        """Start the process; the socket is joined to the loop by `attach`."""
+        self._engine = engine
+        self._inbox = Inbox()
+        self._known: set[PluginKey] = set()
+        self._loads: dict[PluginKey, asyncio.Future[WireError | None]] = {}
+        self.slot: Slot | None = None
+        self.ready = asyncio.Event()
+        self.gone = asyncio.Event()
+        self._reason = ""
+        ours, theirs = socket.socketpair()
+        for end in (ours, theirs):
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BYTES)
+        self._output, output_end = os.pipe()
+        try:
+            self.process = _start(theirs, output_end)
+        finally:
+            theirs.close()
+            os.close(output_end)
+        ours.setblocking(False)
+        self._socket = ours
+        self._transport: asyncio.Transport | None = None
+        self._unsent = [message(Kind.SETTINGS, (settings.max_result_bytes, settings.stream_states))]
+        self._engine.spawn(self._attach())
+
+    async def _attach(self) -> None:
+        loop = asyncio.get_running_loop()
+        await loop.create_connection(lambda: self, sock=self._socket)
+        await loop.connect_read_pipe(lambda: _Output(self._engine), os.fdopen(self._output, "rb"))
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The socket is joined to the loop."""
+        self._transport = transport  # type: ignore[assignment]  # a socket's transport writes
+        for data in self._unsent:
+            self._write(data)
+        self._unsent.clear()
+
+    def data_received(self, data: bytes) -> None:
+        """The worker says something."""
+        self._inbox.feed(data)
+        for kind, body, tail in self._inbox.messages():
+            self._hear(kind, body, tail)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The worker has died, or was killed."""
+        self.gone.set()
+        self._engine.spawn(self._reap())
+
+    async def _reap(self) -> None:
+        returncode = await asyncio.to_thread(self.process.wait)
+        for future in self._loads.values():
+            if not future.done():
+                future.set_result(PluginError(_cause_of_death(returncode, self._reason)))
+        self._engine.worker_died(self, _cause_of_death(returncode, self._reason))
+
+    # Lane
+
+    def hand_over(self, job: Job) -> None:
+        """Send a job, and its plugin before it if the worker has not got that yet."""
+        plugin = job.entry.plugin
+        self._send_plugin(job.entry)
+        body = (plugin.name, plugin.revision, job.frame_id, job.stream_key, job.seq, job.options)
+        self._write(message(Kind.TASK, body, job.image))
+
+    def kill(self, reason: str) -> None:
+        """End the process, whatever it is doing."""
+        self._reason = reason
+        with contextlib.suppress(ProcessLookupError):
+            self.process.kill()
+
+    def tell_cancelled(self) -> None:
+        """The running plugin may look at `ctx.cancelled`."""
+        self._write(message(Kind.CANCELLED))
+
+    def forget_streams(self, prefix: str) -> None:
+        """Let go of the states of streams."""
+        self._write(message(Kind.FORGET, prefix))
+
+    def load(self, entry: Entry) -> asyncio.Future[WireError | None]:
+        """Load a plugin now; the future tells why it could not be."""
+        plugin = entry.plugin
+        future: asyncio.Future[WireError | None] = asyncio.get_running_loop().create_future()
+        self._loads[PluginKey(plugin.name, plugin.revision)] = future
+        self._send_plugin(entry)
+        return future
+
+    def _send_plugin(self, entry: Entry) -> None:
+        key = PluginKey(entry.plugin.name, entry.plugin.revision)
+        if key not in self._known:
+            self._known.add(key)
+            self._write(message(Kind.LOAD, None, pickle.dumps(entry.payload)))
+
+    def _write(self, data: bytes) -> None:
+        if self._transport is None:
+            self._unsent.append(data)
+        elif not self._transport.is_closing():
+            self._transport.write(data)
+
+    def _hear(self, kind: int, body: Any, tail: bytes) -> None:
+        engine, slot = self._engine, self.slot
+        if kind == Kind.LOG:
+            engine.logged(*body)
+        elif kind == Kind.READY:
+            self.ready.set()
+            engine.worker_ready()
+        elif kind == Kind.LOADED:
+            self._loaded(*body)
+        elif slot is None or slot.lane is not self or not slot.jobs or slot.overrun is not None:
+            return  # the last words of a worker whose job has been answered
+        elif kind == Kind.STARTED:
+            engine.lane_started(slot)
+        elif kind == Kind.RESULT:
+            engine.lane_ended(slot, Outcome(tail, None, *body))
+        elif kind == Kind.PROGRESS:
+            engine.lane_progressed(slot, body)
+        elif kind == Kind.FAILED:
+            decode_ms, plugin_ms, output, code, text, detail = body
+            error = WIRE_ERRORS[code](text, detail=detail)
+            engine.lane_ended(slot, Outcome(None, error, decode_ms, plugin_ms, output))
+
+    def _loaded(self, name: str, revision: int, code: str, text: str, detail: str) -> None:
+        error = WIRE_ERRORS[code](text, detail=detail) if code else None
+        future = self._loads.pop(PluginKey(name, revision), None)
+        if future is not None and not future.done():
+            future.set_result(error)
+        elif error is not None:
+            self._engine.logged(name, f"revision {revision} {text}\n{detail}")
+
+    def close(self) -> None:
+        """Hang up; the worker ends by itself."""
+        if self._transport is not None:
+            self._transport.close()
+        else:
+            self.process.kill()
+
+
+class ProcessEngine(LaneEngine):
+    """Lanes that are worker processes, and a warm spare."""
+
+    name = "processes"
+
+    def __init__(self, settings: Settings, listener: Listener) -> None:
+        """Make an engine that is not started yet."""
+        super().__init__(settings, listener)
+        self._workers: set[WorkerProcess] = set()
+        self._spare: WorkerProcess | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def spawn(self, work: Any) -> None:
+        """Run a coroutine to its end, holding on to it."""
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def logged(self, plugin: str, text: str) -> None:
+        """For the log."""
+        self._listener.logged(plugin, text)
+
+    def _new_worker(self) -> WorkerProcess:
+        worker = WorkerProcess(self, self._settings)
+        self._workers.add(worker)
+        return worker
+
+    def _fill(self, slot: Slot) -> None:
+        """Put the spare in, or a new worker; jobs may be handed over before it is ready."""
+        worker, self._spare = self._spare, None
+        slot.lane = worker = worker or self._new_worker()
+        worker.slot = slot
+        self.worker_ready()
+
+    def worker_ready(self) -> None:
+        """Once all lanes are ready there is time to warm a spare."""
+        if self._spare is None and not self._closed and all(
+            isinstance(slot.lane, WorkerProcess) and slot.lane.ready.is_set() for slot in self._slots
+        ):
+            self._spare = self._new_worker()
+
+    def worker_died(self, worker: WorkerProcess, cause: str) -> None:
+        """Replace it; whoever ran there is answered."""
+        self._workers.discard(worker)
+        if not self._closed:
+            self.logged("processes", f"worker {worker.process.pid} {cause}")
+        if worker is self._spare:
+            self._spare = None
+            self.worker_ready()
+        elif worker.slot is not None and worker.slot.lane is worker:
+            self.lane_died(worker.slot, cause)
+
+    async def trial(self, entry: Entry) -> None:
+        """Load the plugin in the spare, or in a worker made for it; raise what it raises."""
+        if entry.payload is None:
+            raise PluginDefinitionError(f"{entry.plugin.name} cannot be sent to a worker process")
+        worker = self._spare or self._new_worker()
+        try:
+            error = await worker.load(entry)
+        finally:
+            if worker is not self._spare and worker.slot is None:
+                worker.close()
+        if error is not None:
+            _raise_in_cell(entry, error)
+
+    async def close(self) -> None:
+        """Answer what is left and end all workers."""
+        self._answer_all()
+        workers = list(self._workers)
+        for worker in workers:
+            worker.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_S):
+                await asyncio.gather(*(asyncio.to_thread(worker.process.wait) for worker in workers))
+        for worker in workers:
+            worker.kill("the server was closed")
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+
+class _Output(asyncio.Protocol):
+    """What a worker's C code and child processes write to stdout and stderr, for the log; a flood is cut."""
+
+    _MAX_BYTES = 64 * 1024
+
+    def __init__(self, engine: ProcessEngine) -> None:
+        self._engine = engine
+        self._left = self._MAX_BYTES
+
+    def data_received(self, data: bytes) -> None:
+        if self._left > 0:
+            text = data[: self._left].decode("utf-8", "replace").rstrip()
+            self._left -= len(data)
+            self._engine.logged("worker", f"wrote: {text}{' … (the rest is cut)' if self._left <= 0 else ''}")
+
+
+def _start(theirs: socket.socket, output: int) -> subprocess.Popen[bytes]:
+    """Start a worker with SIGINT blocked, so that the stop button cannot hit it before it ignores the signal."""
+    package_root = str(Path(__file__).resolve().parents[2])
+    environment = {**{name: "1" for name in _ONE_THREAD}, **os.environ}
+    environment["PYTHONPATH"] = os.pathsep.join(
+        part for part in (package_root, os.environ.get("PYTHONPATH", "")) if part
+    )
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-m", "forgesyte_nb.engines.worker", str(theirs.fileno())],
+            pass_fds=(theirs.fileno(),),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=environment,
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
+def _cause_of_death(returncode: int, reason: str) -> str:
+    if reason:
+        return f"was stopped: {reason}"
+    if returncode < 0:
+        try:
+            name = signal.Signals(-returncode).name
+        except ValueError:
+            name = f"signal {-returncode}"
+        hints = {
+            "SIGSEGV": "a crash in native code",
+            "SIGKILL": "killed from outside, often for want of memory",
+            "SIGABRT": "native code gave up",
+        }
+        hint = f" ({hints[name]})" if name in hints else ""
+        return f"its worker process died of {name}{hint}; a new one has taken its place"
+    return f"its worker process ended itself with exit code {returncode}; a new one has taken its place"
+
+
+def _raise_in_cell(entry: Entry, error: WireError) -> NoReturn:
+    """Raise a worker's loading error where the plugin was defined, with the worker's traceback."""
+    raise PluginDefinitionError(f"{entry.plugin.name} {error}\n{error.detail}".rstrip()) from None

@@ -1,0 +1,159 @@
+"""The threads engine: plugins run in threads of this process, where they can reach the kernel's live objects.
+
+A thread cannot be killed. A plugin that runs too long is answered `PROCESSING_TIMEOUT`, an exception is raised in
+it (which ends pure Python at once), and if it does not end, its thread is put in quarantine: a new one takes its
+place, its late result is thrown away, and the log says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from forgesyte_nb.engines.contract import Listener, Outcome
+from forgesyte_nb.engines.interrupt import Interruptible, Stopped
+from forgesyte_nb.engines.lanes import LaneEngine, Slot
+from forgesyte_nb.engines.runner import LaneRunner, task_of
+from forgesyte_nb.errors import PluginError, WireError
+from forgesyte_nb.jobs import Job
+from forgesyte_nb.plugins.registry import Entry
+from forgesyte_nb.settings import Settings
+
+_GRACE_S = 1.0  # for a stopped plugin to end before its thread is given up
+_JOIN_S = 2.0
+
+
+class ThreadLane:
+    """One thread with its plugin instances; talks to the engine through the loop."""
+
+    def __init__(self, engine: ThreadEngine, slot: Slot, settings: Settings, listener: Listener) -> None:
+        """Start the thread."""
+        self._engine = engine
+        self._slot = slot
+        self._loop = asyncio.get_running_loop()
+        self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._interruptible = Interruptible()
+        self._given_up = threading.Event()
+        self._cancelled = threading.Event()
+        self._runner = LaneRunner(
+            max_result_bytes=settings.max_result_bytes, stream_states=settings.stream_states
+        )
+        self._runner.log = lambda plugin, text: self._say(listener.logged, plugin, text)
+        self.thread = threading.Thread(target=self._main, name="forgesyte-lane", daemon=True)
+        self.thread.start()
+
+    # On the loop
+
+    def hand_over(self, job: Job) -> None:
+        """Take one more job."""
+        self._work.put(lambda: self._run(job))
+
+    def kill(self, reason: str) -> None:
+        """Stop the plugin if it can be stopped; give the thread up if it cannot."""
+        self._given_up.set()
+        self._interruptible.stop()
+        self._work.put(None)
+        self._engine.given_up(self, reason)
+        self._engine.lane_died(self._slot, reason)
+
+    def tell_cancelled(self) -> None:
+        """The running plugin may look at `ctx.cancelled`."""
+        self._cancelled.set()
+
+    def forget_streams(self, prefix: str) -> None:
+        """Let go of states, in the thread that owns them."""
+        self._work.put(lambda: self._runner.forget_streams(prefix))
+
+    def close(self) -> None:
+        """End after what is running."""
+        self._given_up.set()
+        self._interruptible.stop()
+        self._work.put(None)
+
+    # On the thread
+
+    def _main(self) -> None:
+        while (work := self._work.get()) is not None:
+            work()
+        self._runner.close()
+
+    def _run(self, job: Job) -> None:
+        if self._given_up.is_set():
+            return
+        self._cancelled.clear()
+        try:
+            with self._interruptible.section():
+                outcome = self._outcome(job)
+        except Stopped:
+            outcome = Outcome(error=PluginError("stopped"))  # answered already; nobody listens any more
+        self._say(self._engine.lane_ended, self._slot, outcome)
+
+    def _outcome(self, job: Job) -> Outcome:
+        try:
+            self._runner.load(job.entry.plugin)
+        except WireError as error:
+            self._say(self._engine.lane_started, self._slot)
+            return Outcome(error=error)
+        self._say(self._engine.lane_started, self._slot)
+        return self._runner.run(
+            task_of(job),
+            report=lambda percent: self._say(self._engine.lane_progressed, self._slot, percent),
+            cancelled=self._cancelled.is_set,
+        )
+
+    def _say(self, hear: Callable[..., None], *news: Any) -> None:
+        """Tell the loop, unless this thread was given up."""
+        if not self._given_up.is_set():
+            self._loop.call_soon_threadsafe(self._if_current, hear, news)
+
+    def _if_current(self, hear: Callable[..., None], news: tuple[Any, ...]) -> None:
+        if not self._given_up.is_set():
+            hear(*news)
+
+
+class ThreadEngine(LaneEngine):
+    """Lanes that are threads."""
+
+    name = "threads"
+
+    def __init__(self, settings: Settings, listener: Listener) -> None:
+        """Make an engine that is not started yet."""
+        super().__init__(settings, listener)
+        self._threads: list[threading.Thread] = []
+
+    def _fill(self, slot: Slot) -> None:
+        lane = ThreadLane(self, slot, self._settings, self._listener)
+        self._threads = [thread for thread in self._threads if thread.is_alive()] + [lane.thread]
+        slot.lane = lane
+
+    def given_up(self, lane: ThreadLane, reason: str) -> None:
+        """A lane's plugin was told to stop; look later whether it did."""
+        self._loop.call_later(_GRACE_S, self._check_given_up, lane.thread, reason)
+
+    def _check_given_up(self, thread: threading.Thread, reason: str) -> None:
+        if thread.is_alive():
+            self._listener.logged(
+                "threads",
+                f"a thread does not stop ({reason}); it is in quarantine and its result will be thrown away. "
+                'Plugins that may hang belong into engine="processes"',
+            )
+
+    async def trial(self, entry: Entry) -> None:
+        """Set the plugin up in a thread, and tear it down again."""
+        runner = LaneRunner(
+            max_result_bytes=self._settings.max_result_bytes, stream_states=self._settings.stream_states
+        )
+        await asyncio.to_thread(runner.load, entry.plugin)
+        await asyncio.to_thread(runner.close)
+
+    async def close(self) -> None:
+        """Answer what is left, and wait a little for the threads."""
+        self._answer_all()
+        for slot in self._slots:
+            if isinstance(slot.lane, ThreadLane):
+                slot.lane.close()
+        for thread in self._threads:
+            await asyncio.to_thread(thread.join, _JOIN_S)

@@ -1,0 +1,167 @@
+"""A worker process: one lane, one socket to the server, `python -m forgesyte_nb.engines.worker FD`.
+
+It reads tasks, runs them one at a time, and answers on the same socket; the result becomes JSON here. It ignores
+SIGINT from its first instruction (the server starts it with the signal blocked): the notebook's stop button must not
+hurt a frame. It ends when the socket does, whatever the plugin is doing, and the operating system ends it with its
+parent where it can.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import select
+import signal
+import socket
+import sys
+import threading
+from collections import deque
+from typing import Any
+
+from forgesyte_nb.engines.pipe import Inbox, Kind, message
+
+_READ_BYTES = 1 << 20
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def main() -> None:
+    """Serve one socket until it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    _die_with_parent()
+    connection = socket.socket(fileno=int(sys.argv[1]))
+    threading.Thread(target=_end_with_socket, args=(connection,), name="forgesyte-end", daemon=True).start()
+    Worker(connection).serve()
+
+
+class Worker:
+    """The loop of a worker process."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        """Make one; everything slow to import is imported here, before the first task."""
+        import cv2
+        import numpy  # noqa: F401 -- imported before the first task needs it
+
+        from forgesyte_nb.engines.runner import LaneRunner, PluginKey, Task
+
+        # One frame at a time in each of the workers: OpenCV's own threads would only get in each other's way.
+        cv2.setNumThreads(1)
+        self._connection = connection
+        self._inbox = Inbox()
+        self._messages: deque[tuple[int, Any, bytes]] = deque()
+        self._out: list[bytes] = []
+        self._cancelled = False
+        self._key, self._task = PluginKey, Task
+        self._runner = LaneRunner(max_result_bytes=0, stream_states=1, capture=True)
+        self._runner.log = lambda plugin, text: self._send_now(Kind.LOG, (plugin, text))
+
+    def serve(self) -> None:
+        """Handle messages until the socket ends."""
+        self._send_now(Kind.READY, os.getpid())
+        while True:
+            while not self._messages:
+                self._flush()
+                if not self._read(block=True):
+                    self._runner.close()
+                    return
+            kind, body, tail = self._messages.popleft()
+            if kind == Kind.TASK:
+                self._work(body, tail)
+            elif kind == Kind.LOAD:
+                self._load(tail)
+            elif kind == Kind.FORGET:
+                self._runner.forget_streams(body)
+            elif kind == Kind.SETTINGS:
+                self._runner.limit(max_result_bytes=body[0], stream_states=body[1])
+
+    def _work(self, body: Any, image: bytes) -> None:
+        name, revision, frame_id, stream_key, seq, options = body
+        # What is still to be said of the last task goes out with the news that this one has started.
+        self._out.append(_STARTED)
+        self._flush()
+        self._cancelled = False
+        outcome = self._runner.run(
+            self._task(self._key(name, revision), frame_id, stream_key, seq, options, image),
+            report=lambda percent: self._send_now(Kind.PROGRESS, percent),
+            cancelled=self._is_cancelled,
+        )
+        times = (outcome.decode_ms, outcome.plugin_ms, outcome.output)
+        if outcome.error is None:
+            self._out.append(message(Kind.RESULT, times, outcome.result or b"{}"))
+        else:
+            error = outcome.error
+            self._out.append(message(Kind.FAILED, (*times, error.code, str(error), error.detail)))
+        if not self._messages:
+            self._read(block=False)
+
+    def _load(self, pickled: bytes) -> None:
+        """Load a plugin; if that fails, its tasks are answered with the reason."""
+        from forgesyte_nb.engines.runner import as_wire_error
+        from forgesyte_nb.plugins.payload import unpack
+
+        payload = pickle.loads(pickled)  # noqa: S301 -- made by our own server, over our private socket
+        answer = ("", "", "")
+        try:
+            with self._runner.printing_to_log(payload.name):
+                self._runner.load(unpack(payload))
+        except Exception as raised:  # noqa: BLE001 -- importing a plugin runs the user's code
+            error = as_wire_error(raised, "cannot be loaded: ")
+            self._runner.fail(self._key(payload.name, payload.revision), error)
+            answer = (error.code, str(error), error.detail)
+        self._send_now(Kind.LOADED, (payload.name, payload.revision, *answer))
+
+    def _is_cancelled(self) -> bool:
+        self._read(block=False)
+        if any(kind == Kind.CANCELLED for kind, _, _ in self._messages):
+            self._cancelled = True
+            self._messages = deque(item for item in self._messages if item[0] != Kind.CANCELLED)
+        return self._cancelled
+
+    def _read(self, *, block: bool) -> bool:
+        """Read what is there; False at the end."""
+        try:
+            data = self._connection.recv(_READ_BYTES, 0 if block else socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        self._inbox.feed(data)
+        self._messages.extend(self._inbox.messages())
+        return bool(data)
+
+    def _send_now(self, kind: Kind, body: Any) -> None:
+        self._out.append(message(kind, body))
+        self._flush()
+
+    def _flush(self) -> None:
+        if self._out:
+            data = b"".join(self._out)
+            self._out.clear()
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the reader will see the end
+                self._connection.sendall(data)
+
+
+_STARTED = message(Kind.STARTED)
+
+
+def _end_with_socket(connection: socket.socket) -> None:
+    """End the process when the server's end of the socket is closed, even in the middle of a plugin."""
+    poll = select.poll()
+    poll.register(connection, 0)  # only hang-up and errors, which poll reports unasked
+    poll.poll()
+    os._exit(0)
+
+
+def _die_with_parent() -> None:
+    """On Linux, have the kernel end this process when the thread that started it is gone."""
+    if sys.platform == "linux":
+        import ctypes
+
+        with contextlib.suppress(OSError, AttributeError):  # a libc without prctl: the socket's end must do
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main()
