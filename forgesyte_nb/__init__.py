@@ -76,7 +76,7 @@ _HOMES = {
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
-__all__ = [  # noqa: PLE0604, RUF022 -- what the table above says
+__all__ = [  # noqa: RUF022 -- in the order of a dictionary, whatever the case
     "__version__",
     "BlockingClient",
     "Box",

@@ -124,9 +124,7 @@ class Dispatcher:
             return
         seq = session.next_seq(frame.stream_id)
         stream_key = f"{session.session_id}/{frame.stream_id}/{plugin.name}" if plugin.stateful else ""
-        job = self.jobs.open(
-            frame.frame_id, entry, frame.options, frame.image, session, stream_key, seq, received_at
-        )
+        job = self.jobs.open(frame.frame_id, entry, frame.options, frame.image, session, stream_key, seq, received_at)
         session.frames += 1
         self.tally.accepted += 1
         self._queued_bytes += len(frame.image)
@@ -172,9 +170,7 @@ class Dispatcher:
         """Answer a message that could not be taken."""
         self._refuse_frame(session, error, wire.frame_id_of(data), wire.plugin_of(data))
 
-    def _refuse_frame(
-        self, session: Session, error: WireError, frame_id: str | None, plugin: str | None
-    ) -> None:
+    def _refuse_frame(self, session: Session, error: WireError, frame_id: str | None, plugin: str | None) -> None:
         self.tally.refused[error.code] = self.tally.refused.get(error.code, 0) + 1
         self._log.info("refused client=%s frame=%r %s: %s", session.client_id, frame_id, error.code, error)
         session.owe(wire.encode(Error(frame_id, plugin, error.code, str(error), wire.timestamp())))
@@ -251,9 +247,7 @@ class Dispatcher:
             error,
             f"\n{error.detail}" if error.detail else "",
         )
-        return wire.encode(
-            Error(job.frame_id, name, error.code, str(error), wire.timestamp(), job_id=job.job_id)
-        )
+        return wire.encode(Error(job.frame_id, name, error.code, str(error), wire.timestamp(), job_id=job.job_id))
 
     def _count(self, plugin: str, timings: Timings, error: WireError | None) -> None:
         tally = self.tally.of(plugin)
@@ -294,9 +288,7 @@ class Dispatcher:
             InvalidMessage: If the topic is malformed.
             TypeError: If the body cannot be said in JSON.
         """
-        encoded = wire.encode(
-            Broadcast(topic, msgspec.Raw(msgspec.json.encode(body)), wire.timestamp())
-        )
+        encoded = wire.encode(Broadcast(topic, msgspec.Raw(msgspec.json.encode(body)), wire.timestamp()))
         receivers: Iterable[Session] = self.sessions.connected()
         if topic is not None:
             receivers = self._subscriptions.of_topic(check_topic(topic))

@@ -75,9 +75,7 @@ class Frame:
         self.decode_ms = 0.0
 
     @classmethod
-    def from_array(
-        cls, image_rgb: Any, *, frame_id: str = "", seq: int = 0, captured_at: float | None = None
-    ) -> Frame:
+    def from_array(cls, image_rgb: Any, *, frame_id: str = "", seq: int = 0, captured_at: float | None = None) -> Frame:
         """Make a frame from pixels.
 
         Args:

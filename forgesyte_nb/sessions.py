@@ -33,8 +33,8 @@ class Session:
 
     __slots__ = (
         "_awake",
-        "_broadcasts",
         "_broadcast_bytes",
+        "_broadcasts",
         "_limit_bytes",
         "_owed",
         "_wake",
@@ -43,8 +43,8 @@ class Session:
         "dropped",
         "frames",
         "numbered",
-        "seq",
         "sent",
+        "seq",
         "session_id",
         "streams",
         "topics",

@@ -16,6 +16,8 @@ MIB = 1024 * 1024
 EngineName = Literal["processes", "threads", "inline"]
 ENGINE_NAMES: tuple[EngineName, ...] = ("processes", "threads", "inline")
 
+_MAY_BE_ZERO = ("workers", "job_history", "stream_grace_s", "session_grace_s", "drain_timeout_s")
+
 
 def _available_cpus() -> int:
     """Processors that this process may use (a container or `taskset` may allow fewer than exist)."""
@@ -91,10 +93,8 @@ class Settings:
             raise ValueError(f"engine={self.engine!r}: choose one of {', '.join(ENGINE_NAMES)}")
         for field in fields(self):
             number = getattr(self, field.name)
-            if isinstance(number, (int, float)) and not isinstance(number, bool):
-                lowest = 0 if field.name in ("workers", "job_history", "stream_grace_s", "session_grace_s", "drain_timeout_s") else 1e-9
-                if number < lowest:
-                    raise ValueError(f"{field.name}={number}: it must be {'≥ 0' if lowest == 0 else '> 0'}")
+            if isinstance(number, (int, float)) and not number > 0 and (number != 0 or field.name not in _MAY_BE_ZERO):
+                raise ValueError(f"{field.name}={number}: it must be {'≥' if field.name in _MAY_BE_ZERO else '>'} 0")
 
     def __repr__(self) -> str:
         """The settings that differ from the defaults; the token is never shown."""

@@ -46,9 +46,7 @@ class InlineEngine:
         self._listener = listener
         self._loop = asyncio.get_running_loop()
         self._waiting = WaitingJobs()
-        self._runner = LaneRunner(
-            max_result_bytes=settings.max_result_bytes, stream_states=settings.stream_states
-        )
+        self._runner = LaneRunner(max_result_bytes=settings.max_result_bytes, stream_states=settings.stream_states)
         self._runner.log = listener.logged
         self._scheduled = False
         self._stopwatch = _Stopwatch()
@@ -65,8 +63,8 @@ class InlineEngine:
 
     def _turn(self) -> None:
         end = time.perf_counter() + _TURN_S
-        while (job := self._waiting.take(_any)) is not None:
-            self._run(job)
+        while (taken := self._waiting.take(_anywhere)) is not None:
+            self._run(taken[0])
             if time.perf_counter() > end:
                 break
         self._scheduled = len(self._waiting) > 0
@@ -110,9 +108,7 @@ class InlineEngine:
     async def close(self) -> None:
         """Answer what waits, tear plugins down."""
         for job in self._waiting.drain():
-            self._listener.ended(
-                job, Outcome(error=PluginError("the server was closed before this frame was done"))
-            )
+            self._listener.ended(job, Outcome(error=PluginError("the server was closed before this frame was done")))
         self._stopwatch.close()
         self._runner.close()
 
@@ -121,7 +117,7 @@ class InlineEngine:
         return {"lanes": 1, "busy": int(self._scheduled), "waiting": len(self._waiting), "replaced": 0, "streams": 0}
 
 
-def _any(_job: Job) -> bool:
+def _anywhere(_job: Job) -> bool:
     return True
 
 

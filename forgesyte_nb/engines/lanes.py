@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable
 from typing import Any, Protocol
 
 from forgesyte_nb.engines.contract import Listener, Outcome
@@ -131,14 +130,13 @@ class LaneEngine:
     def _pump(self) -> None:
         """Hand over jobs while there is room for them."""
         while self._waiting and any(len(slot.jobs) < 2 and slot.lane is not None for slot in self._slots):
-            chosen: list[Slot] = []
-            job = self._waiting.take(lambda job: self._choose(job, chosen.append))
-            if job is None:
+            taken = self._waiting.take(self._room_for)
+            if taken is None:
                 break
-            self._hand_over(job, chosen[0])
+            self._hand_over(*taken)
 
-    def _choose(self, job: Job, choose: Callable[[Slot], None]) -> bool:
-        """Whether there is room for a job, and where."""
+    def _room_for(self, job: Job) -> Slot | None:
+        """Where there is room for a job; None if nowhere."""
         if job.stream_key:
             slot = self._pinned.get(job.stream_key)
             if slot is None:
@@ -151,9 +149,8 @@ class LaneEngine:
             candidates = sorted(self._slots, key=lambda slot: len(slot.jobs))
         for slot in candidates:
             if slot.lane is not None and self._has_room(slot):
-                choose(slot)
-                return True
-        return False
+                return slot
+        return None
 
     def _load(self, slot: Slot) -> tuple[int, int]:
         return sum(1 for pinned in self._pinned.values() if pinned is slot), len(slot.jobs)

@@ -214,8 +214,10 @@ class ProcessEngine(LaneEngine):
 
     def worker_ready(self) -> None:
         """Once all lanes are ready there is time to warm a spare."""
-        if self._spare is None and not self._closed and all(
-            isinstance(slot.lane, WorkerProcess) and slot.lane.ready.is_set() for slot in self._slots
+        if (
+            self._spare is None
+            and not self._closed
+            and all(isinstance(slot.lane, WorkerProcess) and slot.lane.ready.is_set() for slot in self._slots)
         ):
             self._spare = self._new_worker()
 
@@ -277,7 +279,7 @@ class _Output(asyncio.Protocol):
 def _start(theirs: socket.socket, output: int) -> subprocess.Popen[bytes]:
     """Start a worker with SIGINT blocked, so that the stop button cannot hit it before it ignores the signal."""
     package_root = str(Path(__file__).resolve().parents[2])
-    environment = {**{name: "1" for name in _ONE_THREAD}, **os.environ}
+    environment = {**dict.fromkeys(_ONE_THREAD, "1"), **os.environ}
     environment["PYTHONPATH"] = os.pathsep.join(
         part for part in (package_root, os.environ.get("PYTHONPATH", "")) if part
     )

@@ -124,7 +124,7 @@ class LaneRunner:
             return
         try:
             self._loaded[key] = _Loaded(plugin, lambda text: self.log(plugin.name, text))
-        except Exception as error:  # noqa: BLE001 -- setup() is the user's code
+        except Exception as error:
             raise as_wire_error(error, "could not be set up: ") from error
         for old in [k for k in self._loaded if k.name == key.name and k.revision < key.revision - 1]:
             self._unload(old)
@@ -165,7 +165,8 @@ class LaneRunner:
         """Run one frame. Never raises, except `KeyboardInterrupt` and `SystemExit` from outside the plugin."""
         loaded = self._loaded.get(task.key)
         if loaded is None:
-            return Outcome(error=self._failed.get(task.key) or PluginError(f"{task.key.name} is not loaded in this lane"))
+            failure = self._failed.get(task.key)
+            return Outcome(error=failure or PluginError(f"{task.key.name} is not loaded in this lane"))
         if not self._capture:
             return self._call(loaded, task, report, cancelled)
         with _printing() as printed:

@@ -38,9 +38,7 @@ class ThreadLane:
         self._interruptible = Interruptible()
         self._given_up = threading.Event()
         self._cancelled = threading.Event()
-        self._runner = LaneRunner(
-            max_result_bytes=settings.max_result_bytes, stream_states=settings.stream_states
-        )
+        self._runner = LaneRunner(max_result_bytes=settings.max_result_bytes, stream_states=settings.stream_states)
         self._runner.log = lambda plugin, text: self._say(listener.logged, plugin, text)
         self.thread = threading.Thread(target=self._main, name="forgesyte-lane", daemon=True)
         self.thread.start()

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from forgesyte_nb.jobs import Job
+
+Place = TypeVar("Place")
 
 
 class WaitingJobs:
@@ -38,18 +40,23 @@ class WaitingJobs:
         self._queues.move_to_end(job.owner, last=False)
         self._count += 1
 
-    def take(self, fits: Callable[[Job], bool]) -> Job | None:
-        """Take the first job that fits, looking at the first of each owner, whoever has waited longest first."""
+    def take(self, room_for: Callable[[Job], Place | None]) -> tuple[Job, Place] | None:
+        """Take the first job there is room for, looking at the first of each owner, the longest waiting first.
+
+        Args:
+            room_for: The place for a job; None if there is none now.
+        """
         for owner, queue in self._queues.items():
             job = queue[0]
-            if fits(job):
+            place = room_for(job)
+            if place is not None:
                 queue.popleft()
                 self._count -= 1
                 if queue:
                     self._queues.move_to_end(owner)
                 else:
                     del self._queues[owner]
-                return job
+                return job, place
         return None
 
     def remove(self, job: Job) -> bool:

@@ -72,7 +72,7 @@ def define(
     Raises:
         PluginDefinitionError: If the name, signature, engine or time limit cannot be a plugin's.
     """
-    chosen = name or getattr(target, "__name__", "")
+    chosen = name or str(getattr(target, "__name__", ""))
     if PLUGIN_NAME.fullmatch(chosen) is None:
         raise PluginDefinitionError(
             f"{chosen!r} is no plugin name: letters, digits, '_', '.', '-', at most 64; "
@@ -105,10 +105,10 @@ def define(
 def _process_of(target: Callable[..., Any], name: str) -> Callable[..., Any]:
     if not inspect.isclass(target):
         return target
-    process = getattr(target, "process", None)
+    process: Any = getattr(target, "process", None)
     if not callable(process):
         raise PluginDefinitionError(f"{name}: the class has no method process(self, frame, *, …)")
-    return process
+    return process  # type: ignore[no-any-return]  # whatever a class calls "process", and it is callable
 
 
 @overload

@@ -142,7 +142,7 @@ def _pickle(plugin: Plugin) -> bytes:
         cloudpickle.register_pickle_by_value(module)  # made at run time, so no worker could import it
     try:
         return bytes(cloudpickle.dumps(target))
-    except Exception as error:  # noqa: BLE001 -- pickling runs the user's __reduce__, which may raise anything
+    except Exception as error:
         raise PluginDefinitionError(
             f"{plugin.name}: cannot be sent to a worker process: {error}. It uses something that lives in this "
             'process only; create it inside the function, or use @fs.plugin(engine="threads")'
@@ -158,8 +158,9 @@ def _warn_of_size(plugin: Plugin, size: int) -> None:
             weights.append((_weight(value), name))
     heaviest = ", ".join(f"{name} ({weight / 1e6:.1f} MB)" for weight, name in sorted(weights)[:-4:-1] if weight > 9999)
     warnings.warn(
-        f"plugin '{plugin.name}' takes {size / 1e6:.1f} MB of globals along to each worker: {heaviest or 'see its closure'}. "
-        "Load such things in setup() of a class plugin, from a file, so that they are not sent again with every change.",
+        f"plugin '{plugin.name}' takes {size / 1e6:.1f} MB of globals along to each worker: "
+        f"{heaviest or 'see its closure'}. Load such things in setup() of a class plugin, from a file, so that they "
+        "are not sent again with every change.",
         stacklevel=5,
     )
 

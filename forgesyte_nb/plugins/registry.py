@@ -161,4 +161,3 @@ def registering_in(collecting: Registry) -> Iterator[None]:
         yield
     finally:
         _current.reset(token)
-

@@ -45,7 +45,6 @@ _REQUIRED: dict[str, dict[str, str]] = {
 _OPTIONAL: dict[str, dict[str, str]] = {"send_frame": {"options": "object", "stream_id": "string"}}
 
 
-
 class IncomingFrame(NamedTuple):
     """A `send_frame` as the rest of the server sees it.
 
@@ -92,7 +91,8 @@ def decode_server(data: bytes | str) -> ServerMessage:
         InvalidMessage: If it is none of the server's messages.
     """
     try:
-        return _server_decoder.decode(data)
+        message: ServerMessage = _server_decoder.decode(data)
+        return message
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidMessage(f"not a server message: {error}") from error
 
@@ -151,15 +151,17 @@ def _decode_whole(data: bytes) -> Subscribe | Unsubscribe | Cancel | IncomingFra
     message = _decode_fields(data)
     if type(message) is SendFrame:
         image_data = message.image_data
-        if memoryview(image_data)[:1] != b'"':
-            raise InvalidMessage(_wrong_image_data(bytes(memoryview(image_data)[:1])))
+        kind = bytes(memoryview(image_data)[:1])
+        if kind != b'"':
+            raise InvalidMessage(_wrong_image_data(kind))
         return _incoming(message, _image_bytes(image_data))
     return message  # type: ignore[return-value]  # SendFrame has been dealt with
 
 
 def _decode_fields(data: bytes) -> ClientMessage:
     try:
-        return _client_decoder.decode(data)
+        message: ClientMessage = _client_decoder.decode(data)
+        return message
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidMessage(_what_is_wrong(data, error)) from error
 
@@ -167,9 +169,7 @@ def _decode_fields(data: bytes) -> ClientMessage:
 def _incoming(message: SendFrame, image: bytes) -> IncomingFrame:
     options = bytes(message.options)
     if options[:1] != b"{":
-        raise InvalidMessage(
-            f"send_frame: 'options' must be an object, not {_json_type(msgspec.json.decode(options))}"
-        )
+        raise InvalidMessage(f"send_frame: 'options' must be an object, not {_json_type(msgspec.json.decode(options))}")
     return IncomingFrame(message.frame_id, message.plugin, options, message.stream_id, image)
 
 
@@ -226,7 +226,7 @@ def _what_is_wrong(data: bytes, error: Exception) -> str:
     except RecursionError:
         return "message is nested too deeply"
     except (msgspec.MsgspecError, UnicodeDecodeError) as not_json:
-        return f"not JSON ({not_json}); a message is an object such as " '{"type": "subscribe", "topic": "all"}'
+        return f'not JSON ({not_json}); a message is an object such as {{"type": "subscribe", "topic": "all"}}'
     if not isinstance(decoded, dict):
         return f"a message is a JSON object with a 'type', this is {_json_type(decoded)}"
     kinds = ", ".join(repr(kind) for kind in _REQUIRED)

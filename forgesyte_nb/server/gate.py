@@ -72,4 +72,4 @@ def _token_matches(headers: Headers, token: str) -> bool:
     for line in headers.get_all("Sec-WebSocket-Protocol"):
         names = (name.strip() for name in line.split(","))
         offered += [name.removeprefix(TOKEN_SUBPROTOCOL) for name in names if name.startswith(TOKEN_SUBPROTOCOL)]
-    return any([hmac.compare_digest(one.encode(), token.encode()) for one in offered])
+    return any(hmac.compare_digest(one.encode(), token.encode()) for one in offered)

@@ -93,5 +93,5 @@ def _cumulative(stage: Stage) -> tuple[list[tuple[str, float]], float]:
 def exposition(dispatcher: Dispatcher, engines: dict[str, dict[str, Any]]) -> tuple[bytes, str]:
     """The metrics as text, and its content type."""
     registry = CollectorRegistry()
-    registry.register(_Families(dispatcher, engines))  # type: ignore[arg-type]  # a collector by its method
+    registry.register(_Families(dispatcher, engines))
     return generate_latest(registry), CONTENT_TYPE_LATEST

@@ -14,6 +14,7 @@ import os
 import socket
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,8 +22,8 @@ from forgesyte_nb.errors import PluginDefinitionError, ServerError
 from forgesyte_nb.plugins.contract import Plugin
 from forgesyte_nb.plugins.discovery import FolderWatch, discover, plugin_folders
 from forgesyte_nb.plugins.registry import Entry, Registry, registry
-from forgesyte_nb.server.loop import BackgroundLoop
 from forgesyte_nb.server.logs import close_log, default_path, open_log, tail
+from forgesyte_nb.server.loop import BackgroundLoop
 from forgesyte_nb.settings import EngineName, Settings
 
 DEFAULT_PORT = 8000
@@ -255,8 +256,6 @@ def serve(
 
 
 def _override(settings: Settings, values: dict[str, Any]) -> Settings:
-    from dataclasses import replace
-
     return replace(settings, **values) if values else settings
 
 
@@ -277,7 +276,8 @@ def _bind(host: str, port: int | None) -> list[socket.socket]:
         except OSError as error:
             reason = error
     raise ServerError(
-        f"no free port from {DEFAULT_PORT} to {DEFAULT_PORT + _PORTS_TRIED - 1} on {host}: {reason}; name one with port="
+        f"no free port from {DEFAULT_PORT} to {DEFAULT_PORT + _PORTS_TRIED - 1} on {host}: {reason}; "
+        "name one with port="
     )
 
 
