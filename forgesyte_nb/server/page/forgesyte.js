@@ -376,11 +376,17 @@ export class ForgeSyteClient {
     this.#flush();
   }
 
-  /** After a reconnection: a frame that the same session has made a job of is answered, others are sent again. */
+  /**
+   * After a reconnection. A frame that the same session has made a job of is not sent again; its answer may have
+   * been lost on the way, and whoever subscribes to a job that has ended is told how.
+   */
   #putBack(frame, resumed) {
     frame.onWire = frame.onWire && resumed && frame.jobId !== null;
-    if (frame.onWire) this.#underWay += 1;
-    else if (frame.abandoned || frame.attempts >= ATTEMPTS) {
+    if (frame.onWire) {
+      this.#underWay += 1;
+      frame.asked = true;
+      this.#post(JSON.stringify({ type: "subscribe", topic: frame.jobId }));
+    } else if (frame.abandoned || frame.attempts >= ATTEMPTS) {
       this.#fail(frame, "CONNECTION_LOST", `the connection broke while it was under way (${frame.attempts} times)`);
     }
   }
@@ -500,6 +506,7 @@ export class ForgeSyteClient {
     if (!this.#frames.delete(frame.frameId)) return;
     if (frame.onWire) this.#underWay -= 1;
     this.#counts[error === null ? "results" : "errors"] += 1;
+    if (frame.asked) this.#say({ type: "unsubscribe", topic: frame.jobId });
     this.#answered.add(frame.frameId);
     if (this.#answered.size > REMEMBERED_ANSWERS) this.#answered.delete(this.#answered.values().next().value);
     if (frame.attempts === 0) frame.stay(error);
@@ -589,6 +596,7 @@ class Frame {
   onWire = false; // sent on the connection there is now
   attempts = 0; // times sent
   jobId = null; // known once the server has accepted it
+  asked = false; // its job was subscribed to after a reconnection
   abandoned = false; // nobody waits for its answer
   sentAt = 0;
 

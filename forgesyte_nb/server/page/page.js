@@ -1,0 +1,609 @@
+/**
+ * The page: a picture, a video or a camera goes to a plugin, and what it says is drawn over the picture.
+ *
+ * A source yields pictures, `client.stream` sends them, and each answer is drawn over the very picture it is about.
+ * Options, intent and rate are read for each frame, so that turning a control acts at once. All text of servers,
+ * plugins and files goes through `textContent`. `canvas.dataset` tells how many results were drawn and what was in
+ * the last (for tests).
+ */
+
+import { ForgeSyteClient } from "./forgesyte.js";
+import { drawOverlay, loadMasks, rowsOf, shapesOf } from "./overlay.js";
+
+const LONGEST_SIDE = 1280; // of camera and video frames; a chosen picture is sent as it is
+const TABLE_EVERY_MS = 200;
+const NOTICE_STAYS_MS = 4000;
+const PACE_WINDOW_MS = 3000;
+const LATENCIES = 300;
+const SVG = "http://www.w3.org/2000/svg";
+
+const at = (id) => document.getElementById(id);
+const canvas = at("canvas");
+const client = new ForgeSyteClient();
+
+let plugins = [];
+let source = null; // what is looked at
+let run = null; // AbortController of the stream under way
+let shown = null; // {picture, shapes, message} on the canvas
+let optionValues = new Map(); // by plugin: values that differ from the defaults
+const latencies = [];
+const arrivals = [];
+
+// Small tools
+
+function element(tag, properties = {}, ...children) {
+  const made = Object.assign(document.createElement(tag), properties);
+  made.append(...children);
+  return made;
+}
+
+function pause(ms, signal) {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, Math.max(0, ms));
+    signal.addEventListener("abort", () => (clearTimeout(timer), resolve()), { once: true });
+  });
+}
+
+/** Say what is wrong and what helps; one notice for each key. */
+function notice(key, title, text, { tone = "bad", action = null } = {}) {
+  const box = element("div", { className: `notice ${tone}`, id: `notice-${key}` }, element("strong", { textContent: title }));
+  box.append(element("p", { textContent: text }));
+  if (action) box.append(element("button", { type: "button", textContent: action.name, onclick: action.run }));
+  box.dataset.at = String(performance.now());
+  const old = at(`notice-${key}`);
+  if (old) old.replaceWith(box);
+  else at("notices").append(box);
+}
+
+function clearNotice(key, olderThanMs = 0) {
+  const box = at(`notice-${key}`);
+  if (box && performance.now() - Number(box.dataset.at) >= olderThanMs) box.remove();
+}
+
+// Sources: each has `frames(signal)`, what it yields can be sent, and `drawable(yielded)` can be drawn
+
+function grab(drawable, width, height) {
+  const shrink = Math.min(1, LONGEST_SIDE / Math.max(width, height));
+  const copy = new OffscreenCanvas(Math.round(width * shrink), Math.round(height * shrink));
+  copy.getContext("2d").drawImage(drawable, 0, 0, copy.width, copy.height);
+  return copy;
+}
+
+const rate = () => Number(at("rate").value);
+const everyFrame = () => document.querySelector("input[name=intent]:checked").value === "every_frame";
+
+/** Yields what `take()` returns, `rate()` times a second. */
+async function* paced(take, signal) {
+  while (!signal.aborted) {
+    const started = performance.now();
+    const picture = take();
+    if (picture === null) return;
+    yield picture;
+    await pause(1000 / rate() - (performance.now() - started), signal);
+  }
+}
+
+class Still {
+  static async of(file) {
+    const still = new Still();
+    still.name = file.name || "picture";
+    still.file = file;
+    still.bitmap = await createImageBitmap(file);
+    still.changed = Promise.withResolvers();
+    return still;
+  }
+
+  still = true;
+  drawable = () => this.bitmap;
+  close = () => this.bitmap.close();
+
+  /** The picture, and again whenever an option has changed. */
+  async *frames(signal) {
+    signal.addEventListener("abort", () => this.changed.resolve(), { once: true });
+    while (!signal.aborted) {
+      this.changed = Promise.withResolvers();
+      yield this.file;
+      await this.changed.promise;
+    }
+  }
+}
+
+class Video {
+  static async of(file) {
+    const video = element("video", { src: URL.createObjectURL(file), muted: true, playsInline: true, preload: "auto" });
+    await new Promise((resolve, reject) => {
+      video.onloadeddata = resolve;
+      video.onerror = () => reject(new Error(video.error?.message || "the format is unknown"));
+    });
+    return Object.assign(new Video(), { video, name: file.name || "video" });
+  }
+
+  drawable = (picture) => picture;
+
+  close() {
+    this.video.pause();
+    URL.revokeObjectURL(this.video.src);
+  }
+
+  async *frames(signal) {
+    const { video } = this;
+    if (video.ended || video.currentTime >= video.duration) video.currentTime = 0;
+    const take = () => (video.ended ? null : grab(video, video.videoWidth, video.videoHeight));
+    if (everyFrame()) yield* this.#steps(take, signal);
+    else {
+      await video.play();
+      yield* paced(take, signal);
+      video.pause();
+    }
+  }
+
+  /** Nothing is skipped: the video waits at each picture until there is room for it. */
+  async *#steps(take, signal) {
+    const { video } = this;
+    video.pause();
+    while (!signal.aborted && !video.ended) {
+      yield take();
+      const next = video.currentTime + 1 / rate();
+      if (next >= video.duration) return;
+      await new Promise((resolve) => {
+        video.onseeked = resolve;
+        video.currentTime = next;
+      });
+    }
+  }
+}
+
+class Camera {
+  static async start() {
+    if (!navigator.mediaDevices?.getUserMedia) throw new DOMException("insecure page", "InsecureError");
+    const stream = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 1280 } } });
+    const video = element("video", { srcObject: stream, muted: true, playsInline: true });
+    await video.play();
+    const camera = Object.assign(new Camera(), { video, stream, name: stream.getVideoTracks()[0].label || "camera" });
+    stream.getVideoTracks()[0].onended = () => cameraFailed(new DOMException("unplugged", "NotFoundError"));
+    return camera;
+  }
+
+  drawable = (picture) => picture;
+  close = () => this.stream.getTracks().forEach((track) => track.stop());
+  frames = (signal) => paced(() => grab(this.video, this.video.videoWidth, this.video.videoHeight), signal);
+}
+
+/** Something to look at where there is no camera: a disc that moves and a line of text. */
+class Demo {
+  name = "demo scene";
+  drawable = (picture) => picture;
+  close = () => {};
+  frames = (signal) => paced(() => this.#scene(performance.now() / 1000), signal);
+
+  #scene(seconds) {
+    const scene = new OffscreenCanvas(640, 400);
+    const context = scene.getContext("2d");
+    const sky = context.createLinearGradient(0, 0, 0, 400);
+    sky.addColorStop(0, "#dbe7f3");
+    sky.addColorStop(1, "#f7f3ea");
+    context.fillStyle = sky;
+    context.fillRect(0, 0, 640, 400);
+    context.fillStyle = "#16212e";
+    context.font = "600 34px Georgia, 'DejaVu Serif', serif";
+    context.fillText("Every frame has an answer", 96, 80);
+    context.fillStyle = "#e2693b";
+    context.beginPath();
+    context.arc(320 + 220 * Math.sin(seconds), 250 + 60 * Math.cos(2 * seconds), 44, 0, 2 * Math.PI);
+    context.fill();
+    return scene;
+  }
+}
+
+const CAMERA_REMEDIES = {
+  InsecureError: [
+    "The camera needs a secure page",
+    "Browsers give the camera to https pages and to localhost only. Open this page as http://localhost:PORT; if the "
+      + "server is on another machine, first run: ssh -L PORT:localhost:PORT that-machine",
+  ],
+  NotAllowedError: [
+    "The camera was refused",
+    "Allow the camera for this page (the camera sign beside the address), then press Camera again.",
+  ],
+  NotFoundError: [
+    "No camera found",
+    "Plug one in, then press Camera again. A picture, a video or the demo scene work without.",
+  ],
+  NotReadableError: ["The camera is in use", "Another program holds it. Close that program, then press Camera again."],
+};
+
+function cameraFailed(error) {
+  const [title, text] = CAMERA_REMEDIES[error.name] ?? ["The camera does not start", `${error.name}: ${error.message}`];
+  notice("source", title, text, { tone: "warn" });
+}
+
+async function lookAt(opening, failed) {
+  clearNotice("source");
+  let opened;
+  try {
+    opened = await opening;
+  } catch (error) {
+    failed(error);
+    return;
+  }
+  stop();
+  source?.close();
+  source = opened;
+  for (const [id, kind] of [["camera", Camera], ["demo", Demo]]) {
+    at(id).setAttribute("aria-pressed", String(source instanceof kind));
+  }
+  at("caption").textContent = source.name;
+  if (source.still) draw(source.bitmap, null, null);
+  start();
+}
+
+function lookAtFile(file) {
+  const opening = file.type.startsWith("video/") ? Video.of(file) : Still.of(file);
+  return lookAt(opening, (error) => {
+    const text = `${file.name}: ${error.message}. Convert it to PNG, JPEG, WebP, MP4 or WebM.`;
+    notice("source", "This browser cannot show that file", text, { tone: "warn" });
+  });
+}
+
+// The stream
+
+function start() {
+  const plugin = at("plugin").value;
+  if (source === null || !plugin || client.state === "closed" || client.state === "idle") return showRun();
+  run = new AbortController();
+  showRun();
+  clearNotice("plugin");
+  follow(source, plugin, run).catch((error) => notice("plugin", "The stream has ended", error.message));
+}
+
+function stop() {
+  run?.abort();
+  run = null;
+  showRun();
+}
+
+function restart() {
+  if (run === null) return;
+  stop();
+  start();
+}
+
+async function follow(looked, plugin, mine) {
+  const intent = everyFrame() && !looked.still ? "every_frame" : "freshest";
+  const how = { intent, window: looked.still ? 1 : intent === "freshest" ? 2 : 8, signal: mine.signal };
+  const outcomes = client.stream(looked.frames(mine.signal), plugin, () => optionsOf(plugin), how);
+  for await (const outcome of outcomes) {
+    await arrived(outcome, looked);
+    if (mine.signal.aborted) return;
+  }
+  if (run === mine) stop();
+}
+
+async function arrived({ image, message, error, latencyMs }, looked) {
+  latencies.push(latencyMs);
+  if (latencies.length > LATENCIES) latencies.shift();
+  arrivals.push(performance.now());
+  if (error !== null) {
+    notice("plugin", `${error.code} — ${message?.plugin ?? at("plugin").value}`, error.message);
+    draw(looked.drawable(image), null, null);
+    return;
+  }
+  clearNotice("plugin", looked.still ? 0 : NOTICE_STAYS_MS);
+  const shapes = await loadMasks(shapesOf(message.result));
+  if (source === looked) draw(looked.drawable(image), shapes, message);
+  const known = plugins.find(({ name }) => name === message.plugin);
+  if (known && message.plugin_revision !== undefined && known.revision !== message.plugin_revision) loadPlugins();
+}
+
+function showRun() {
+  at("run").disabled = source === null || !at("plugin").value;
+  at("run").textContent = run === null ? "Start" : "Stop";
+}
+
+// Drawing
+
+function draw(picture, shapes, message) {
+  shown = { picture, shapes, message };
+  paint();
+  if (message === null) return;
+  const counts = Object.entries(shapes).map(([kind, list]) => [kind, list.length]);
+  Object.assign(canvas.dataset, Object.fromEntries(counts), {
+    drawn: Number(canvas.dataset.drawn ?? 0) + 1,
+    plugin: message.plugin,
+  });
+  tabulate();
+}
+
+function paint() {
+  if (shown === null) return;
+  const { picture, shapes } = shown;
+  at("empty").hidden = true;
+  canvas.hidden = false;
+  const room = Math.max(260, window.innerHeight * 0.72);
+  const scale = Math.min(at("view").clientWidth / picture.width, room / picture.height, 3);
+  const [width, height] = [picture.width * scale, picture.height * scale];
+  const dense = window.devicePixelRatio || 1;
+  canvas.width = Math.round(width * dense);
+  canvas.height = Math.round(height * dense);
+  canvas.style.width = `${width}px`;
+  const context = canvas.getContext("2d");
+  context.scale(dense, dense);
+  context.drawImage(picture, 0, 0, width, height);
+  if (shapes) drawOverlay(context, shapes, { scale, width, height });
+}
+
+let tableTimer = null;
+
+/** The table follows a few times a second: nobody reads faster, and it costs more than the picture. */
+function tabulate() {
+  tableTimer ??= setTimeout(() => {
+    tableTimer = null;
+    if (!shown?.message) return;
+    at("result-card").hidden = false;
+    at("result").replaceChildren(...rowsOf(shown.message.result).map(tableRow));
+    if (at("raw").open) showRaw();
+  }, TABLE_EVERY_MS);
+}
+
+function tableRow(row) {
+  if (row.kind === "text") {
+    const cell = element("td", { className: "text", colSpan: 2 });
+    cell.append(element("span", { className: "quiet", textContent: row.name }), element("div", { textContent: row.text }));
+    return element("tr", {}, cell);
+  }
+  const cell = element("td");
+  if (row.kind === "bars") cell.append(bars(row.numbers));
+  else if (row.kind === "color") {
+    const swatch = element("span", { className: "swatch" });
+    swatch.style.background = `rgb(${row.rgb.map(Number).join(" ")})`;
+    cell.append(swatch, row.text);
+  } else cell.textContent = row.text;
+  return element("tr", {}, element("th", { textContent: row.name, scope: "row" }), cell);
+}
+
+function bars(numbers) {
+  const picture = document.createElementNS(SVG, "svg");
+  const most = Math.max(...numbers, 0) || 1;
+  picture.setAttribute("class", "bars");
+  picture.setAttribute("viewBox", `0 0 ${numbers.length} 1`);
+  picture.setAttribute("preserveAspectRatio", "none");
+  numbers.forEach((number, index) => {
+    const bar = document.createElementNS(SVG, "rect");
+    const height = Math.max(0, number / most);
+    for (const [name, value] of Object.entries({ x: index, y: 1 - height, width: 0.8, height })) bar.setAttribute(name, value);
+    picture.append(bar);
+  });
+  return picture;
+}
+
+function showRaw() {
+  const text = shown?.message ? JSON.stringify(shown.message, null, 2) : "";
+  at("raw").querySelector("pre").textContent = text.length > 20_000 ? `${text.slice(0, 20_000)}\n…` : text;
+}
+
+// Plugins and their options
+
+async function loadPlugins() {
+  let answer;
+  try {
+    answer = await client.plugins();
+  } catch (error) {
+    notice("plugins", "The list of plugins cannot be read", error.message);
+    return;
+  }
+  clearNotice("plugins");
+  const chosen = at("plugin").value;
+  const before = plugins.find(({ name }) => name === chosen);
+  plugins = answer.plugins;
+  at("plugin").replaceChildren(...plugins.map(({ name }) => element("option", { value: name, textContent: name })));
+  if (plugins.some(({ name }) => name === chosen)) at("plugin").value = chosen;
+  const failed = at("failed");
+  failed.hidden = answer.failed.length === 0;
+  failed.querySelector("summary").textContent = `Could not be loaded: ${answer.failed.length}`;
+  const reasons = answer.failed.map(({ name, reason }) => element("li", { textContent: `${name}: ${reason}` }));
+  failed.querySelector("ul").replaceChildren(...reasons);
+  const now = plugins.find(({ name }) => name === at("plugin").value);
+  if (now?.name !== before?.name || now?.revision !== before?.revision) showPlugin();
+  showRun();
+}
+
+function showPlugin() {
+  const plugin = plugins.find(({ name }) => name === at("plugin").value);
+  at("description").textContent = plugin?.description.split("\n\n")[0] ?? "";
+  const properties = Object.entries(plugin?.options.properties ?? {});
+  at("options-card").hidden = properties.length === 0;
+  const values = optionValues.get(plugin?.name) ?? {};
+  at("options").replaceChildren(...properties.map(([name, schema]) => optionControl(plugin, name, schema, values)));
+  if (plugin?.health.state === "failed") notice("health", `${plugin.name} is not well`, plugin.health.message, { tone: "warn" });
+  else clearNotice("health");
+}
+
+function optionsOf(plugin) {
+  return optionValues.get(plugin) ?? {};
+}
+
+function setOption(plugin, name, value) {
+  const values = { ...optionsOf(plugin.name) };
+  if (value === undefined) delete values[name];
+  else values[name] = value;
+  optionValues.set(plugin.name, values);
+  source?.changed?.resolve();
+}
+
+/** A schema without its wrappings: references followed, and `null` split off what may be null. */
+function unwrapped(schema, root) {
+  if (schema.$ref) {
+    const target = schema.$ref.split("/").slice(1).reduce((node, key) => node?.[key], root);
+    return unwrapped({ ...target, ...schema, $ref: undefined }, root);
+  }
+  const choices = schema.anyOf?.filter(({ type }) => type !== "null");
+  if (choices?.length === 1) return unwrapped({ ...choices[0], ...schema, anyOf: undefined, nullable: true }, root);
+  return schema;
+}
+
+function optionControl(plugin, name, wrapped, values) {
+  const schema = unwrapped(wrapped, plugin.options);
+  const id = `option-${name}`;
+  const value = values[name] ?? schema.default;
+  const output = element("output", { htmlFor: id });
+  const field = element("label", { className: "field", htmlFor: id }, element("span", { className: "name", textContent: name }));
+  const input = inputFor(schema, value);
+  input.id = id;
+  input.oninput = () => {
+    output.textContent = input.type === "range" ? input.value : "";
+    const read = readInput(input, schema);
+    input.setCustomValidity(read.problem ?? "");
+    if (!input.reportValidity()) return;
+    setOption(plugin, name, read.value);
+  };
+  const option = element("div", { className: "option" }, field);
+  if (input.type === "checkbox") field.append(input);
+  else {
+    field.append(output);
+    option.append(input);
+  }
+  if (input.type === "range") output.textContent = input.value;
+  // A required option without a default has no value until somebody gives it one: the one that is shown.
+  if (value === undefined && plugin.options.required?.includes(name)) setOption(plugin, name, readInput(input, schema).value);
+  if (schema.description) option.append(element("span", { className: "quiet", textContent: schema.description }));
+  return option;
+}
+
+function inputFor(schema, value) {
+  if (schema.enum) {
+    const choices = schema.enum.map((choice, index) => element("option", { value: String(index), textContent: String(choice) }));
+    const select = element("select", {}, ...choices);
+    select.value = String(Math.max(0, schema.enum.indexOf(value)));
+    return select;
+  }
+  if (schema.type === "boolean") return element("input", { type: "checkbox", checked: value === true });
+  if (schema.type === "number" || schema.type === "integer") return numberInput(schema, value);
+  if (schema.type === "string") return element("input", { type: "text", value: value ?? "", spellcheck: false });
+  const text = value === undefined ? "" : JSON.stringify(value);
+  return element("textarea", { rows: 2, value: text, placeholder: "JSON", spellcheck: false });
+}
+
+function numberInput(schema, value) {
+  const whole = schema.type === "integer";
+  const low = schema.minimum ?? schema.exclusiveMinimum;
+  const high = schema.maximum ?? schema.exclusiveMaximum;
+  const bounded = low !== undefined && high !== undefined && !schema.nullable;
+  if (!bounded) {
+    const placeholder = schema.nullable ? "none" : "";
+    const limits = { min: low ?? "", max: high ?? "", step: whole ? 1 : "any", placeholder };
+    return element("input", { type: "number", ...limits, value: value ?? "" });
+  }
+  const step = schema.multipleOf ?? (whole ? 1 : 10 ** Math.floor(Math.log10((high - low) / 50)));
+  const least = schema.minimum ?? low + step;
+  const most = schema.maximum ?? high - step;
+  return element("input", { type: "range", min: least, max: most, step, value: value ?? least });
+}
+
+/** What a control says: `{value}`, undefined for the default, or a `problem`. */
+function readInput(input, schema) {
+  if (schema.enum) return { value: schema.enum[Number(input.value)] };
+  if (input.type === "checkbox") return { value: input.checked };
+  if (input.value === "" && schema.type !== "string") return { value: schema.nullable ? null : undefined };
+  if (input.type === "range" || input.type === "number") return { value: Number(input.value) };
+  if (schema.type === "string") return { value: input.value };
+  try {
+    return { value: JSON.parse(input.value) };
+  } catch (error) {
+    return { problem: `not JSON: ${error.message}` };
+  }
+}
+
+// Ledger and connection
+
+function quantile(sorted, share) {
+  return sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))];
+}
+
+function showLedger() {
+  const ledger = client.ledger; // one moment: the numbers add up whenever they are read
+  for (const [name, count] of Object.entries(ledger)) at(name).textContent = String(count);
+  at("errors").classList.toggle("some", ledger.errors > 0);
+  const now = performance.now();
+  while (arrivals.length > 0 && now - arrivals[0] > PACE_WINDOW_MS) arrivals.shift();
+  const span = arrivals.length > 1 ? (now - arrivals[0]) / 1000 : 0;
+  at("fps").textContent = span > 0 ? (arrivals.length / span).toFixed(1) : "–";
+  if (latencies.length === 0) return;
+  const sorted = [...latencies].sort((a, b) => a - b);
+  at("p50").textContent = `${Math.round(quantile(sorted, 0.5))} ms`;
+  at("p95").textContent = `${Math.round(quantile(sorted, 0.95))} ms`;
+}
+
+const STATE_WORDS = { connecting: "Connecting…", open: "Connected", reconnecting: "Reconnecting…", closed: "Not connected" };
+
+function showState({ state, reason, retryMs }) {
+  at("connection").dataset.state = state;
+  at("connection-text").textContent = STATE_WORDS[state];
+  if (state === "open") {
+    clearNotice("server");
+    loadPlugins().then(() => run === null && source === null && showRun());
+  } else if (reason) {
+    const plan = retryMs > 0 ? `Next try in ${Math.ceil(retryMs / 1000)} s; frames that wait are sent then.` : "";
+    const remedy = "If it does not come back: run fs.serve() again in the notebook, on the same port.";
+    notice("server", "The server does not answer", [plan, remedy].filter(Boolean).join(" "), {
+      action: { name: "Try now", run: () => client.connect().catch(() => {}) },
+    });
+  }
+}
+
+const INTENT_WORDS = {
+  freshest: "Live: the newest frame goes when there is room; what is passed over counts as skipped.",
+  every_frame: "Nothing is skipped: the camera or video waits until there is room.",
+};
+
+function showIntent() {
+  at("intent-text").textContent = INTENT_WORDS[everyFrame() ? "every_frame" : "freshest"];
+}
+
+// Wiring
+
+at("camera").onclick = () => lookAt(Camera.start(), cameraFailed);
+at("demo").onclick = () => lookAt(new Demo(), cameraFailed);
+at("choose").onclick = () => at("file").click();
+at("file").onchange = ({ target }) => {
+  if (target.files.length > 0) lookAtFile(target.files[0]);
+  target.value = ""; // the same file can be chosen again
+};
+at("run").onclick = () => (run === null ? start() : stop());
+at("plugin").onchange = () => {
+  showPlugin();
+  if (run === null) start();
+  else restart();
+};
+at("reset").onclick = () => {
+  optionValues.delete(at("plugin").value);
+  showPlugin();
+  source?.changed?.resolve();
+};
+at("options").onsubmit = (event) => event.preventDefault();
+at("rate").oninput = () => (at("rate-value").textContent = at("rate").value);
+for (const radio of document.querySelectorAll("input[name=intent]")) {
+  radio.onchange = () => {
+    showIntent();
+    restart();
+  };
+}
+at("raw").ontoggle = showRaw;
+window.addEventListener("dragover", (event) => {
+  event.preventDefault();
+  at("view").classList.add("dropping");
+});
+window.addEventListener("dragleave", () => at("view").classList.remove("dropping"));
+window.addEventListener("drop", (event) => {
+  event.preventDefault();
+  at("view").classList.remove("dropping");
+  if (event.dataTransfer.files.length > 0) lookAtFile(event.dataTransfer.files[0]);
+});
+window.addEventListener("paste", ({ clipboardData }) => clipboardData.files.length > 0 && lookAtFile(clipboardData.files[0]));
+window.addEventListener("focus", () => client.state === "open" && loadPlugins()); // a cell may have defined one
+window.addEventListener("pagehide", () => client.close());
+new ResizeObserver(paint).observe(at("view"));
+setInterval(showLedger, 200);
+client.onState(showState);
+showIntent();
+client.connect().catch(() => {}); // said by showState
