@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 Item = TypeVar("Item")
 
@@ -55,3 +55,32 @@ class Inbox(Generic[Item]):
         items = list(self._items)
         self._items.clear()
         return items
+
+
+class Messages:
+    """Messages as dicts, as they come; an async iterator made by `Client.messages`.
+
+    Attributes:
+        inbox: What waits; `inbox.dropped` counts what came while nobody looked.
+    """
+
+    def __init__(self, types: tuple[str, ...]) -> None:
+        """Take messages of these types, or all."""
+        self.inbox: Inbox[dict[str, Any]] = Inbox()
+        self._types = frozenset(types)
+        self._taken: list[dict[str, Any]] = []
+
+    def put(self, message: dict[str, Any]) -> None:
+        """Keep a message if it is wanted."""
+        if not self._types or message["type"] in self._types:
+            self.inbox.put(message)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> dict[str, Any]:
+        if not self._taken:
+            self._taken = (await self.inbox.take())[::-1]
+        if not self._taken:
+            raise StopAsyncIteration
+        return self._taken.pop()

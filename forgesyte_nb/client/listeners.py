@@ -17,6 +17,8 @@ from forgesyte_nb.client.inbox import Inbox
 Message = dict[str, Any]
 Listener = Callable[[Message], Any]
 
+_BUSY = 1000  # waiting messages from which on `calm` waits
+
 _log = logging.getLogger("forgesyte_nb.client")
 
 
@@ -30,6 +32,8 @@ class Listeners:
         self._task: asyncio.Task[None] | None = None
         self._idle = asyncio.Event()
         self._idle.set()
+        self._calm = asyncio.Event()
+        self._calm.set()
 
     def add(self, kind: str, listener: Listener) -> None:
         """Call `listener` with each message of that type.
@@ -56,11 +60,18 @@ class Listeners:
         if message["type"] in self._by_type:
             self._idle.clear()
             self._inbox.put(message)
+            if len(self._inbox) >= _BUSY:
+                self._calm.clear()
 
     def start(self) -> None:
         """Begin to call listeners, on the running loop."""
         if self._task is None:
             self._task = asyncio.create_task(self._call_all(), name="forgesyte-listeners")
+
+    async def calm(self) -> None:
+        """Wait while so many messages wait that some may be dropped soon; never in a listener itself."""
+        if not self._calm.is_set() and not self.is_current:
+            await self._calm.wait()
 
     async def idle(self) -> None:
         """Wait until every listener was called with everything that came."""
@@ -72,6 +83,8 @@ class Listeners:
         if task is not None and task is not asyncio.current_task():
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+        self._idle.set()
+        self._calm.set()
 
     async def _call_all(self) -> None:
         while True:
@@ -80,6 +93,7 @@ class Listeners:
                     await _call(listener, message)
             if not self._inbox:
                 self._idle.set()
+            self._calm.set()
 
 
 async def _call(listener: Listener, message: Message) -> None:
@@ -87,6 +101,6 @@ async def _call(listener: Listener, message: Message) -> None:
         outcome = listener(message)
         if inspect.isawaitable(outcome):
             await outcome
-    except Exception:  # a user's function may raise anything
+    except Exception:  # noqa: BLE001 -- a user's function may raise anything
         name = getattr(listener, "__qualname__", repr(listener))
         _log.exception("%s raised on a %s message; it will be called again with the next", name, message["type"])

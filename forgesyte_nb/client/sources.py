@@ -13,7 +13,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -135,7 +135,7 @@ class PictureSource(Source):
         super().__init__(**pace)
         self.name = name
         self._things, self._names = things, names
-        self.length = len(things) if hasattr(things, "__len__") else None
+        self.length = len(things) if isinstance(things, Sized) else None
 
     def _takes(self) -> Iterator[Take]:
         for index, thing in enumerate(self._things):
@@ -170,7 +170,7 @@ def open_source(thing: Any, *, every: int = 1, loop: bool = False, fps: float | 
         SourceError: If there is nothing that can be read.
         ValueError: If `every` or `fps` makes no sense.
     """
-    pace = {"every": every, "loop": loop, "fps": fps}
+    pace: dict[str, Any] = {"every": every, "loop": loop, "fps": fps}
     if isinstance(thing, Source):
         return thing
     if isinstance(thing, int) and not isinstance(thing, bool):

@@ -168,6 +168,7 @@ class Stream:
             await self._send(frame)
         except BaseException:
             self._under_way.discard(frame)
+            self._forget(frame)
             self.sent -= 1
             raise
 

@@ -41,7 +41,7 @@ class _AvSource(Source):
         import av
 
         try:
-            container = av.open(self._place, **self._open_arguments)
+            container: InputContainer = av.open(self._place, **self._open_arguments)
         except (av.FFmpegError, OSError, ValueError) as error:
             raise SourceError(self._cannot_open(error)) from error
         if not container.streams.video:
@@ -125,7 +125,7 @@ class VideoFile(_AvSource):
         self._open().close()
 
     def _captured_at(self, picture: VideoFrame, index: int) -> float | None:
-        if picture.time is not None:
+        if picture.pts is not None:
             return picture.time
         return index / self.fps if self.fps else None
 
@@ -180,11 +180,11 @@ class Camera(_AvSource):
             raise SourceError(f"{self.name} stopped after {read} pictures{': ' + damage if damage else ''}")
 
 
-def _device(device: str) -> tuple[str, dict[str, Any]]:
+def _device(device: str, platform: str = sys.platform) -> tuple[str, dict[str, Any]]:
     """Where FFmpeg finds a camera, by platform."""
-    if sys.platform == "darwin":
+    if platform == "darwin":
         return device, {"format": "avfoundation", "options": {"framerate": "30"}}
-    if sys.platform == "win32":
+    if platform == "win32":
         if device.isdigit():
             raise SourceError(f"camera:{device}: on Windows give its name, such as 'camera:Integrated Camera'")
         return f"video={device}", {"format": "dshow"}

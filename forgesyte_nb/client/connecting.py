@@ -6,8 +6,8 @@ The library's exceptions end here: what leaves is a connection, or `ConnectionLo
 
 from __future__ import annotations
 
+import os
 import random
-from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -27,6 +27,11 @@ _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 class NoWayIn(ConnectionLost):
     """The server is there and refuses; trying again would be refused again."""
+
+
+def default_url() -> str:
+    """Where a client looks for its server if it is not told: `FORGESYTE_NB_URL`, or port 8000 of this machine."""
+    return os.environ.get("FORGESYTE_NB_URL") or "ws://localhost:8000"
 
 
 def websocket_url(url: str) -> str:
@@ -102,10 +107,8 @@ def _refused(url: str, response: Response) -> ConnectionLost:
     return ConnectionLost(text) if response.status_code >= 500 else NoWayIn(text)
 
 
-def pauses_s(first_s: float, most_s: float) -> Iterator[float]:
-    """Pauses between attempts to come back: doubling from `first_s` to `most_s`, each cut by up to half at random,
-    so that the clients of a restarted server do not all come at once."""
-    pause_s = first_s
-    while True:
-        yield pause_s * random.uniform(0.5, 1.0)  # noqa: S311 -- jitter, no secret
-        pause_s = min(pause_s * 2, most_s)
+def pause_s(attempt: int, first_s: float, most_s: float) -> float:
+    """Pause before attempt 1, 2, …: doubling from `first_s` to `most_s`, cut by up to half at random, so that the
+    clients of a restarted server do not all come at once."""
+    whole = min(first_s * 2.0 ** min(attempt - 1, 60), most_s)
+    return whole * random.uniform(0.5, 1.0)  # noqa: S311 -- jitter, no secret

@@ -1,0 +1,356 @@
+"""`Client`: pictures out, results in, over one connection that is kept up; asynchronous.
+
+The names and messages are the seed's; whatever its own client could do is done the same way here. On top of it: one
+picture in and one result out (`analyze`), a source in and results out (`stream`, `batch`), a window that keeps the
+server's queue short, and reconnection that loses nothing. Everything runs on the loop that called `connect`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import secrets
+from typing import TYPE_CHECKING, Any, Self
+
+from forgesyte_nb.client.connecting import default_url, open_socket, websocket_url
+from forgesyte_nb.client.inbox import Messages
+from forgesyte_nb.client.link import Link
+from forgesyte_nb.client.listeners import Listener, Listeners
+from forgesyte_nb.client.pictures import Picture, RawImage, as_picture
+from forgesyte_nb.client.results import Result
+from forgesyte_nb.client.sources import open_source
+from forgesyte_nb.client.stream import Intent, Stream
+from forgesyte_nb.client.unanswered import SentFrame
+from forgesyte_nb.client.upkeep import Patience
+from forgesyte_nb.client.wire_format import encode_options
+from forgesyte_nb.errors import ProcessingTimeout, SourceError
+from forgesyte_nb.protocol.topics import CLIENT_ID, check_topic
+from forgesyte_nb.settings import Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_FRESH_IN_FLIGHT = 2  # one in a worker, one on its way: more would only make the freshest picture old
+
+
+class Client:
+    """A connection to a server, kept up.
+
+        async with fs.Client() as client:
+            result = await client.analyze("page.png", "ocr", threshold=0.8)
+            async for result in client.stream("street.mp4", "motion_detector"):
+                print(result.seq, result["confidence"])
+
+    Attributes:
+        url: Base URL of the server.
+        client_id: Its name at the server.
+    """
+
+    def __init__(
+        self,
+        url: Any = None,
+        *,
+        client_id: str | None = None,
+        token: str | None = None,
+        window: int = 16,
+        reconnect: bool = True,
+        max_retries: int = 8,
+        backoff_s: float = 0.2,
+        max_backoff_s: float = 30.0,
+        ping_interval_s: float = Settings.ping_interval_s,
+        ping_timeout_s: float = Settings.ping_timeout_s,
+        offer_v2: bool = True,
+    ) -> None:
+        """Make a client; `connect` or `async with` connects it.
+
+        Args:
+            url: Base URL of the server, or a `Server`; by default what `FORGESYTE_NB_URL` says, else
+                "ws://localhost:8000".
+            client_id: Its name at the server; unique by default.
+            token: The server's secret, if it has one. Travels in a header and is never shown.
+            window: Frames that may be unanswered at a time; sending waits beyond it.
+            reconnect: Whether to come back when the connection breaks.
+            max_retries: Attempts in a row, with pauses of `backoff_s`, doubling up to `max_backoff_s`.
+            backoff_s: First pause, in seconds.
+            max_backoff_s: Longest pause, in seconds.
+            ping_interval_s: Time between keepalive pings.
+            ping_timeout_s: Silence after a ping that means a dead connection.
+            offer_v2: Whether to offer `forgesyte.v2`, which spares base64; without it, the seed's protocol.
+
+        Raises:
+            ValueError: If the URL, client id or window cannot be.
+        """
+        self.url = websocket_url(default_url() if url is None else str(getattr(url, "url", url)))
+        self.client_id = client_id if client_id is not None else f"py_{secrets.token_hex(6)}"
+        if CLIENT_ID.fullmatch(self.client_id) is None:
+            raise ValueError(f"client_id={client_id!r}: 1 to 128 of the characters A-Z a-z 0-9 _ . : -")
+        if window < 1:
+            raise ValueError(f"window={window}: at least one frame must be under way")
+        self._window = window
+        self._token = token
+        self._ping = {"ping_interval_s": ping_interval_s, "ping_timeout_s": ping_timeout_s}
+        self._offer_v2 = offer_v2
+        self._listeners = Listeners()
+        self._messages: list[Messages] = []
+        self._streams = itertools.count(1)
+        self._frames = map(f"{secrets.token_hex(4)}-{{}}".format, itertools.count(1))
+        patience = Patience(
+            reconnect=reconnect, max_retries=max_retries, backoff_s=backoff_s, max_backoff_s=max_backoff_s
+        )
+        self._link = Link(self._dial, self._heard, window=window, patience=patience)
+
+    async def _dial(self) -> Any:
+        return await open_socket(self.url, self.client_id, self._token, **self._ping, offer_v2=self._offer_v2)
+
+    def _heard(self, message: dict[str, Any]) -> None:
+        self._listeners.put(message)
+        for messages in self._messages:
+            messages.put(message)
+
+    async def connect(self) -> None:
+        """Connect; after `ConnectionLost` it may be called again.
+
+        Raises:
+            ConnectionLost: If no server answers, or it refuses, saying what to do.
+        """
+        await self._link.upkeep.open()
+        self._listeners.start()
+
+    async def close(self) -> None:
+        """Say goodbye. What is unanswered ends with `ConnectionLost`; `drain` first to wait for it."""
+        await self._link.close()
+        for messages in self._messages:
+            messages.inbox.close()
+        self._messages.clear()
+        await self._listeners.stop()
+
+    async def __aenter__(self) -> Self:
+        await self.connect()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection at this moment."""
+        return self._link.connected
+
+    @property
+    def unanswered(self) -> int:
+        """Frames sent and not answered."""
+        return len(self._link.unanswered)
+
+    @property
+    def reconnects(self) -> int:
+        """How often the connection was made again."""
+        return self._link.upkeep.reconnects
+
+    # Listening
+
+    def on_frame_result(self, listener: Listener) -> Listener:
+        """Call `listener(message)` with each `frame_result`; plain or async, also as a decorator."""
+        self._listeners.add("frame_result", listener)
+        return listener
+
+    def on_error(self, listener: Listener) -> Listener:
+        """Call `listener(message)` with each `error`."""
+        self._listeners.add("error", listener)
+        return listener
+
+    def on_job_update(self, listener: Listener) -> Listener:
+        """Call `listener(message)` with each `job_update`."""
+        self._listeners.add("job_update", listener)
+        return listener
+
+    def on_broadcast(self, listener: Listener) -> Listener:
+        """Call `listener(message)` with each `broadcast`."""
+        self._listeners.add("broadcast", listener)
+        return listener
+
+    def messages(self, *types: str) -> Messages:
+        """All messages from now on, or those of some types, as dicts; ends when the client is closed."""
+        messages = Messages(types)
+        self._messages.append(messages)
+        return messages
+
+    async def subscribe(self, topic: str) -> None:
+        """Receive what is published to `topic`: "all", a job's id, or "plugin_<name>". Survives reconnection.
+
+        Raises:
+            InvalidMessage: If it is no topic.
+            ConnectionLost: If the client is not connected.
+        """
+        await self._link.subscribe(check_topic(topic))
+
+    async def unsubscribe(self, topic: str) -> None:
+        """Receive it no longer.
+
+        Raises:
+            InvalidMessage: If it is no topic.
+            ConnectionLost: If the client is not connected.
+        """
+        await self._link.unsubscribe(check_topic(topic))
+
+    # Sending
+
+    async def send_frame(
+        self,
+        image: Any,
+        plugin: str,
+        options: dict[str, Any] | None = None,
+        *,
+        frame_id: str | None = None,
+        stream_id: str = "",
+    ) -> str:
+        """Send a picture; its result goes to the listeners. Waits only while `window` frames are unanswered.
+
+        Args:
+            image: Bytes of an image file, a path, a uint8 array `(H, W, 3)` in RGB order, a Pillow image, a `Frame`.
+            plugin: Name of the plugin.
+            options: The plugin's options.
+            frame_id: Its name; by default one that no other frame has.
+            stream_id: Which stream it belongs to, for plugins that keep a state.
+
+        Returns:
+            The `frame_id`.
+
+        Raises:
+            ConnectionLost: If the client is not connected, or the server was lost for good.
+            SourceError: If the image cannot be read, or is none.
+            ValueError: If a frame of that id is unanswered.
+        """
+        await self._listeners.calm()
+        frame = self._frame(image, plugin, options, stream_id, frame_id)
+        await self._link.submit(frame)
+        return frame.frame_id
+
+    async def analyze(
+        self,
+        image: Any,
+        plugin: str,
+        options: dict[str, Any] | None = None,
+        *,
+        timeout_s: float | None = None,
+        stream_id: str = "",
+        **more_options: Any,
+    ) -> Result:
+        """One picture in, its result out.
+
+        Args:
+            image: As in `send_frame`.
+            plugin: Name of the plugin.
+            options: The plugin's options; they can be given as keywords as well.
+            timeout_s: Longest wait for the answer; by default the plugin's own limit and the connection's decide.
+            stream_id: Which stream it belongs to, for plugins that keep a state.
+            **more_options: Options.
+
+        Raises:
+            WireError: What the server answered: `InvalidImage`, `PluginNotFound`, `InvalidOptions`, `PluginError`, …
+            ProcessingTimeout: The server's, or no answer within `timeout_s`.
+            ConnectionLost: If the client is not connected, or the server was lost for good.
+            SourceError: If the image cannot be read, or is none.
+        """
+        answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        frame = self._frame(image, plugin, {**(options or {}), **more_options}, stream_id, None)
+        frame.deliver = lambda result: None if answer.done() else answer.set_result(result)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._link.submit(frame)
+                result = await answer
+        except TimeoutError:
+            raise ProcessingTimeout(
+                f"{plugin} did not answer within timeout_s={timeout_s:g}; give it longer, or see what the server is "
+                "busy with"
+            ) from None
+        finally:
+            self._link.forget(frame)
+        if result.error is not None:
+            raise result.error
+        return result
+
+    def stream(
+        self,
+        source: Any,
+        plugin: str,
+        options: dict[str, Any] | None = None,
+        *,
+        intent: Intent | None = None,
+        ordered: bool = False,
+        in_flight: int | None = None,
+        every: int = 1,
+        loop: bool = False,
+        fps: float | None = None,
+    ) -> Stream:
+        """Send all pictures of a source and iterate over the results as they come.
+
+        A picture that fails yields a result with `error` set, so nothing is lost and nothing stops.
+
+        Args:
+            source: Whatever `open_source` takes, or a `Source`.
+            plugin: Name of the plugin.
+            options: The plugin's options.
+            intent: "every_frame": nothing is skipped, the source waits; "freshest": the newest picture when there
+                is room, the others are counted in `skipped`. By default what suits the source.
+            ordered: Whether results keep the source's order.
+            in_flight: Pictures under way; by default the client's window, and 2 for "freshest".
+            every: Take every n-th picture.
+            loop: Begin the source again at its end.
+            fps: Send no more than this many pictures per second.
+
+        Raises:
+            SourceError: If the source cannot be opened.
+            InvalidOptions: If the options cannot be said in JSON.
+        """
+        opened = open_source(source, every=every, loop=loop, fps=fps)
+        freshest = (intent or ("freshest" if opened.live else "every_frame")) == "freshest"
+        return Stream(
+            opened,
+            plugin,
+            encode_options(options),
+            send=self._link.submit,
+            forget=self._link.forget,
+            frame_ids=self._frames.__next__,
+            stream_id=f"stream_{next(self._streams)}",
+            intent=intent,
+            ordered=ordered,
+            in_flight=in_flight or (min(_FRESH_IN_FLIGHT, self._window) if freshest else self._window),
+        )
+
+    async def batch(self, source: Any, plugin: str, options: dict[str, Any] | None = None) -> pd.DataFrame:
+        """Send all pictures of a source and return a table, one row for each, in the source's order.
+
+        Raises:
+            SourceError: If the source cannot be opened.
+            ConnectionLost: If the server was lost for good.
+        """
+        from forgesyte_nb.client.batch import to_frame
+
+        return to_frame([result async for result in self.stream(source, plugin, options, ordered=True)])
+
+    async def drain(self, timeout_s: float | None = None) -> None:
+        """Wait until every frame is answered and every listener has been called.
+
+        Raises:
+            TimeoutError: If that takes longer than `timeout_s`.
+        """
+        async with asyncio.timeout(timeout_s):
+            await self._link.idle()
+            await self._listeners.idle()
+
+    def _frame(
+        self, image: Any, plugin: str, options: dict[str, Any] | None, stream_id: str, frame_id: str | None
+    ) -> SentFrame:
+        picture: Picture = as_picture(image)
+        if isinstance(picture, RawImage) and picture.unreadable:
+            raise SourceError(f"{picture.unreadable}: there is nothing to send")
+        name = frame_id if frame_id is not None else next(self._frames)
+        return SentFrame(name, plugin, encode_options(options), stream_id, picture, _nobody)
+
+    def __repr__(self) -> str:
+        state = "connected" if self.connected else "not connected"
+        return f"<Client {self.client_id} {self.url} {state}, {self.unanswered} unanswered>"
+
+
+def _nobody(_result: Result) -> None:
+    """A frame whose answer goes to the listeners alone."""

@@ -1,0 +1,273 @@
+"""`Link`: the frames and topics of one client, over as many connections as it takes.
+
+It holds what must survive a connection. On each new one it subscribes again and sends again what is unanswered, in
+the old order; an answer that comes twice is swallowed. One task reads and never waits for anybody; a room of
+`window` frames bounds what is under way. A frame that the server refuses only for the moment (`QUEUE_FULL`) is sent
+again after a pause.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed
+
+from forgesyte_nb.client.results import Result
+from forgesyte_nb.client.unanswered import SentFrame, Unanswered
+from forgesyte_nb.client.upkeep import Dial, Patience, Upkeep
+from forgesyte_nb.client.wire_format import WireFormat
+from forgesyte_nb.errors import ConnectionLost, ForgeSyteError, InvalidMessage, QueueFull
+from forgesyte_nb.protocol.messages import Cancel, Subscribe, Unsubscribe
+from forgesyte_nb.protocol.wire import encode
+
+Heard = Callable[[dict[str, Any]], None]
+
+_CLOSE_TOO_BIG = 1009
+
+_log = logging.getLogger("forgesyte_nb.client")
+
+
+class Link:
+    """The frames and topics of one client, and the connection of the moment.
+
+    Attributes:
+        upkeep: Keeps the connection up.
+        topics: What is subscribed to.
+        unanswered: Frames under way.
+    """
+
+    def __init__(self, dial: Dial, heard: Heard, *, window: int, patience: Patience) -> None:
+        """Make it, not connected; `heard` is called with each message that is no repeat."""
+        self.upkeep = Upkeep(dial, self._use, self._give_up, patience)
+        self.topics: dict[str, None] = {}
+        self.unanswered = Unanswered()
+        self._heard, self._patience = heard, patience
+        self._room = asyncio.Semaphore(window)
+        self._idle, self._greeted = asyncio.Event(), asyncio.Event()
+        self._idle.set()
+        self._socket: ClientConnection | None = None
+        self._format = WireFormat(None)
+        self._number = 0  # of the connection of the moment
+        self._up = False  # whether new frames go straight out, because all older ones have
+        self._good = False  # whether the connection brought an answer
+        self._session, self._last_seq, self._resumed = "", 0, False
+        self._max_message_bytes = 0
+        self._background: set[asyncio.Task[None]] = set()
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection at this moment."""
+        return self._socket is not None
+
+    async def close(self) -> None:
+        """Say goodbye; whatever waits for an answer gets `ConnectionLost`."""
+        await self.upkeep.close()
+        for task in list(self._background):
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def idle(self) -> None:
+        """Wait until every frame is answered."""
+        await self._idle.wait()
+
+    # What goes out
+
+    async def submit(self, frame: SentFrame) -> None:
+        """Send a frame when there is room; it is answered through its `deliver`, whatever happens.
+
+        Raises:
+            ConnectionLost: If there is no connection and none is being tried; the frame was not taken.
+            ValueError: If a frame of its id is under way; the frame was not taken.
+        """
+        await self._room.acquire()
+        try:
+            self.upkeep.check()
+            self.unanswered.add(frame)
+        except (ConnectionLost, ValueError):
+            self._room.release()
+            raise
+        self._idle.clear()
+        frame.sent_at = time.monotonic()
+        if self._up:
+            await self._transmit(frame)
+
+    def forget(self, frame: SentFrame) -> None:
+        """Nobody waits for it any more: a late answer is swallowed, and the server is told if it understands."""
+        if frame not in self.unanswered:
+            return
+        self._remove(frame, None)
+        if self._format.is_v2 and frame.job_id and self._up:
+            self._in_background(self._say(encode(Cancel(frame.job_id))))
+
+    async def subscribe(self, topic: str) -> None:
+        """Subscribe now, and again on each connection to come.
+
+        Raises:
+            ConnectionLost: If there is no connection and none is being tried.
+        """
+        self.upkeep.check()
+        if topic not in self.topics:
+            self.topics[topic] = None
+            await self._say(encode(Subscribe(topic)))
+
+    async def unsubscribe(self, topic: str) -> None:
+        """Subscribe no longer.
+
+        Raises:
+            ConnectionLost: If there is no connection and none is being tried.
+        """
+        self.upkeep.check()
+        self.topics.pop(topic, None)
+        await self._say(encode(Unsubscribe(topic)))
+
+    async def _say(self, message: bytes, *, is_text: bool = True) -> None:
+        """Send if there is a connection. What is lost with it is said again on the next."""
+        if self._socket is not None:
+            try:
+                await self._socket.send(message, text=is_text)
+            except ConnectionClosed:
+                _log.debug("connection closed while sending")
+
+    async def _transmit(self, frame: SentFrame) -> None:
+        """Send a frame on the connection of the moment."""
+        frame.connection = self._number
+        frame.attempts += 1
+        if frame.attempts > self._patience.max_retries + 1:
+            self._fail(frame, ConnectionLost(f"sent {frame.attempts - 1} times without an answer"))
+            return
+        message, is_text = self._format.pack(
+            frame.frame_id, frame.plugin, frame.options, frame.stream_id, frame.picture.bytes
+        )
+        if self._max_message_bytes and len(message) > self._max_message_bytes:
+            self._fail(frame, _too_large(frame, self._max_message_bytes))
+        else:
+            await self._say(message, is_text=is_text)
+
+    # One connection
+
+    async def _use(self, socket: ClientConnection) -> bool:
+        """Read a connection to its end; whether it brought an answer."""
+        self._socket, self._format = socket, WireFormat(socket.subprotocol)
+        self._number += 1
+        self._good = self._resumed = False
+        self._greeted.clear()
+        if not self._format.is_v2:
+            self._greeted.set()
+        catching_up = asyncio.create_task(self._catch_up(), name="forgesyte-catch-up")
+        try:
+            async for data in socket:
+                message = self._format.decode(data)
+                if message is not None:
+                    self._take(message)
+        except ConnectionClosed:
+            _log.debug("connection broke")
+        finally:
+            self._up, self._socket = False, None
+            catching_up.cancel()
+            await asyncio.gather(catching_up, return_exceptions=True)
+        if socket.close_code == _CLOSE_TOO_BIG:
+            self._blame_the_largest()
+        return self._good
+
+    async def _catch_up(self) -> None:
+        """On a new connection: topics, then what is unanswered, then the door is open for new frames."""
+        await self._greeted.wait()
+        for topic in list(self.topics):
+            await self._say(encode(Subscribe(topic)))
+        while behind := [frame for frame in self.unanswered if frame.connection != self._number]:
+            for frame in behind:
+                if self._resumed and frame.job_id:
+                    frame.connection = self._number  # the server has it, and nothing it said since was missed
+                elif frame in self.unanswered:
+                    await self._transmit(frame)
+        self._up = True
+
+    def _take(self, message: dict[str, Any]) -> None:
+        kind = message["type"]
+        if kind in ("frame_result", "error"):
+            if self.unanswered.is_repeat(message):
+                return
+            frame = self.unanswered.find(message)
+            if frame is not None:
+                self._good = True
+                if self._is_for_the_moment(message, frame):
+                    self._try_later(frame)
+                    return
+                self._finish(frame, frame.answered(message, time.monotonic()), message.get("job_id"))
+        elif kind == "job_update":
+            self.unanswered.find(message)
+        elif kind == "hello":
+            self._greet(message)
+        self._last_seq = message.get("seq", self._last_seq)
+        self._heard(message)
+
+    def _greet(self, hello: dict[str, Any]) -> None:
+        """The server's first word: its limits, and whether it still has what was said before."""
+        nothing_missed = hello.get("seq") == self._last_seq + 1
+        self._resumed = nothing_missed and hello.get("session") == self._session
+        self._session = hello.get("session", "")
+        self._max_message_bytes = hello.get("max_message_bytes", 0)
+        self._greeted.set()
+
+    def _is_for_the_moment(self, message: dict[str, Any], frame: SentFrame) -> bool:
+        """Whether a frame was refused only for now: the queue is full, or the server is about to restart."""
+        return (
+            message.get("error_code") == QueueFull.code
+            and not message.get("job_id")
+            and self._patience.reconnect
+            and frame.attempts <= self._patience.max_retries
+        )
+
+    def _try_later(self, frame: SentFrame) -> None:
+        frame.connection = 0  # if there is another connection before, it goes out there
+        self._in_background(self._send_again(frame, self._patience.pause_s(frame.attempts)))
+
+    async def _send_again(self, frame: SentFrame, pause_s: float) -> None:
+        await asyncio.sleep(pause_s)
+        if frame in self.unanswered and self._up and frame.connection == 0:
+            await self._transmit(frame)
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    # Ends
+
+    def _finish(self, frame: SentFrame, result: Result, job_id: str | None) -> None:
+        self._remove(frame, job_id)
+        frame.deliver(result)
+
+    def _fail(self, frame: SentFrame, error: ForgeSyteError) -> None:
+        self._finish(frame, frame.failed(error, time.monotonic()), None)
+
+    def _remove(self, frame: SentFrame, job_id: str | None) -> None:
+        self.unanswered.remove(frame, job_id)
+        self._room.release()
+        if not self.unanswered:
+            self._idle.set()
+
+    def _blame_the_largest(self) -> None:
+        """The server closed because a message was too large; without this it would be sent again for ever."""
+        sent = [frame for frame in self.unanswered if frame.connection == self._number]
+        if sent:
+            largest = max(sent, key=lambda frame: len(frame.picture.bytes))
+            self._fail(largest, _too_large(largest, None))
+
+    def _give_up(self, reason: ConnectionLost) -> None:
+        for frame in self.unanswered:
+            self._fail(frame, ConnectionLost(str(reason)))
+
+
+def _too_large(frame: SentFrame, limit: int | None) -> InvalidMessage:
+    size = len(frame.picture.bytes) / 1048576
+    said = "" if limit is None else f" of {limit / 1048576:.1f} MiB"
+    return InvalidMessage(
+        f"{frame.picture.frame_id or frame.frame_id}: {size:.1f} MiB is over the server's limit for one message{said}: "
+        "send a smaller picture, or raise max_message_bytes in the server's Settings"
+    )

@@ -1,0 +1,151 @@
+"""`Upkeep`: one connection after the other, as long as there is one to be had.
+
+It dials, lets the connection be used to its end, and comes back with growing pauses; it gives up after `max_retries`
+attempts in a row, or when the server refuses. What a connection is used for it does not know.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from websockets.asyncio.client import ClientConnection
+
+from forgesyte_nb.client.connecting import NoWayIn, pause_s
+from forgesyte_nb.errors import ConnectionLost
+
+Dial = Callable[[], Coroutine[Any, Any, ClientConnection]]
+Use = Callable[[ClientConnection], Coroutine[Any, Any, bool]]
+GiveUp = Callable[[ConnectionLost], None]
+
+_SETTLED_S = 5.0  # a connection that lasted as long was a good one, even if it brought nothing
+
+_log = logging.getLogger("forgesyte_nb.client")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long a client tries.
+
+    Attributes:
+        reconnect: Whether it tries at all.
+        max_retries: Attempts in a row to come back, and to have one frame answered.
+        backoff_s: Pause before the first attempt; doubles with each.
+        max_backoff_s: Longest pause.
+    """
+
+    reconnect: bool
+    max_retries: int
+    backoff_s: float
+    max_backoff_s: float
+
+    def pause_s(self, attempt: int) -> float:
+        """Pause before attempt 1, 2, …; see there."""
+        return pause_s(attempt, self.backoff_s, self.max_backoff_s)
+
+
+class Upkeep:
+    """Keeps a connection up.
+
+    Attributes:
+        reconnects: How often it came back.
+        lost: Why there is no connection and none is being tried; None while it is open.
+    """
+
+    def __init__(self, dial: Dial, use: Use, give_up: GiveUp, patience: Patience) -> None:
+        """Make it, not connected.
+
+        Args:
+            dial: Connects once, or raises `ConnectionLost`.
+            use: Reads a connection to its end, and says whether it was good for anything.
+            give_up: Called once when there will be no other connection.
+            patience: How long to try.
+        """
+        self.reconnects = 0
+        self.lost: ConnectionLost | None = ConnectionLost(
+            "not connected: use 'async with Client(…)', or await connect() first"
+        )
+        self._dial, self._use, self._give_up, self._patience = dial, use, give_up, patience
+        self._task: asyncio.Task[None] | None = None
+        self._socket: ClientConnection | None = None
+        self._retries = 0
+
+    async def open(self) -> None:
+        """Connect, once; nothing happens if it is open.
+
+        Raises:
+            ConnectionLost: If nobody answers.
+        """
+        if self.lost is None:
+            return
+        socket = await self._dial()
+        self.lost, self._retries = None, 0
+        self._task = asyncio.create_task(self._keep(socket), name="forgesyte-upkeep")
+
+    async def close(self) -> None:
+        """Say goodbye, and give up."""
+        self.lost = ConnectionLost("the client was closed")
+        if self._socket is not None:
+            await self._socket.close()
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        self._give_up(self.lost)
+
+    def check(self) -> None:
+        """Raise `ConnectionLost` unless there is a connection or one is being tried."""
+        if self.lost is not None:
+            raise ConnectionLost(str(self.lost))
+
+    async def _keep(self, socket: ClientConnection) -> None:
+        try:
+            while True:
+                reason = await self._use_one(socket)
+                if self.lost is not None:
+                    return
+                if not self._patience.reconnect:
+                    raise reason
+                _log.info("%s; trying to come back", reason)
+                socket = await self._come_back(reason)
+                self.reconnects += 1
+        except ConnectionLost as lost:
+            self.lost = lost
+        except Exception as error:  # noqa: BLE001 -- whoever waits must hear of it, whatever it is
+            _log.exception("the client itself failed; please report this")
+            self.lost = ConnectionLost(f"the client itself failed: {error!r}")
+        self._give_up(self.lost)
+
+    async def _use_one(self, socket: ClientConnection) -> ConnectionLost:
+        """Use a connection to its end, and say how it ended."""
+        began = time.monotonic()
+        self._socket = socket
+        try:
+            good = await self._use(socket)
+        finally:
+            self._socket = None
+        if good or time.monotonic() - began > _SETTLED_S:
+            self._retries = 0
+        why = f": {socket.close_reason}" if socket.close_reason else ""
+        return ConnectionLost(f"the connection was closed with {socket.close_code}{why}")
+
+    async def _come_back(self, reason: ConnectionLost) -> ClientConnection:
+        """The next connection, after a pause or several.
+
+        Raises:
+            ConnectionLost: If there is none to be had.
+        """
+        while self._retries < self._patience.max_retries:
+            self._retries += 1
+            await asyncio.sleep(self._patience.pause_s(self._retries))
+            try:
+                return await self._dial()
+            except NoWayIn:
+                raise
+            except ConnectionLost as error:
+                reason = error
+        raise ConnectionLost(f"{reason}. Tried {self._retries} times to come back; connect() tries again")
