@@ -129,7 +129,7 @@ class LaneEngine:
 
     def _pump(self) -> None:
         """Hand over jobs while there is room for them."""
-        while self._waiting and any(len(slot.jobs) < 2 and slot.lane is not None for slot in self._slots):
+        while self._waiting:
             taken = self._waiting.take(self._room_for)
             if taken is None:
                 break
@@ -144,13 +144,16 @@ class LaneEngine:
                 self._pinned[job.stream_key] = slot
                 if len(self._pinned) > _MAX_PINNED:
                     self._pinned.popitem(last=False)
-            candidates = [slot]
-        else:
-            candidates = sorted(self._slots, key=lambda slot: len(slot.jobs))
-        for slot in candidates:
-            if slot.lane is not None and self._has_room(slot):
+            return slot if slot.lane is not None and self._has_room(slot) else None
+        ahead = None
+        for slot in self._slots:
+            if slot.lane is None:
+                continue
+            if not slot.jobs:
                 return slot
-        return None
+            if ahead is None and self._has_room(slot):
+                ahead = slot
+        return ahead
 
     def _load(self, slot: Slot) -> tuple[int, int]:
         return sum(1 for pinned in self._pinned.values() if pinned is slot), len(slot.jobs)

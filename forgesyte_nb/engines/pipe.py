@@ -8,7 +8,6 @@ lane are answered in the order in which they were handed over, so messages about
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from enum import IntEnum
 from typing import Any
 
@@ -22,7 +21,8 @@ _decoder = msgspec.msgpack.Decoder()
 class Kind(IntEnum):
     """What a message is.
 
-    To the worker: SETTINGS (limits), LOAD (tail: a pickled `Payload`), TASK (a task; tail: its image), FORGET (a
+    To the worker: SETTINGS (limits), LOAD (tail: a pickled `Payload`), TASK (a task, the slot its image is in and
+    its size; tail: the image, if it is in none), FORGET (a
     prefix of stream keys), CANCELLED. From the worker: READY, LOADED (name, revision, error code, message, detail;
     code is empty if it went well), STARTED, PROGRESS (percent), LOG (plugin, text), RESULT (decode_ms, plugin_ms,
     output; tail: JSON), FAILED (decode_ms, plugin_ms, output, code, message, detail).
@@ -51,31 +51,37 @@ def message(kind: Kind, body: Any = None, tail: bytes = b"") -> bytes:
 class Inbox:
     """Bytes in, messages out."""
 
-    __slots__ = ("_buffer",)
+    __slots__ = ("_rest",)
 
     def __init__(self) -> None:
         """Make an empty one."""
-        self._buffer = bytearray()
+        self._rest = b""
 
-    def feed(self, data: bytes) -> None:
-        """Add bytes as they came."""
-        self._buffer += data
+    def feed(self, data: bytes | memoryview) -> list[tuple[int, Any, bytes]]:
+        """Add bytes as they came, and take out what is complete: kind, body and tail of each message."""
+        if self._rest:
+            data = b"".join((self._rest, data))
+            if len(data) < self._missing_until():
+                self._rest = data
+                return []
+        view = memoryview(data)
+        messages: list[tuple[int, Any, bytes]] = []
+        start, size = 0, len(view)
+        while size - start >= _HEAD.size:
+            body_length, tail_length, kind = _HEAD.unpack_from(view, start)
+            tail_start = start + _HEAD.size + body_length
+            end = tail_start + tail_length
+            if end > size:
+                break
+            body = _decoder.decode(view[start + _HEAD.size : tail_start])
+            messages.append((kind, body, bytes(view[tail_start:end]) if tail_length else b""))
+            start = end
+        self._rest = bytes(view[start:])
+        return messages
 
-    def messages(self) -> Iterator[tuple[int, Any, bytes]]:
-        """Take the complete messages out: kind, body, tail."""
-        buffer = self._buffer
-        start, size = 0, len(buffer)
-        try:
-            while size - start >= _HEAD.size:
-                body_length, tail_length, kind = _HEAD.unpack_from(buffer, start)
-                body_start = start + _HEAD.size
-                tail_start = body_start + body_length
-                end = tail_start + tail_length
-                if end > size:
-                    break
-                body = _decoder.decode(bytes(buffer[body_start:tail_start]))
-                tail = bytes(memoryview(buffer)[tail_start:end]) if tail_length else b""
-                start = end
-                yield kind, body, tail
-        finally:
-            del buffer[:start]
+    def _missing_until(self) -> int:
+        """Size at which the first message is complete, as far as its head tells."""
+        if len(self._rest) < _HEAD.size:
+            return _HEAD.size
+        body_length, tail_length, _ = _HEAD.unpack_from(self._rest)
+        return int(_HEAD.size + body_length + tail_length)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from forgesyte_nb.engines.contract import Listener, Outcome
+from forgesyte_nb.engines.image_slots import ImageSlots
 from forgesyte_nb.engines.lanes import LaneEngine, Slot
 from forgesyte_nb.engines.pipe import Inbox, Kind, message
 from forgesyte_nb.engines.runner import PluginKey
@@ -27,11 +28,12 @@ from forgesyte_nb.plugins.registry import Entry
 from forgesyte_nb.settings import Settings
 
 _SOCKET_BYTES = 1 << 20
+_READ_VIEW = memoryview(bytearray(256 * 1024))
 _CLOSE_S = 2.0
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_THREAD_LIMIT")
 
 
-class WorkerProcess(asyncio.Protocol):
+class WorkerProcess(asyncio.BufferedProtocol):
     """One worker process, and the server's end of its socket.
 
     Attributes:
@@ -54,9 +56,11 @@ class WorkerProcess(asyncio.Protocol):
         for end in (ours, theirs):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BYTES)
         self._output, output_end = os.pipe()
+        self._slots = ImageSlots.create()
         try:
-            self.process = _start(theirs, output_end)
+            self.process = _start(theirs, self._slots.file, output_end)
         finally:
+            self._slots.close_file()
             theirs.close()
             os.close(output_end)
         ours.setblocking(False)
@@ -70,7 +74,7 @@ class WorkerProcess(asyncio.Protocol):
         await loop.create_connection(lambda: self, sock=self._socket)
         await loop.connect_read_pipe(lambda: _Output(self._engine), os.fdopen(self._output, "rb"))
 
-    # asyncio.Protocol
+    # asyncio.BufferedProtocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The socket is joined to the loop."""
@@ -79,15 +83,19 @@ class WorkerProcess(asyncio.Protocol):
             self._write(data)
         self._unsent.clear()
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where the loop puts what it reads: one buffer for all workers, emptied before the next read."""
+        return _READ_VIEW
+
+    def buffer_updated(self, nbytes: int) -> None:
         """The worker says something."""
-        self._inbox.feed(data)
-        for kind, body, tail in self._inbox.messages():
+        for kind, body, tail in self._inbox.feed(_READ_VIEW[:nbytes]):
             self._hear(kind, body, tail)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The worker has died, or was killed."""
         self.gone.set()
+        self._slots.close()
         self._engine.spawn(self._reap())
 
     async def _reap(self) -> None:
@@ -101,10 +109,14 @@ class WorkerProcess(asyncio.Protocol):
 
     def hand_over(self, job: Job) -> None:
         """Send a job, and its plugin before it if the worker has not got that yet."""
+        if self.gone.is_set():
+            return  # `worker_died` will put it back
         plugin = job.entry.plugin
         self._send_plugin(job.entry)
-        body = (plugin.name, plugin.revision, job.frame_id, job.stream_key, job.seq, job.options)
-        self._write(message(Kind.TASK, body, job.image))
+        image = job.image
+        slot = self._slots.put(image)
+        body = (plugin.name, plugin.revision, job.frame_id, job.stream_key, job.seq, job.options, slot, len(image))
+        self._write(message(Kind.TASK, body, image if slot < 0 else b""))
 
     def kill(self, reason: str) -> None:
         """End the process, whatever it is doing."""
@@ -276,7 +288,7 @@ class _Output(asyncio.Protocol):
             self._engine.logged("worker", f"wrote: {text}{' … (the rest is cut)' if self._left <= 0 else ''}")
 
 
-def _start(theirs: socket.socket, output: int) -> subprocess.Popen[bytes]:
+def _start(theirs: socket.socket, memory: int, output: int) -> subprocess.Popen[bytes]:
     """Start a worker with SIGINT blocked, so that the stop button cannot hit it before it ignores the signal."""
     package_root = str(Path(__file__).resolve().parents[2])
     environment = {**dict.fromkeys(_ONE_THREAD, "1"), **os.environ}
@@ -286,8 +298,8 @@ def _start(theirs: socket.socket, output: int) -> subprocess.Popen[bytes]:
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         return subprocess.Popen(
-            [sys.executable, "-m", "forgesyte_nb.engines.worker", str(theirs.fileno())],
-            pass_fds=(theirs.fileno(),),
+            [sys.executable, "-m", "forgesyte_nb.engines.worker", str(theirs.fileno()), str(memory)],
+            pass_fds=(theirs.fileno(), memory) if memory >= 0 else (theirs.fileno(),),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

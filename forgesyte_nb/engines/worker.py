@@ -1,4 +1,4 @@
-"""A worker process: one lane, one socket to the server, `python -m forgesyte_nb.engines.worker FD`.
+"""A worker process: one lane, one socket to the server, `python -m forgesyte_nb.engines.worker SOCKET MEMORY`.
 
 It reads tasks, runs them one at a time, and answers on the same socket; the result becomes JSON here. It ignores
 SIGINT from its first instruction (the server starts it with the signal blocked): the notebook's stop button must not
@@ -19,9 +19,10 @@ import threading
 from collections import deque
 from typing import Any
 
+from forgesyte_nb.engines.image_slots import ImageSlots
 from forgesyte_nb.engines.pipe import Inbox, Kind, message
 
-_READ_BYTES = 1 << 20
+_READ_BYTES = 256 * 1024
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -33,13 +34,15 @@ def main() -> None:
     _die_with_parent()
     connection = socket.socket(fileno=int(sys.argv[1]))
     threading.Thread(target=_end_with_socket, args=(connection,), name="forgesyte-end", daemon=True).start()
-    Worker(connection).serve()
+    slots = ImageSlots(int(sys.argv[2]))
+    slots.close_file()
+    Worker(connection, slots).serve()
 
 
 class Worker:
     """The loop of a worker process."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, slots: ImageSlots) -> None:
         """Make one; everything slow to import is imported here, before the first task."""
         import cv2
         import numpy  # noqa: F401 -- imported before the first task needs it
@@ -49,7 +52,9 @@ class Worker:
         # One frame at a time in each of the workers: OpenCV's own threads would only get in each other's way.
         cv2.setNumThreads(1)
         self._connection = connection
+        self._slots = slots
         self._inbox = Inbox()
+        self._buffer = memoryview(bytearray(_READ_BYTES))
         self._messages: deque[tuple[int, Any, bytes]] = deque()
         self._out: list[bytes] = []
         self._cancelled = False
@@ -77,7 +82,9 @@ class Worker:
                 self._runner.limit(max_result_bytes=body[0], stream_states=body[1])
 
     def _work(self, body: Any, image: bytes) -> None:
-        name, revision, frame_id, stream_key, seq, options = body
+        name, revision, frame_id, stream_key, seq, options, slot, size = body
+        if slot >= 0:
+            image = self._slots.get(slot, size)
         # What is still to be said of the last task goes out with the news that this one has started.
         self._out.append(_STARTED)
         self._flush()
@@ -122,14 +129,13 @@ class Worker:
     def _read(self, *, block: bool) -> bool:
         """Read what is there; False at the end."""
         try:
-            data = self._connection.recv(_READ_BYTES, 0 if block else socket.MSG_DONTWAIT)
+            size = self._connection.recv_into(self._buffer, 0, 0 if block else socket.MSG_DONTWAIT)
         except BlockingIOError:
             return True
         except OSError:
             return False
-        self._inbox.feed(data)
-        self._messages.extend(self._inbox.messages())
-        return bool(data)
+        self._messages.extend(self._inbox.feed(self._buffer[:size]))
+        return size > 0
 
     def _send_now(self, kind: Kind, body: Any) -> None:
         self._out.append(message(kind, body))

