@@ -30,6 +30,7 @@ from forgesyte_nb.settings import Settings
 _SOCKET_BYTES = 1 << 20
 _READ_VIEW = memoryview(bytearray(256 * 1024))
 _CLOSE_S = 2.0
+_LOOK_INTERVAL_S = 0.005
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_THREAD_LIMIT")
 
 
@@ -99,11 +100,20 @@ class WorkerProcess(asyncio.BufferedProtocol):
         self._engine.spawn(self._reap())
 
     async def _reap(self) -> None:
-        returncode = await asyncio.to_thread(self.process.wait)
+        returncode = await self.ended()
         for future in self._loads.values():
             if not future.done():
                 future.set_result(PluginError(_cause_of_death(returncode, self._reason)))
         self._engine.worker_died(self, _cause_of_death(returncode, self._reason))
+
+    async def ended(self) -> int:
+        """Wait for the process and return its exit code.
+
+        By looking, not with a thread: when the interpreter is about to end, no thread can be started any more.
+        """
+        while (returncode := self.process.poll()) is None:
+            await asyncio.sleep(_LOOK_INTERVAL_S)
+        return returncode
 
     # Lane
 
@@ -265,7 +275,7 @@ class ProcessEngine(LaneEngine):
             worker.close()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_CLOSE_S):
-                await asyncio.gather(*(asyncio.to_thread(worker.process.wait) for worker in workers))
+                await asyncio.gather(*(worker.ended() for worker in workers))
         for worker in workers:
             worker.kill("the server was closed")
         while self._tasks:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -153,5 +154,7 @@ class ThreadEngine(LaneEngine):
         for slot in self._slots:
             if isinstance(slot.lane, ThreadLane):
                 slot.lane.close()
-        for thread in self._threads:
-            await asyncio.to_thread(thread.join, _JOIN_S)
+        # By looking, not in another thread: at the end of the interpreter none can be started any more.
+        deadline = time.monotonic() + _JOIN_S
+        while any(thread.is_alive() for thread in self._threads) and time.monotonic() < deadline:
+            await asyncio.sleep(0.005)
