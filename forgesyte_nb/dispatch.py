@@ -102,7 +102,7 @@ class Dispatcher:
             elif type(message) is Cancel:
                 self._cancel(session, message.job_id)
         except WireError as error:
-            self._refuse(session, error, data if not binary else b"")
+            self._refuse(session, error, wire.header_of(data) if binary else data)
 
     def _accept(self, session: Session, frame: wire.IncomingFrame) -> None:
         """Check a frame at the door and make it a job."""

@@ -10,6 +10,7 @@ payload.
 
 from __future__ import annotations
 
+import secrets
 import struct
 import time
 from typing import Any, NamedTuple
@@ -32,7 +33,7 @@ _server_decoder = msgspec.json.Decoder(ServerMessage)
 _encoder = msgspec.json.Encoder()
 _HEADER_LENGTH = struct.Struct("<I")
 
-_MARK = b"\x00image".hex().encode()
+_MARK = secrets.token_hex(12).encode()  # nobody can send it by chance or on purpose
 _QUOTED_MARK = b'"' + _MARK + b'"'
 _WORTH_CUTTING = 1024  # base64 characters; below that, parsing it costs no more than cutting it out
 
@@ -119,7 +120,7 @@ def decode_client_binary(data: bytes) -> IncomingFrame:
     end = _HEADER_LENGTH.size + length
     if end > len(data):
         raise InvalidMessage(f"binary message: header length {length} goes past its end ({len(data)} bytes)")
-    message = _decode_fields(data[_HEADER_LENGTH.size : end])
+    message = _decode_fields(data[_HEADER_LENGTH.size : end], in_payload=True)
     if type(message) is not SendFrame:
         raise InvalidMessage("binary messages carry 'send_frame' only; send the others as text")
     return _incoming(message, data[end:])
@@ -158,22 +159,22 @@ def _decode_whole(data: bytes) -> Subscribe | Unsubscribe | Cancel | IncomingFra
     return message  # type: ignore[return-value]  # SendFrame has been dealt with
 
 
-def _decode_fields(data: bytes) -> ClientMessage:
+def _decode_fields(data: bytes, *, in_payload: bool = False) -> ClientMessage:
     try:
         message: ClientMessage = _client_decoder.decode(data)
         return message
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidMessage(_what_is_wrong(data, error)) from error
+        raise InvalidMessage(_what_is_wrong(data, error, in_payload=in_payload)) from error
 
 
 def _incoming(message: SendFrame, image: bytes) -> IncomingFrame:
     options = bytes(message.options)
     if options[:1] != b"{":
-        raise InvalidMessage(f"send_frame: 'options' must be an object, not {_json_type(msgspec.json.decode(options))}")
+        raise InvalidMessage(f"send_frame: 'options' must be an object, not {_raw_type(options)}")
     return IncomingFrame(message.frame_id, message.plugin, options, message.stream_id, image)
 
 
-def encode_binary(header: ServerMessage | ClientMessage | dict[str, Any], payload: bytes) -> bytes:
+def encode_binary(header: ServerMessage | dict[str, Any], payload: bytes) -> bytes:
     """A binary message of `forgesyte.v2`."""
     encoded = _encoder.encode(header)
     return b"".join((_HEADER_LENGTH.pack(len(encoded)), encoded, payload))
@@ -195,6 +196,15 @@ def _image_bytes(image_data: msgspec.Raw) -> bytes:
         raise InvalidImage(
             f"image_data is not base64 ({error}): send the bytes of an image file, encoded as standard base64"
         ) from error
+
+
+def header_of(data: bytes) -> bytes:
+    """The JSON header of a binary message; empty if there is none."""
+    if len(data) < _HEADER_LENGTH.size:
+        return b""
+    (length,) = _HEADER_LENGTH.unpack_from(data)
+    end = _HEADER_LENGTH.size + length
+    return data[_HEADER_LENGTH.size : end] if end <= len(data) else b""
 
 
 def frame_id_of(data: bytes) -> str | None:
@@ -219,7 +229,7 @@ def _fields(data: bytes) -> dict[str, Any] | None:
     return decoded if isinstance(decoded, dict) else None
 
 
-def _what_is_wrong(data: bytes, error: Exception) -> str:
+def _what_is_wrong(data: bytes, error: Exception, *, in_payload: bool) -> str:
     """One sentence for a person: the field, what it is, what it should be."""
     try:
         decoded = msgspec.json.decode(data)
@@ -235,10 +245,11 @@ def _what_is_wrong(data: bytes, error: Exception) -> str:
     kind = decoded["type"]
     if not isinstance(kind, str) or kind not in _REQUIRED:
         return f"unknown type {_shown(kind)}; it is one of {kinds}"
-    for name, expected in _REQUIRED[kind].items():
+    required = {n: e for n, e in _REQUIRED[kind].items() if not (in_payload and n == "image_data")}
+    for name, expected in required.items():
         if name not in decoded:
             return f"{kind}: missing field '{name}' ({expected})"
-    for name, expected in {**_REQUIRED[kind], **_OPTIONAL.get(kind, {})}.items():
+    for name, expected in {**required, **_OPTIONAL.get(kind, {})}.items():
         if name in decoded and not isinstance(decoded[name], dict if expected == "object" else str):
             return f"{kind}: '{name}' must be a {expected}, not {_json_type(decoded[name])}"
     return f"{kind}: {error}"
@@ -252,8 +263,13 @@ def _wrong_image_data(kind: bytes) -> str:
             "send_frame: 'image_data' must be a base64 string, not an object: JSON.stringify turns an "
             "ArrayBuffer into {}; pass `new Uint8Array(buffer)` to sendFrame"
         )
-    names = {b"[": "an array", b"n": "null", b"t": "a boolean", b"f": "a boolean"}
-    return f"send_frame: 'image_data' must be a base64 string, not {names.get(kind, 'a number')}"
+    return f"send_frame: 'image_data' must be a base64 string, not {_raw_type(kind)}"
+
+
+def _raw_type(raw: bytes) -> str:
+    """What a JSON value is, by its first character: numbers too large to decode have one, too."""
+    names = {b'"': "a string", b"[": "an array", b"n": "null", b"t": "a boolean", b"f": "a boolean"}
+    return names.get(raw[:1], "a number")
 
 
 def _json_type(thing: object) -> str:
