@@ -22,7 +22,7 @@ const MOST_TEXT = 2000;
 /**
  * @typedef {object} Shapes
  * @property {{x: number, y: number, width: number, height: number, caption: string, label: string,
- *   confidence: number | null}[]} boxes Boxes, and texts that have a place.
+ *   confidence: number | null, isText: boolean}[]} boxes Boxes, and texts that have a place.
  * @property {{png: string, label: string, picture?: CanvasImageSource}[]} masks
  * @property {{x: number, y: number, caption: string, label: string}[]} points
  * @property {{caption: string, label: string}[]} labels Of the whole picture.
@@ -59,8 +59,9 @@ function addShape(thing, shapes, depth) {
   const { bbox, text, mask, x, y } = thing;
   const label = typeof thing.label === "string" ? thing.label : "";
   const confidence = Number.isFinite(thing.confidence) ? thing.confidence : null;
-  const caption = captionOf(label || (typeof text === "string" ? text : ""), typeof text === "string" ? null : confidence);
-  if (isRectangle(bbox)) shapes.boxes.push({ ...bbox, caption, label, confidence });
+  const isText = typeof text === "string";
+  const caption = isText ? text : captionOf(label, confidence);
+  if (isRectangle(bbox)) shapes.boxes.push({ ...bbox, caption, label, confidence, isText });
   else if (typeof mask === "string") shapes.masks.push({ png: mask, label });
   else if (isRectangle(thing)) return true; // the inside of a shape, or somebody's own way to say it
   else if (Number.isFinite(x) && Number.isFinite(y)) shapes.points.push({ x, y, caption, label });
@@ -74,8 +75,8 @@ function isRectangle(thing) {
     && [thing.x, thing.y, thing.width, thing.height].every(Number.isFinite);
 }
 
-function captionOf(text, confidence) {
-  return [text, confidence === null ? "" : confidence.toFixed(2)].filter(Boolean).join(" ");
+function captionOf(label, confidence) {
+  return [label, confidence === null ? "" : confidence.toFixed(2)].filter(Boolean).join(" ");
 }
 
 /**
@@ -120,13 +121,32 @@ export function drawOverlay(context, shapes, { scale, width, height }) {
   for (const { picture } of shapes.masks) context.drawImage(picture, 0, 0, width, height);
   for (const box of shapes.boxes) drawBox(context, box, scale);
   for (const point of shapes.points) drawPoint(context, point, scale);
-  const captioned = shapes.boxes.filter((box) => box.caption).slice(0, MOST_CAPTIONS);
-  for (const box of captioned) drawCaption(context, box.caption, box.x * scale, box.y * scale, colorOf(box.label), width);
+  const taken = [];
   shapes.labels.forEach(({ caption, label }, row) => {
-    drawCaption(context, caption, 10, 34 + 24 * row, colorOf(label), width);
+    drawCaption(context, captionAt(context, caption, 10, 34 + 24 * row, width), colorOf(label), taken);
   });
+  const words = shapes.boxes.filter((box) => box.isText).slice(0, MOST_CAPTIONS).map((box) => scaled(box, scale));
+  for (const box of shapes.boxes.filter((one) => one.caption).slice(0, MOST_CAPTIONS)) {
+    const place = captionAt(context, box.caption, box.x * scale, box.y * scale, width);
+    // The words of a page stand close: a caption that would hide others is left to the table.
+    if (!box.isText || !words.some((word) => overlap(word, place))) drawCaption(context, place, colorOf(box.label), taken);
+  }
+  for (const point of shapes.points.filter((one) => one.caption).slice(0, MOST_CAPTIONS)) {
+    const place = captionAt(context, point.caption, point.x * scale + 6, point.y * scale - 2, width);
+    drawCaption(context, place, colorOf(point.label), taken);
+  }
   context.restore();
 }
+
+const scaled = ({ x, y, width, height }, scale) => ({
+  x: x * scale + 2,
+  y: y * scale + 2,
+  width: width * scale - 4,
+  height: height * scale - 4,
+});
+
+const overlap = (a, b) =>
+  a.x < b.x + b.width && b.x < a.x + a.width && a.y < b.y + b.height && b.y < a.y + a.height;
 
 function drawBox(context, box, scale) {
   context.beginPath();
@@ -141,27 +161,31 @@ function drawBox(context, box, scale) {
 
 function drawPoint(context, point, scale) {
   context.beginPath();
-  context.arc(point.x * scale, point.y * scale, 3.5, 0, 2 * Math.PI);
+  context.arc(point.x * scale, point.y * scale, 4, 0, 2 * Math.PI);
   context.fillStyle = colorOf(point.label);
   context.fill();
-  context.strokeStyle = HALO;
+  context.strokeStyle = INK;
   context.lineWidth = 1.5;
   context.stroke();
-  if (point.caption) drawCaption(context, point.caption, point.x * scale + 6, point.y * scale - 2, context.fillStyle, Infinity);
 }
 
-/** A caption that stands on `y`, or hangs below it where there is no room above. */
-function drawCaption(context, text, x, y, color, limit) {
+/** Where a caption goes: standing on `y`, or hanging below it where there is no room above. */
+function captionAt(context, text, x, y, limit) {
   const shown = text.length > 60 ? `${text.slice(0, 59)}…` : text;
-  const wide = context.measureText(shown).width + 10;
-  const left = Math.max(0, Math.min(x - 1, limit - wide));
-  const top = y >= 19 ? y - 19 : y + 1;
+  const width = context.measureText(shown).width + 10;
+  return { shown, x: Math.max(0, Math.min(x - 1, limit - width)), y: y >= 19 ? y - 19 : y + 1, width, height: 18 };
+}
+
+/** Draw it unless another has `taken` the place. */
+function drawCaption(context, place, color, taken) {
+  if (taken.some((other) => overlap(other, place))) return;
+  taken.push(place);
   context.beginPath();
-  context.roundRect(left, top, wide, 18, 4);
+  context.roundRect(place.x, place.y, place.width, place.height, 4);
   context.fillStyle = color;
   context.fill();
   context.fillStyle = INK;
-  context.fillText(shown, left + 5, top + 9.5);
+  context.fillText(place.shown, place.x + 5, place.y + 9.5);
 }
 
 /** The same label has the same colour in every frame. */
@@ -192,6 +216,7 @@ function addRows(thing, prefix, rows, depth) {
     if (Array.isArray(value)) rows.push(...rowsOfList(name, value));
     else if (value !== null && typeof value === "object") {
       if (Array.isArray(value.rgb)) rows.push(colorRow(name, value));
+      else if (typeof value.mask === "string") rows.push({ name, kind: "value", text: `mask ${value.width} × ${value.height}` });
       else if (depth < 2) addRows(value, `${name}.`, rows, depth + 1);
       else rows.push({ name, kind: "value", text: `${Object.keys(value).length} fields` });
     } else if (typeof value === "string" && (value.length > 40 || value.includes("\n"))) {

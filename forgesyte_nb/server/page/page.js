@@ -15,6 +15,7 @@ const TABLE_EVERY_MS = 200;
 const NOTICE_STAYS_MS = 4000;
 const PACE_WINDOW_MS = 3000;
 const LATENCIES = 300;
+const FIRST_RETRY_MS = 2000;
 const SVG = "http://www.w3.org/2000/svg";
 
 const at = (id) => document.getElementById(id);
@@ -249,6 +250,7 @@ function lookAtFile(file) {
 // The stream
 
 function start() {
+  latencies.length = arrivals.length = 0;
   const plugin = at("plugin").value;
   if (source === null || !plugin || client.state === "closed" || client.state === "idle") return showRun();
   run = new AbortController();
@@ -297,6 +299,7 @@ async function arrived({ image, message, error, latencyMs }, looked) {
 }
 
 function showRun() {
+  at("run").hidden = at("sending-card").hidden = source?.still === true; // a picture is sent when something changes
   at("run").disabled = source === null || !at("plugin").value;
   at("run").textContent = run === null ? "Start" : "Stop";
 }
@@ -551,6 +554,11 @@ function showState({ state, reason, retryMs }) {
   }
 }
 
+/** Until the first connection stands; afterwards the client sees to it. */
+function keepConnecting() {
+  client.connect().catch(() => setTimeout(keepConnecting, FIRST_RETRY_MS)); // the reason is shown by showState
+}
+
 const INTENT_WORDS = {
   freshest: "Live: the newest frame goes when there is room; what is passed over counts as skipped.",
   every_frame: "Nothing is skipped: the camera or video waits until there is room.",
@@ -602,8 +610,9 @@ window.addEventListener("drop", (event) => {
 window.addEventListener("paste", ({ clipboardData }) => clipboardData.files.length > 0 && lookAtFile(clipboardData.files[0]));
 window.addEventListener("focus", () => client.state === "open" && loadPlugins()); // a cell may have defined one
 window.addEventListener("pagehide", () => client.close());
+window.addEventListener("pageshow", ({ persisted }) => persisted && keepConnecting());
 new ResizeObserver(paint).observe(at("view"));
 setInterval(showLedger, 200);
 client.onState(showState);
 showIntent();
-client.connect().catch(() => {}); // said by showState
+keepConnecting();
