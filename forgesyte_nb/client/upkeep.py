@@ -82,7 +82,7 @@ class Upkeep:
         """
         if self.lost is None:
             return
-        socket = await self._dial()
+        socket = self._socket = await self._dial()
         self.lost, self._retries = None, 0
         self._task = asyncio.create_task(self._keep(socket), name="forgesyte-upkeep")
 
@@ -130,8 +130,7 @@ class Upkeep:
             self._socket = None
         if good or time.monotonic() - began > _SETTLED_S:
             self._retries = 0
-        why = f": {socket.close_reason}" if socket.close_reason else ""
-        return ConnectionLost(f"the connection was closed with {socket.close_code}{why}")
+        return ConnectionLost(f"the connection was lost: {socket.protocol.close_exc}")
 
     async def _come_back(self, reason: ConnectionLost) -> ClientConnection:
         """The next connection, after a pause or several.
