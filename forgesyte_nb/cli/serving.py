@@ -1,0 +1,86 @@
+"""`forgesyte-nb serve`: the server of a notebook, without the notebook, until Ctrl-C or SIGTERM."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from forgesyte_nb import __version__
+from forgesyte_nb.errors import ServerError
+from forgesyte_nb.server.gate import LOOPBACK_NAMES
+from forgesyte_nb.server.server import Server, serve
+from forgesyte_nb.settings import Settings
+
+
+def serve_until_stopped(arguments: argparse.Namespace, token: str | None) -> int:
+    """Serve; say where; close when asked to.
+
+    Returns:
+        0.
+
+    Raises:
+        ServerError: If it cannot listen there.
+        PluginDefinitionError: If a plugin folder does not exist.
+        OSError: If the log cannot be written.
+        ValueError: If a number cannot be.
+    """
+    if arguments.host not in LOOPBACK_NAMES and token is None:
+        raise ServerError(
+            f"--host {arguments.host} can be reached from other machines: put a secret into a file and name it with "
+            "--token-file, or stay on localhost"
+        )
+    settings = Settings(allow_hosts=tuple(arguments.allow_host), allow_origins=tuple(arguments.allow_origin))
+    with _signals() as wait:
+        server = serve(
+            arguments.host,
+            arguments.port,
+            plugins=arguments.plugins,
+            engine=arguments.engine,
+            workers=arguments.workers,
+            token=token,
+            log=arguments.log,
+            settings=settings,
+        )
+        with server:
+            print(_greeting(server), flush=True)
+            wait()
+    print("closed", flush=True)
+    return 0
+
+
+def _greeting(server: Server) -> str:
+    workers = "" if server.settings.engine == "inline" else f", {server.settings.lanes} workers"
+    lines = [
+        f"forgesyte_nb {__version__} serves at {server.url}",
+        f"  page     {server.page_url}",
+        f"  plugins  {', '.join(plugin.name for plugin in server.plugins) or 'none'}",
+        *(f"  failed   {name}: {reason}" for name, reason in server.failures.items()),
+        f"  engine   {server.settings.engine}{workers}",
+        f"  log      {server.log}",
+        "Ctrl-C stops it.",
+    ]
+    return "\n".join(lines)
+
+
+@contextmanager
+def _signals() -> Iterator[Callable[[], object]]:
+    """Within it SIGINT and SIGTERM do nothing but end the wait; after it they do what they did before.
+
+    A pipe, since a handler that runs in the middle of a lock must not take it.
+    """
+    reading, writing = os.pipe()
+
+    def ring(*_: object) -> None:
+        os.write(writing, b"!")
+
+    before = {number: signal.signal(number, ring) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: os.read(reading, 1)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        os.close(reading)
+        os.close(writing)
