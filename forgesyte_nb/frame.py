@@ -8,9 +8,11 @@ knows no socket, no plugin and no thread; the arrays it hands out are read-only,
 
 from __future__ import annotations
 
+import contextlib
 import io
 import time
 import warnings
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from forgesyte_nb.errors import InvalidImage
@@ -27,6 +29,9 @@ JPEG_QUALITY = 90
 """Quality of the JPEG made of an array; visually lossless at normal viewing."""
 
 _NO_LIMIT = 1 << 62
+
+# What Pillow raises for damaged files, after years of fuzzing.
+_PILLOW_SAYS = (OSError, ValueError, SyntaxError, TypeError, KeyError, EOFError, OverflowError)
 
 
 class Frame:
@@ -143,7 +148,7 @@ class Frame:
             try:
                 with _open_with_pillow(self._encoded) as opened:
                     picture.info.update(opened.info)
-            except (OSError, ValueError, SyntaxError):
+            except _PILLOW_SAYS:
                 picture.info.clear()  # pixels that OpenCV could read from a file whose notes Pillow cannot
         return picture
 
@@ -224,18 +229,23 @@ def _decode_with_pillow(encoded: bytes, header: ImageHeader, *, rgb: bool) -> Im
     try:
         with _open_with_pillow(encoded) as picture:
             upright = ImageOps.exif_transpose(picture).convert("RGB")
-    except (OSError, ValueError, SyntaxError, TypeError, KeyError, EOFError, MemoryError) as error:
+    except (*_PILLOW_SAYS, MemoryError) as error:
         raise InvalidImage(f"{header.format} of {header.width}×{header.height} is damaged: {error}") from error
     pixels = np.asarray(upright)
     return _read_only(pixels if rgb else np.ascontiguousarray(pixels[:, :, ::-1]))
 
 
-def _open_with_pillow(encoded: bytes) -> PILImage:
+@contextlib.contextmanager
+def _open_with_pillow(encoded: bytes) -> Iterator[PILImage]:
     from PIL import Image
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the header's size was checked
-        return Image.open(io.BytesIO(encoded), formats=FORMATS)
+        warnings.simplefilter("ignore")  # its size was checked; notes in it that are damaged harm nobody
+        try:
+            with Image.open(io.BytesIO(encoded), formats=FORMATS) as picture:
+                yield picture
+        except Image.DecompressionBombError as error:
+            raise OSError(f"Pillow takes no picture of that size: {error}") from error
 
 
 def encode_jpeg(image_bgr: Image8, *, quality: int = JPEG_QUALITY) -> bytes:

@@ -63,7 +63,7 @@ def encoded(pixels: Any, kind: str = "PNG", **options: Any) -> bytes:
 
 def get(server: fs.Server, path: str, headers: dict[str, str] | None = None) -> tuple[int, Any]:
     """Status and body (parsed if it is JSON) of an HTTP look-up."""
-    request = urllib.request.Request(f"http://127.0.0.1:{server.port}{path}", headers=headers or {})  # noqa: S310
+    request = urllib.request.Request(f"http://127.0.0.1:{server.port}{path}", headers=headers or {})
     try:
         with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:  # noqa: S310
             status, body, kind = answer.status, answer.read(), answer.headers["Content-Type"]

@@ -15,16 +15,9 @@ def test_topics(topic: str) -> None:
 
 @pytest.mark.parametrize(
     "topic",
-    ["", "ALL", "all ", " all", "all\n", "job", "job_", "job_1\n", "job_a/b", "job_" + "x" * 121, "plugin_"]
-    + [
-        "plugin__x",
-        "plugin_-x",
-        "plugin_" + "x" * 65,
-        "plugin_öcr",
-        "plugin_a b",
-        "ocr",
-        "client_1",
-        "all,job_1",
+    [
+        *("", "ALL", "all ", " all", "all\n", "job", "job_", "job_1\n", "job_a/b", "job_" + "x" * 121, "plugin_"),
+        *("plugin__x", "plugin_-x", "plugin_" + "x" * 65, "plugin_öcr", "plugin_a b", "ocr", "client_1", "all,job_1"),
         "\x00",
     ],
 )

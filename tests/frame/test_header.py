@@ -1,0 +1,170 @@
+"""The header: what the door learns of an image without decoding it, and what it refuses."""
+
+from __future__ import annotations
+
+import random
+import struct
+import warnings
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from forgesyte_nb.errors import InvalidImage
+from forgesyte_nb.image_header import FORMATS, read_header
+from tests.conftest import encoded
+
+LIMIT = 50_000_000
+
+
+def picture(width: int = 40, height: int = 30) -> Image.Image:
+    pixels = np.random.default_rng(1).integers(0, 255, (height, width, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def refused(data: bytes, max_pixels: int = LIMIT) -> str:
+    with pytest.raises(InvalidImage) as caught:
+        read_header(data, max_pixels=max_pixels)
+    return str(caught.value)
+
+
+def png(width: int, height: int, data: bytes = b"") -> bytes:
+    """A PNG whose header says what we like."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_format_and_size(kind: str) -> None:
+    header = read_header(encoded(picture(), kind), max_pixels=LIMIT)
+    assert (header.format, header.width, header.height) == (kind, 40, 30)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_progressive_and_interlaced_headers(kind: str) -> None:
+    data = encoded(picture(300, 200), kind, progressive=True, optimize=True)
+    assert read_header(data, max_pixels=LIMIT)[1:3] == (300, 200)
+
+
+def test_a_cmyk_jpeg_is_known_by_its_four_channels() -> None:
+    assert read_header(encoded(picture().convert("CMYK"), "JPEG"), max_pixels=LIMIT).channels == 4
+    assert read_header(encoded(picture().convert("L"), "JPEG"), max_pixels=LIMIT).channels == 1
+
+
+def test_empty_and_small() -> None:
+    assert "empty (0 bytes)" in refused(b"")
+    assert refused(b"\xff") == "Image too small (1 bytes)"
+    assert refused(b"\x89PNG\r\n\x1a\n" + b"\0" * 10) == "Image too small (18 bytes)"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"x" * 50,
+        bytes(50),
+        b"<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'></svg>",
+        b"%PDF-1.7 " + bytes(100),
+        b"GIF89a" + bytes(50),
+        b"RIFF\x30\0\0\0WEBPVP8 " + bytes(50),
+        b"II*\0" + b"\xff" * 50,
+        b"BM" + b"\xff" * 50,
+        random.Random(1).randbytes(1000),
+    ],
+    ids=["letters", "zeros", "svg", "pdf", "gif", "webp", "tiff", "bmp", "random"],
+)
+def test_what_is_no_picture_is_told_the_formats(data: bytes) -> None:
+    text = refused(data)
+    assert f"({len(data)} bytes starting " in text
+    assert all(kind in text for kind in FORMATS)
+
+
+def test_what_is_a_picture_of_another_format_is_refused() -> None:
+    assert "send the bytes of a JPEG" in refused(encoded(picture(), "PPM"))
+    assert "send the bytes of a JPEG" in refused(encoded(picture(), "ICO"))
+
+
+@pytest.mark.parametrize(("width", "height"), [(0, 0), (0, 9), (9, 0)])
+def test_no_pixels(width: int, height: int) -> None:
+    assert f"without pixels: its header says {width}×{height}" in refused(png(width, height))
+
+
+def test_a_jpeg_without_pixels() -> None:
+    data = bytearray(encoded(picture(), "JPEG"))
+    at = data.index(b"\xff\xc0")
+    data[at + 5 : at + 9] = bytes(4)
+    assert "JPEG without pixels" in refused(bytes(data))
+
+
+def test_a_bomb_of_177_megapixels_is_refused_by_its_header() -> None:
+    bomb = png(13_300, 13_300, zlib.compress(bytes(1000)))
+    text = refused(bomb)
+    assert "13300×13300 = 176.9 megapixels is over the limit of 50.0" in text
+    assert "max_image_pixels" in text
+    assert read_header(bomb, max_pixels=200_000_000).width == 13_300
+
+
+@pytest.mark.parametrize("kind", ["BMP", "GIF", "TIFF", "WEBP"])
+def test_the_limit_holds_for_every_format_and_is_exact(kind: str) -> None:
+    data = encoded(picture(40, 30), kind)
+    assert read_header(data, max_pixels=1200).width == 40
+    assert f"{kind} of 40×30" in refused(data, 1199)
+
+
+def test_a_gigapixel_header_of_a_format_that_pillow_reads() -> None:
+    data = bytearray(encoded(picture(), "BMP"))
+    data[18:26] = struct.pack("<ii", 60_000, 60_000)
+    assert "over the limit" in refused(bytes(data), 10**12) or "over the limit" in refused(bytes(data))
+
+
+def test_pillow_says_nothing_on_the_screen_about_damaged_or_large_files() -> None:
+    tiff = bytearray(encoded(picture(), "TIFF"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for at in range(8, len(tiff), 7):
+            damaged = bytes(tiff[:at]) + b"\xff" + bytes(tiff[at + 1 :])
+            try:
+                read_header(damaged, max_pixels=LIMIT)
+            except InvalidImage:
+                continue
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_every_truncation_is_refused_at_the_door(kind: str) -> None:
+    data = encoded(picture(), kind)
+    for length in range(len(data) - (1 if kind == "JPEG" else 8)):
+        text = refused(data[:length])
+        assert any(word in text for word in ("too small", "empty", "cut short", "damaged", "No picture")), text
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("garbage", [1, 1000, 300_000])
+def test_what_follows_the_picture_does_not_matter(kind: str, garbage: int) -> None:
+    data = encoded(picture(), kind) + b"\0" * garbage
+    assert read_header(data, max_pixels=LIMIT)[:3] == (kind, 40, 30)
+
+
+def test_a_thumbnail_within_does_not_make_a_cut_jpeg_whole() -> None:
+    exif = Image.Exif()
+    exif[0x010E] = "\xff\xd8\xff\xd9"
+    data = encoded(picture(), "JPEG", exif=exif.tobytes() + b"\xff\xd8\xff\xd9")
+    assert "cut short" in refused(data[:-40])
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_damage_is_refused_or_read_and_nothing_else(kind: str) -> None:
+    random_ = random.Random(kind)
+    data = encoded(picture(), kind)
+    for _ in range(300):
+        damaged = bytearray(data)
+        for _ in range(random_.choice((1, 3, 10))):
+            damaged[random_.randrange(min(len(data), 120))] = random_.choice((0, 1, 127, 128, 255))
+        try:
+            header = read_header(bytes(damaged[: random_.randrange(1, len(data))]), max_pixels=LIMIT)
+        except InvalidImage:
+            continue
+        assert 0 < header.width * header.height <= LIMIT
