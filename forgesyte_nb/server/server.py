@@ -9,9 +9,7 @@ with the kernel.
 from __future__ import annotations
 
 import atexit
-import contextlib
 import os
-import socket
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
@@ -23,11 +21,10 @@ from forgesyte_nb.plugins.contract import Plugin
 from forgesyte_nb.plugins.discovery import FolderWatch, discover, plugin_folders
 from forgesyte_nb.plugins.registry import Entry, Registry, registry
 from forgesyte_nb.server.logs import close_log, default_path, open_log, tail
+from forgesyte_nb.server.binding import bind
 from forgesyte_nb.server.loop import BackgroundLoop
 from forgesyte_nb.settings import EngineName, Settings
 
-DEFAULT_PORT = 8000
-_PORTS_TRIED = 100
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -68,7 +65,7 @@ class Server:
                 "which clients then present, or stay on host='localhost'"
             )
         folders = plugin_folders(plugins)
-        sockets = _bind(host, port)
+        sockets = bind(host, port)
         self.port: int = sockets[0].getsockname()[1]
         self._closed = threading.Event()
         discover(self.registry, folders)
@@ -257,66 +254,3 @@ def serve(
 
 def _override(settings: Settings, values: dict[str, Any]) -> Settings:
     return replace(settings, **values) if values else settings
-
-
-def _bind(host: str, port: int | None) -> list[socket.socket]:
-    """Sockets bound to one port: both loopback addresses for "localhost", where the machine has both."""
-    if port is not None:
-        try:
-            return _bind_all(host, port)
-        except OSError as error:
-            raise ServerError(
-                f"cannot listen on {host}:{port}: {error.strerror or error}. Another program (or another notebook's "
-                "server) has it; choose another port, or leave port out and the next free one is taken"
-            ) from error
-    reason: OSError | None = None
-    for candidate in range(DEFAULT_PORT, DEFAULT_PORT + _PORTS_TRIED):
-        try:
-            return _bind_all(host, candidate)
-        except OSError as error:
-            reason = error
-    raise ServerError(
-        f"no free port from {DEFAULT_PORT} to {DEFAULT_PORT + _PORTS_TRIED - 1} on {host}: {reason}; "
-        "name one with port="
-    )
-
-
-def _bind_all(host: str, port: int) -> list[socket.socket]:
-    addresses = ["127.0.0.1", "::1"] if host == "localhost" else [host]
-    if host == "localhost" and not _has_ipv6_loopback():
-        addresses = ["127.0.0.1"]
-    bound: list[socket.socket] = []
-    try:
-        for address in addresses:
-            bound.append(_bind_one(address, bound[0].getsockname()[1] if bound else port))
-    except OSError:
-        for one in bound:
-            one.close()
-        if port == 0 and len(bound) == 1:
-            return _bind_all(host, port)  # the port was free on one address only: take another
-        raise
-    return bound
-
-
-def _bind_one(address: str, port: int) -> socket.socket:
-    family, kind, protocol, _, target = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
-    bound = socket.socket(family, kind, protocol)
-    try:
-        if os.name == "posix":
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        bound.bind(target)
-        bound.listen(1024)
-        bound.setblocking(False)
-    except OSError:
-        bound.close()
-        raise
-    return bound
-
-
-def _has_ipv6_loopback() -> bool:
-    with contextlib.suppress(OSError), socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
-        probe.bind(("::1", 0))
-        return True
-    return False
