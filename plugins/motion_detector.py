@@ -10,7 +10,7 @@ One baseline colour per pixel is kept, at 320×240 pixels' worth of detail at mo
 1. exposure: per channel a gain and an offset map the baseline to this frame, fitted to robust medians;
 2. difference: the largest over the channels, against a threshold which rises with each pixel's own deviation
    (Manzanera & Richefeu, "A new motion detection algorithm based on Sigma-Delta background estimation", PRL
-   2007) and flicker (St-Charles et al., "SuBSENSE", IEEE TIP 2015), with hysteresis (Canny, PAMI 1986);
+   2007), with hysteresis (Canny, "A computational approach to edge detection", PAMI 1986);
 3. shadow: darker, of like chroma (Horprasert et al., "A statistical approach for real-time robust background
    subtraction and shadow detection", ICCV FRAME-RATE 1999), and with soft edges;
 4. learning, where nothing has changed; a changed region that stands still is learned only if it looks more
@@ -51,9 +51,18 @@ LEARNING_RATE = 0.02
 LEARN_EVERY = 2
 """Frames between two steps of learning: half the work, and nothing worth learning is faster."""
 
-GHOST_FRAMES, FRAGMENT_FRAMES, HOLD_FRAMES = 10, 40, 900
-"""Frames a changed place must stand still: before a whole region, before a part of a moving one, is suspected
-of being a ghost, and before anything at all becomes part of the scene."""
+GHOST_FRAMES, HOLD_FRAMES = 10, 900
+"""Frames to stand still: before a region is suspected of being a ghost, before anything becomes the scene."""
+
+THRESHOLD_MEANS = (
+    "Grey levels (of 255, in the channel that differs most) that count as a change; less in the dark, down to "
+    "40 %, and more where the picture is noisy or restless"
+)
+MIN_AREA_MEANS = "Smallest region to report, as a fraction of the frame"
+BLUR_SIZE_MEANS = (
+    "Side of the Gaussian blur against noise, in pixels of the frame reduced to 320×240; an even size counts as "
+    "the next odd one, 1 is off"
+)
 
 BOX_3 = np.ones((3, 3), np.uint8)
 BOX_5 = np.ones((5, 5), np.uint8)
@@ -64,29 +73,11 @@ BOX_7 = np.ones((7, 7), np.uint8)
 def motion_detector(
     frame: fs.Frame,
     *,
-    threshold: Annotated[
-        float,
-        Field(
-            ge=1,
-            le=100,
-            description="Difference in grey levels (of 255, in the channel that differs most) that counts as a "
-            "change; less in the dark, where it sinks to 40 %, and more where the picture is noisy or flickers",
-        ),
-    ] = 25.0,
-    min_area: Annotated[
-        float, Field(ge=0.001, le=0.5, description="Smallest region to report, as a fraction of the frame")
-    ] = 0.005,
-    blur_size: Annotated[
-        int,
-        Field(
-            ge=1,
-            le=31,
-            description="Side of the Gaussian blur against noise, in pixels of the frame reduced to 320×240; an "
-            "even size counts as the next odd one, 1 turns it off",
-        ),
-    ] = 5,
-    reset_baseline: Annotated[bool, Field(description="Take this frame as the empty scene and start over")] = False,
-    mask: Annotated[bool, Field(description="Also return the changed pixels, as a PNG in base64")] = False,
+    threshold: Annotated[float, Field(ge=1, le=100, description=THRESHOLD_MEANS)] = 25.0,
+    min_area: Annotated[float, Field(ge=0.001, le=0.5, description=MIN_AREA_MEANS)] = 0.005,
+    blur_size: Annotated[int, Field(ge=1, le=31, description=BLUR_SIZE_MEANS)] = 5,
+    reset_baseline: Annotated[bool, Field(description="Take this frame as the empty scene, start over")] = False,
+    mask: Annotated[bool, Field(description="Also return the changed pixels: a PNG in base64")] = False,
     state: dict[str, Any],
 ) -> dict[str, Any]:
     """Detect motion, and what has come to stand where nothing stood before.
@@ -108,9 +99,9 @@ def motion_detector(
         image_size: `width` and `height` of the frame in pixels.
         mask: only if asked for: a PNG of the frame's size, 255 where it has changed and 0 elsewhere, base64.
     """
-    model: MotionModel = state.setdefault("model", MotionModel())
     if reset_baseline:
-        model.reset()
+        state.clear()
+    model: MotionModel = state.setdefault("model", MotionModel())
     changed_u8 = model.update(frame.rgb, threshold=threshold, blur_size=blur_size)
     blocks = list_blocks(changed_u8, frame.size_wh, min_area)
     width_px, height_px = frame.size_wh
@@ -121,7 +112,9 @@ def motion_detector(
         "image_size": {"width": width_px, "height": height_px},
     }
     if mask:
-        _, png = cv2.imencode(".png", enlarge_mask(changed_u8, frame.size_wh))
+        # Interpolation between 0 and 255, cut in the middle, gives smooth outlines.
+        enlarged_u8 = cv2.resize(changed_u8 * np.uint8(255), frame.size_wh, interpolation=cv2.INTER_LINEAR)
+        _, png = cv2.imencode(".png", cv2.threshold(enlarged_u8, 127, 255, cv2.THRESH_BINARY)[1])
         result["mask"] = base64.b64encode(png.tobytes()).decode("ascii")
     return result
 
@@ -135,8 +128,8 @@ def list_blocks(changed_u8: Array, size_wh: tuple[int, int], min_area: float) ->
         left, top, width, height, area = (int(value) for value in stats[region])
         if area < min_area * changed_u8.size:
             continue
-        x, y = math.floor(left * scale_x), math.floor(top * scale_y)
-        right, bottom = math.ceil((left + width) * scale_x), math.ceil((top + height) * scale_y)
+        x, y = round(left * scale_x), round(top * scale_y)
+        right, bottom = round((left + width) * scale_x), round((top + height) * scale_y)
         center_x, center_y = (centers[region] + 0.5) * (scale_x, scale_y)
         blocks.append(
             {
@@ -148,22 +141,12 @@ def list_blocks(changed_u8: Array, size_wh: tuple[int, int], min_area: float) ->
     return sorted(blocks, key=lambda block: -int(block["area"]))
 
 
-def enlarge_mask(changed_u8: Array, size_wh: tuple[int, int]) -> Array:
-    """A mask `(h, w)` of 0 and 1 as one of 0 and 255 of a frame of `size_wh`, its outlines smoothed."""
-    enlarged = cv2.resize(changed_u8 * np.uint8(255), size_wh, interpolation=cv2.INTER_LINEAR)
-    return np.asarray(cv2.threshold(enlarged, 127, 255, cv2.THRESH_BINARY)[1], np.uint8)
-
-
 class MotionModel:
     """What is known of the empty scene of one stream; it needs no more than arrays."""
 
     def __init__(self) -> None:
         """Know nothing: the first frame will be the empty scene."""
         self._made_for: tuple[Any, ...] | None = None
-
-    def reset(self) -> None:
-        """Forget everything: the next frame will be the empty scene."""
-        self._made_for = None
 
     def update(self, image_u8: Array, *, threshold: float = 25.0, blur_size: int = 5) -> Array:
         """Take the next frame of the stream.
@@ -182,8 +165,8 @@ class MotionModel:
             self._made_for = (image_u8.shape, blur_size)
             self._start(now_u8)
         self._measure_noise(now_u8)
-        law = fit_exposure(self._baseline, now_u8, self._held_u8)
-        expected_u8 = cv2.convertScaleAbs(cv2.transform(self._baseline, law))
+        gains, offsets = fit_exposure(self._baseline, now_u8, self._held_u8)
+        expected_u8 = cv2.convertScaleAbs(apply_law(self._baseline, gains, offsets))
         limit_f32 = self._limits(expected_u8, threshold)
         weak_limit_u8 = cv2.convertScaleAbs(limit_f32, alpha=WEAK)
         difference_u8 = largest_channel(cv2.absdiff(now_u8, expected_u8))
@@ -198,14 +181,9 @@ class MotionModel:
         excused_u8 = cv2.medianBlur(mask_of(excused), 5) & (1 - changed_u8)
         changed_u8 = fill_holes(add_enclosed(changed_u8, excused_u8))
         if self._frames % LEARN_EVERY == 0:
+            usual = apply_law(now_u8.astype(np.float32), 1 / gains, -offsets / gains)
             odd_u8 = mask_of(differs & ~excused)
-            self._learn(
-                cv2.transform(now_u8.astype(np.float32), inverse(law)),
-                difference_u8,
-                odd_u8,
-                changed_u8 | excused_u8,
-                threshold,
-            )
+            self._learn(usual, difference_u8, odd_u8, changed_u8 | excused_u8, threshold)
         elif self._frames % (2 * LEARN_EVERY) == 1:
             self._forget_ghosts(changed_u8 | excused_u8)
         self._frames += 1
@@ -289,6 +267,7 @@ class MotionModel:
         now_off = largest_channel(cv2.absdiff(recent, nearby))
         baseline_off = largest_channel(cv2.absdiff(baseline, nearby))
         ghost_u8 = find_ghosts(held_u8, still, now_off, baseline_off, share > 0.05)
+        ghost_u8 |= held_u8 & mask_of(still > HOLD_FRAMES)
         # The rim of a ghost is too faint to be changed but not yet the scene.
         taken = (cv2.dilate(ghost_u8, BOX_3) > 0) & (still >= 6)
         baseline[taken] = recent[taken]
@@ -296,10 +275,10 @@ class MotionModel:
 
 
 def find_ghosts(held_u8: Array, still: Array, now_off: Array, baseline_off: Array, exposed: Array) -> Array:
-    """Which held pixels belong to the empty scene.
+    """Regions that stand still and fit their surroundings better than the baseline does.
 
     Args:
-        held_u8: Regions that changed, `(h, w)`.
+        held_u8: Mask of the regions that changed, `(h, w)`.
         still: Frames for which each pixel has stood still.
         now_off: Grey levels between the picture and its calm surroundings.
         baseline_off: Grey levels between the baseline and the same surroundings.
@@ -308,35 +287,20 @@ def find_ghosts(held_u8: Array, still: Array, now_off: Array, baseline_off: Arra
     Returns:
         uint8 mask `(h, w)`.
     """
-    ratio, outline, age, standing, labels = strangeness(held_u8, still, now_off, baseline_off, exposed)
+    count, labels = cv2.connectedComponents(held_u8, connectivity=8)
+    inner_u8 = cv2.erode(held_u8, BOX_3, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    outline = (held_u8 > inner_u8).ravel()
+
+    def total(values: Array) -> Array:
+        return np.bincount(labels.ravel(), values.ravel(), count)
+
+    ratio = total(now_off * exposed) / np.maximum(total(baseline_off * exposed), 1e-3)
+    outline_exposed = total(outline & exposed.ravel()) / np.maximum(total(outline), 1)
+    area = np.maximum(np.bincount(labels.ravel(), minlength=count), 1)
+    age, standing = total(still) / area, total(still >= GHOST_FRAMES) / area
     # The longer a region stands, the less evidence is asked for.
     fits = (ratio < 0.6) | ((ratio < 0.8) & (age > 50)) | ((ratio < 1.1) & (age > 150))
-    whole_u8 = pick(labels, fits & (outline >= 0.5) & (standing >= 0.75))
-    # Still parts of regions that move elsewhere: a ghost which a person touches, or the legs of that person.
-    # So the evidence must be strong, and pixels that fit worse than the baseline are spared.
-    long_u8: Array = held_u8 & mask_of(still >= FRAGMENT_FRAMES)
-    parts_u8: Array = cv2.morphologyEx(long_u8, cv2.MORPH_OPEN, BOX_3)
-    ratio, outline, _, _, labels = strangeness(parts_u8, still, now_off, baseline_off, exposed)
-    worse = exposed & (cv2.blur(now_off, (5, 5)) > cv2.blur(baseline_off, (5, 5)))
-    parts_u8 = pick(labels, (ratio < 0.35) & (outline >= 0.5)) & mask_of(~worse)
-    return whole_u8 | parts_u8 | (held_u8 & mask_of(still > HOLD_FRAMES))
-
-
-def strangeness(
-    regions_u8: Array, still: Array, now_off: Array, baseline_off: Array, exposed: Array
-) -> tuple[Array, Array, Array, Array, Array]:
-    """Per region: off now over off before, exposed share of its outline, mean age, still share; and the labels."""
-    count, labels = cv2.connectedComponents(regions_u8, connectivity=8)
-    near, inner_u8 = labels[exposed], cv2.erode(regions_u8, BOX_3, borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    outline = regions_u8 > inner_u8
-    ratio = np.bincount(near, now_off[exposed], count) / np.maximum(
-        np.bincount(near, baseline_off[exposed], count), 1e-3
-    )
-    length = np.maximum(np.bincount(labels[outline], minlength=count), 1)
-    area = np.maximum(np.bincount(labels.ravel(), minlength=count), 1)
-    age = np.bincount(labels.ravel(), still.ravel(), count) / area
-    standing = np.bincount(labels.ravel(), (still >= GHOST_FRAMES).ravel(), count) / area
-    return ratio, np.bincount(labels[outline & exposed], minlength=count) / length, age, standing, labels
+    return pick(labels, fits & (outline_exposed >= 0.5) & (standing >= 0.75))
 
 
 def reduce_image(image_u8: Array, blur_size: int) -> Array:
@@ -356,8 +320,8 @@ def reduce_image(image_u8: Array, blur_size: int) -> Array:
     return cv2.GaussianBlur(image_u8, (blur_size, blur_size), 0)
 
 
-def fit_exposure(baseline: Array, now_u8: Array, held_u8: Array) -> Array:
-    """The gain and offset of each channel that turn the baseline into this frame, as a 3×4 matrix.
+def fit_exposure(baseline: Array, now_u8: Array, held_u8: Array) -> tuple[Array, Array]:
+    """The gain and the offset of each channel, `(3,)` each, that turn the baseline into this frame.
 
     Of three laws (nothing changed, a gain, a gain and an offset) the one with the smallest error is taken,
     with some preference for the simpler. Medians of a sample let up to half of it be something else.
@@ -381,13 +345,12 @@ def fit_exposure(baseline: Array, now_u8: Array, held_u8: Array) -> Array:
         offsets[2] = np.where(usable, median(y - gains[2] * x), 0)
     errors = np.minimum(np.abs(y - gains[:, None] * x - offsets[:, None]), 15).mean(axis=1)
     best = np.argmin(errors + np.array([[0.0], [0.3], [0.6]]), axis=0), range(3)
-    return np.hstack([np.diag(gains[best]), offsets[best][:, None]])
+    return gains[best], offsets[best]
 
 
-def inverse(law: Array) -> Array:
-    """The 3×4 matrix that undoes a gain and an offset per channel."""
-    gains = np.diagonal(law)
-    return np.hstack([np.diag(1 / gains), (-law[:, 3] / gains)[:, None]])
+def apply_law(image: Array, gains: Array, offsets: Array) -> Array:
+    """An image `(h, w, 3)` with a gain and an offset for each channel."""
+    return cv2.transform(image, np.hstack([np.diag(gains), offsets[:, None]]))
 
 
 def supported_regions(weak_u8: Array, strong: Array) -> Array:
