@@ -15,6 +15,7 @@ const TABLE_EVERY_MS = 200;
 const NOTICE_STAYS_MS = 4000;
 const PACE_WINDOW_MS = 3000;
 const LATENCIES = 300;
+const REFRESH_MS = 300;
 const FIRST_RETRY_MS = 2000;
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -23,6 +24,7 @@ const canvas = at("canvas");
 const client = new ForgeSyteClient();
 
 let plugins = [];
+let refreshTimer = null;
 let source = null; // what is looked at
 let run = null; // AbortController of the stream under way
 let shown = null; // {picture, shapes, message} on the canvas
@@ -289,13 +291,14 @@ async function arrived({ image, message, error, latencyMs }, looked) {
   if (error !== null) {
     notice("plugin", `${error.code} — ${message?.plugin ?? at("plugin").value}`, error.message);
     draw(looked.drawable(image), null, null);
+    if (error.code === "INVALID_OPTIONS" || error.code === "PLUGIN_NOT_FOUND") refreshPlugins();
     return;
   }
   clearNotice("plugin", looked.still ? 0 : NOTICE_STAYS_MS);
   const shapes = await loadMasks(shapesOf(message.result));
   if (source === looked) draw(looked.drawable(image), shapes, message);
   const known = plugins.find(({ name }) => name === message.plugin);
-  if (known && message.plugin_revision !== undefined && known.revision !== message.plugin_revision) loadPlugins();
+  if (known && message.plugin_revision !== undefined && known.revision !== message.plugin_revision) refreshPlugins();
 }
 
 function showRun() {
@@ -387,6 +390,14 @@ function showRaw() {
 
 // Plugins and their options
 
+/** A cell may have changed a plugin: ask again, but not for every frame. */
+function refreshPlugins() {
+  refreshTimer ??= setTimeout(() => {
+    refreshTimer = null;
+    loadPlugins();
+  }, REFRESH_MS);
+}
+
 async function loadPlugins() {
   let answer;
   try {
@@ -414,10 +425,13 @@ async function loadPlugins() {
 function showPlugin() {
   const plugin = plugins.find(({ name }) => name === at("plugin").value);
   at("description").textContent = plugin?.description.split("\n\n")[0] ?? "";
-  const properties = Object.entries(plugin?.options.properties ?? {});
-  at("options-card").hidden = properties.length === 0;
-  const values = optionValues.get(plugin?.name) ?? {};
-  at("options").replaceChildren(...properties.map(([name, schema]) => optionControl(plugin, name, schema, values)));
+  const properties = plugin?.options.properties ?? {};
+  at("options-card").hidden = Object.keys(properties).length === 0;
+  const known = Object.entries(optionsOf(plugin?.name)).filter(([name]) => name in properties);
+  const values = Object.fromEntries(known); // an option may be gone since
+  optionValues.set(plugin?.name, values);
+  source?.changed?.resolve();
+  at("options").replaceChildren(...Object.entries(properties).map(([name, schema]) => optionControl(plugin, name, schema, values)));
   if (plugin?.health.state === "failed") notice("health", `${plugin.name} is not well`, plugin.health.message, { tone: "warn" });
   else clearNotice("health");
 }
@@ -586,7 +600,6 @@ at("plugin").onchange = () => {
 at("reset").onclick = () => {
   optionValues.delete(at("plugin").value);
   showPlugin();
-  source?.changed?.resolve();
 };
 at("options").onsubmit = (event) => event.preventDefault();
 at("rate").oninput = () => (at("rate-value").textContent = at("rate").value);
