@@ -1,7 +1,8 @@
 """Sessions: what one client is subscribed to and what it is owed, apart from any connection.
 
 A `Session` has an outbox that a connection (or a widget) empties; it is told by `wake` that there is something in
-it. What a client is owed for its own frames is kept as long as the session lives; of broadcasts a slow subscriber
+it. What a client is owed for its own frames is kept until its side has confirmed it (`confirm`), or as long as
+the session lives; of broadcasts a slow subscriber
 loses the oldest, and they are counted. A session outlives a connection that broke: the next connection with the
 same client id takes it over, the one that has been away longest first. Sans-I/O: no socket, no clock of its own.
 """
@@ -35,8 +36,11 @@ class Session:
         "_awake",
         "_broadcast_bytes",
         "_broadcasts",
+        "_given",
         "_limit_bytes",
         "_owed",
+        "_unconfirmed",
+        "_unconfirmed_bytes",
         "_wake",
         "away_since",
         "client_id",
@@ -63,6 +67,9 @@ class Session:
         self.frames = 0
         self.streams: dict[str, int] = {}
         self._owed: list[bytes] = []
+        self._given = 0
+        self._unconfirmed: deque[bytes] = deque()
+        self._unconfirmed_bytes = 0
         self._broadcasts: deque[bytes] = deque()
         self._broadcast_bytes = 0
         self._limit_bytes = limit_bytes
@@ -82,6 +89,11 @@ class Session:
         self._wake = None
         self._awake = False
         self.away_since = now
+        # What was written last may not have arrived: it is owed again, before the rest.
+        self._given -= len(self._unconfirmed)
+        self._owed[:0] = self._unconfirmed
+        self._unconfirmed.clear()
+        self._unconfirmed_bytes = 0
         self._broadcasts.clear()
         self._broadcast_bytes = 0
 
@@ -120,9 +132,17 @@ class Session:
             self._rouse()
 
     def take(self) -> list[bytes]:
-        """Empty the outbox: what is owed first, each message with its number if the client wants one."""
+        """Empty the outbox: what is owed first, each message with its number if the client wants one.
+
+        What is owed is kept until it is confirmed; of a client that never confirms, the last `limit_bytes`.
+        """
         messages = self._owed
         self._owed = []
+        self._given += len(messages)
+        self._unconfirmed.extend(messages)
+        self._unconfirmed_bytes += sum(map(len, messages))
+        while self._unconfirmed_bytes > self._limit_bytes and self._unconfirmed:
+            self._unconfirmed_bytes -= len(self._unconfirmed.popleft())
         if self._broadcasts:
             messages.extend(self._broadcasts)
             self._broadcasts.clear()
@@ -134,6 +154,18 @@ class Session:
             self.seq += len(messages)
             messages = [with_seq(message, first + index) for index, message in enumerate(messages)]
         return messages
+
+    @property
+    def given(self) -> int:
+        """Number of the last owed message that was taken, from 1."""
+        return self._given
+
+    def confirm(self, number: int) -> None:
+        """The client's side has received all owed messages up to this number."""
+        unconfirmed = self._unconfirmed
+        surplus = number - (self._given - len(unconfirmed))
+        for _ in range(min(surplus, len(unconfirmed))):
+            self._unconfirmed_bytes -= len(unconfirmed.popleft())
 
     def next_seq(self, stream_id: str) -> int:
         """Number of the next frame of one of the client's streams, from 0."""

@@ -3,8 +3,9 @@
 `FrameConnection` is a `websockets` server connection that hands each complete message straight to the dispatcher
 as bytes, in the callback in which it arrived: nothing is ever awaited between socket and dispatcher, so reading
 never stops and pings are always answered. What the session's outbox holds is written once per turn of the loop, in
-one write, and not at all while the peer is too slow to take it. Handshake, keepalive, limits and closing are the
-library's.
+one write, and not at all while the peer is too slow to take it. Now and then a ping asks for a receipt: its pong
+proves what the peer's side has received, whatever client it is, and the session forgets that much. Handshake,
+keepalive, limits and closing are the library's.
 """
 
 from __future__ import annotations
@@ -24,9 +25,14 @@ from forgesyte_nb.dispatch import Dispatcher
 from forgesyte_nb.sessions import Session
 
 _READ_VIEW = memoryview(bytearray(256 * 1024))
+_RECEIPT = b"#"
 _TEXT_SHORT = struct.Struct("!BB")
 _TEXT_MIDDLE = struct.Struct("!BBH")
 _TEXT_LONG = struct.Struct("!BBQ")
+
+RECEIPT_MESSAGES = 64
+RECEIPT_DELAY_S = 0.5
+"""After so many messages, or so long after one, the client's side is asked what has arrived."""
 
 WRITE_LIMIT_BYTES = 256 * 1024
 """Bytes in the transport's own buffer from which on messages stay in the outbox."""
@@ -50,6 +56,8 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
         self._parts: list[bytes] = []
         self._binary = False
         self._scheduled = False
+        self._unasked = 0
+        self._receipt_timer: asyncio.TimerHandle | None = None
 
     def open(self, session: Session) -> None:
         """Begin to serve a session."""
@@ -73,8 +81,14 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
             if event.fin:
                 parts, self._parts = self._parts, []
                 self._message(b"".join(parts), binary=self._binary)
+        elif opcode is Opcode.PONG and event.data[:1] == _RECEIPT:
+            self._confirm(bytes(event.data[1:]))
         else:
             super().process_event(event)
+
+    def _confirm(self, number: bytes) -> None:
+        if self.session is not None and number.isdigit():
+            self.session.confirm(min(int(number), self.session.given))
 
     def _message(self, data: bytes, *, binary: bool) -> None:
         session, dispatcher = self.session, self.dispatcher
@@ -105,7 +119,25 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
         session = self.session
         if session is None or self.paused or self.protocol.state is not OPEN:
             return
-        self.transport.write(text_frames(session.take()))
+        messages = session.take()
+        data = text_frames(messages)
+        self._unasked += len(messages)
+        if self._unasked >= RECEIPT_MESSAGES:
+            data += self._receipt()
+        elif self._receipt_timer is None and messages:
+            self._receipt_timer = self.loop.call_later(RECEIPT_DELAY_S, self._ask_for_receipt)
+        self.transport.write(data)
+
+    def _receipt(self) -> bytes:
+        """A ping whose pong tells what has arrived; every WebSocket client answers it, by the protocol."""
+        self._unasked = 0
+        payload = _RECEIPT + b"%d" % (self.session.given if self.session is not None else 0)
+        return _TEXT_SHORT.pack(0x89, len(payload)) + payload
+
+    def _ask_for_receipt(self) -> None:
+        self._receipt_timer = None
+        if self._unasked and self.protocol.state is OPEN:
+            self.transport.write(self._receipt())
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where the loop puts what it reads: one buffer for all connections, emptied before the next read."""
@@ -119,6 +151,13 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
         """The peer has caught up."""
         super().resume_writing()
         self._schedule()
+
+    def stop(self) -> None:
+        """The connection is gone."""
+        self.session = None
+        if self._receipt_timer is not None:
+            self._receipt_timer.cancel()
+            self._receipt_timer = None
 
     def left(self) -> bool:
         """Whether the client said goodbye with a Close frame, rather than being lost."""
@@ -153,5 +192,5 @@ async def serve_session(connection: FrameConnection) -> None:
     try:
         await connection.wait_closed()
     finally:
-        connection.session = None
+        connection.stop()
         dispatcher.leave(session, now=time.monotonic(), for_good=connection.left())
