@@ -45,7 +45,7 @@ SHADOW_RATIO = (0.4, 0.97)
 """How bright a shadow is, relative to the same place lit."""
 
 SOFT_EDGE = 0.22
-"""Local spread of that ratio over its depth; a step, blurred as the frame is, gives about 0.35."""
+"""Local spread of that ratio over its depth; a step, blurred as the frame is, gives about 0.4."""
 
 LEARNING_RATE = 0.02
 LEARN_EVERY = 2
@@ -66,7 +66,6 @@ BLUR_SIZE_MEANS = (
 
 BOX_3 = np.ones((3, 3), np.uint8)
 BOX_5 = np.ones((5, 5), np.uint8)
-BOX_7 = np.ones((7, 7), np.uint8)
 
 
 @fs.plugin("motion_detector", version="1.0.0")
@@ -223,11 +222,11 @@ class MotionModel:
         lit_f32 = grey(expected)
         ratio = (grey(now) + 2) / (lit_f32 + 2)
         chroma_f32 = largest_channel(cv2.absdiff(now, expected * tripled(ratio)))
-        # A blur spreads a step: a window no smaller keeps the spread of a hard edge the same.
-        window = (max(5, blur_size), max(5, blur_size))
-        mean = cv2.blur(ratio, window)
-        spread_squared = cv2.blur(ratio * ratio, window) - mean * mean
-        soft = np.maximum(0.03 + 2 * self._noise / (lit_f32 + 10), SOFT_EDGE * (1 - cv2.erode(mean, BOX_7)))
+        side = max(5, blur_size)  # a blur spreads a step: a window no smaller still sees that it is one
+        mean = cv2.blur(ratio, (side, side))
+        spread_squared = cv2.blur(ratio * ratio, (side, side)) - mean * mean
+        depth = 1 - cv2.erode(mean, np.ones((side + 2, side + 2), np.uint8))
+        soft = np.maximum(0.03 + 2 * self._noise / (lit_f32 + 10), SOFT_EDGE * depth)
         hard_u8 = cv2.dilate(mask_of(spread_squared >= soft * soft), BOX_3)
         alike = chroma_f32 < 0.5 * threshold * dark_share(lit_f32) + 2 * self._noise
         darker = (ratio > SHADOW_RATIO[0]) & (ratio < SHADOW_RATIO[1])

@@ -267,6 +267,14 @@ def test_odd_shapes(detect: Any, shape: tuple[int, ...]) -> None:
         assert 0 <= result["confidence"] <= 1
 
 
+def test_moved_camera_is_motion_at_first_and_then_the_new_scene(detect: Any) -> None:
+    before, after = (textured((200, 150), seed=seed).clip(0, 255).astype(np.uint8) for seed in (2, 3))
+    found = [detect(before if index < 10 else after)["motion_detected"] for index in range(50)]
+    assert not any(found[:10])
+    assert all(found[10:20])
+    assert not any(found[35:])
+
+
 @needs_video
 def test_highway_pixels(detect: Any) -> None:
     folder = VIDEO / "highway"
