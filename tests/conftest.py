@@ -16,6 +16,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -31,7 +32,6 @@ import forgesyte_nb as fs
 from forgesyte_nb.plugins.registry import Registry, registering_in
 
 PATIENCE_S = 30.0
-_cells = itertools.count(1)
 
 
 def wait_for(condition: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> Any:
@@ -45,7 +45,7 @@ def wait_for(condition: Callable[[], Any], what: str, patience_s: float = PATIEN
 
 def run_cell(source: str, registry: Registry, **names: Any) -> dict[str, Any]:
     """Run source as a notebook cell would: in `__main__`, known to tracebacks; its plugins go to `registry`."""
-    path = f"<cell {next(_cells)}>"
+    path = f"<cell {zlib.crc32(source.encode()):08x}>"  # equal text, equal name: as ipykernel does it
     linecache.cache[path] = (len(source), None, source.splitlines(keepends=True), path)
     cell: dict[str, Any] = {"__name__": "__main__", "fs": fs, **names}
     with registering_in(registry):

@@ -6,6 +6,7 @@ and tells whether the job was cancelled; it knows nothing of how they travel.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 
@@ -51,9 +52,10 @@ class Context:
         Raises:
             ValueError: If `total` is not positive.
         """
-        if total <= 0:
-            raise ValueError(f"progress({done}, {total}): total must be positive")
-        percent = round(min(max(100.0 * done / total, 0.0), 100.0), 1)
+        percent = 100.0 * float(done) / float(total) if total > 0 else math.nan
+        if math.isnan(percent):
+            raise ValueError(f"progress({done}, {total}): total must be positive, and both must be numbers")
+        percent = round(min(max(percent, 0.0), 100.0), 1)
         now = time.monotonic()
         last_time, last_percent = self._last
         if self._report is not None and percent != last_percent and now - last_time >= _MIN_INTERVAL_S:

@@ -72,7 +72,9 @@ def define(
     Raises:
         PluginDefinitionError: If the name, signature, engine or time limit cannot be a plugin's.
     """
-    chosen = name or str(getattr(target, "__name__", ""))
+    if not hasattr(target, "__name__"):
+        raise PluginDefinitionError(f"{target!r} is neither a function nor a class; wrap it in a function")
+    chosen = str(name or target.__name__)
     if PLUGIN_NAME.fullmatch(chosen) is None:
         raise PluginDefinitionError(
             f"{chosen!r} is no plugin name: letters, digits, '_', '.', '-', at most 64; "
@@ -80,8 +82,8 @@ def define(
         )
     if engine is not None and engine not in ENGINE_NAMES:
         raise PluginDefinitionError(f"{chosen}: engine={engine!r}; choose one of {', '.join(ENGINE_NAMES)}")
-    if timeout_s is not None and not timeout_s > 0:
-        raise PluginDefinitionError(f"{chosen}: timeout_s={timeout_s} must be greater than 0")
+    if timeout_s is not None and not (isinstance(timeout_s, (int, float)) and timeout_s > 0):
+        raise PluginDefinitionError(f"{chosen}: timeout_s={timeout_s!r} must be a number greater than 0")
     call = _process_of(target, chosen)
     if inspect.iscoroutinefunction(call):
         raise PluginDefinitionError(f"{chosen}: a plugin is a plain function; make it 'def', not 'async def'")
@@ -106,7 +108,8 @@ def _process_of(target: Callable[..., Any], name: str) -> Callable[..., Any]:
     if not inspect.isclass(target):
         return target
     process: Any = getattr(target, "process", None)
-    if not callable(process):
+    static = inspect.getattr_static(target, "process", None)
+    if not callable(process) or isinstance(static, (staticmethod, classmethod)):
         raise PluginDefinitionError(f"{name}: the class has no method process(self, frame, *, …)")
     return process  # type: ignore[no-any-return]  # whatever a class calls "process", and it is callable
 

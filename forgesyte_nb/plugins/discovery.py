@@ -11,13 +11,14 @@ from __future__ import annotations
 import os
 import threading
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from importlib.metadata import entry_points
+from importlib.util import decode_source
 from pathlib import Path
 
 from forgesyte_nb.errors import PluginDefinitionError
 from forgesyte_nb.plugins.contract import Plugin, define
-from forgesyte_nb.plugins.payload import is_from_file, load_source
+from forgesyte_nb.plugins.payload import file_of, is_from_file, load_source
 from forgesyte_nb.plugins.registry import Registry
 
 ENTRY_POINTS = "forgesyte.plugins"
@@ -64,15 +65,24 @@ def load_file(registry: Registry, path: Path) -> list[str]:
     A failure is remembered under the file's name, and the plugins it defined before stay.
     """
     try:
-        found = load_source(path.read_text(encoding="utf-8"), str(path))
+        found = load_source(decode_source(path.read_bytes()), str(path))
         if not found:
             raise PluginDefinitionError("defines no plugin; put @fs.plugin before a function")
         names = [plugin.name for plugin in found if _register(registry, plugin)]
-    except Exception as error:  # noqa: BLE001 -- a plugin file may raise anything; the rest must load
+    except (Exception, SystemExit) as error:  # noqa: BLE001 -- a plugin file may raise anything; the rest must load
         registry.fail(path.name, _reason(error, path))
         return []
     registry.clear_failure(path.name)
+    forget_file(registry, path, but={plugin.name for plugin in found})
     return names
+
+
+def forget_file(registry: Registry, path: Path, *, but: Set[str] = frozenset()) -> list[str]:
+    """Unregister the plugins that came from a file, except some; their names."""
+    gone = [plugin.name for plugin in registry.plugins() if file_of(plugin) == str(path) and plugin.name not in but]
+    for name in gone:
+        registry.unregister(name)
+    return gone
 
 
 def _load_folder(registry: Registry, folder: Path) -> None:
@@ -96,7 +106,7 @@ def _register(registry: Registry, plugin: Plugin) -> bool:
     return registry.register(plugin) is not known
 
 
-def _reason(error: Exception, path: Path) -> str:
+def _reason(error: BaseException, path: Path) -> str:
     """One line: what, and where in the file."""
     if isinstance(error, SyntaxError):
         return f"SyntaxError: {error.msg} ({path.name}, line {error.lineno})"
@@ -132,10 +142,8 @@ class FolderWatch:
 
     def _changed(self, path: Path, *, deleted: bool) -> None:
         if deleted:
-            for plugin in self._registry.plugins():
-                if plugin.origin == str(path) and is_from_file(plugin):
-                    self._registry.unregister(plugin.name)
-                    self._log(f"plugin={plugin.name} gone with {path.name}")
+            for name in forget_file(self._registry, path):
+                self._log(f"plugin={name} gone with {path.name}")
             self._registry.clear_failure(path.name)
             return
         names = load_file(self._registry, path)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, get_type_hints
@@ -23,6 +24,7 @@ INJECTED = ("state", "ctx", "options")
 """Parameter names that are no options: the stream's state, the context, the whole options model."""
 
 _REMEMBERED = 64
+_EXPLAINED = 5  # errors of one message; a person mends them one by one
 _IMMUTABLE = (int, float, str, bool, type(None))
 
 
@@ -47,7 +49,8 @@ class OptionsSchema:
         """
         name = getattr(call, "__qualname__", repr(call))
         parameters = list(inspect.signature(call).parameters.values())
-        if len(parameters) < skip_first:
+        leading = parameters[:skip_first]
+        if len(leading) < skip_first or any(p.kind in (p.KEYWORD_ONLY, p.VAR_KEYWORD) for p in leading):
             raise PluginDefinitionError(f"{name}: a plugin takes a frame first: def {name}(frame, *, …)")
         hints = _type_hints(call)
         self.wants = frozenset(p.name for p in parameters[skip_first:] if p.name in INJECTED)
@@ -56,7 +59,7 @@ class OptionsSchema:
             self.model: type[BaseModel] = declared
         else:
             self.model = _model_of(name, parameters[skip_first:], hints)
-        self.json_schema: dict[str, Any] = self.model.model_json_schema()
+        self.json_schema: dict[str, Any] = _json_schema_of(name, self.model)
         self._known: OrderedDict[bytes, dict[str, Any]] = OrderedDict()
 
     def keywords(self, options: bytes) -> dict[str, Any]:
@@ -74,7 +77,13 @@ class OptionsSchema:
         try:
             checked = self.model.model_validate_json(options, strict=True)
         except ValidationError as error:
-            raise InvalidOptions("; ".join(self._explain(one) for one in error.errors())) from error
+            errors = error.errors(include_url=False)
+            reasons = [self._explain(one) for one in errors[:_EXPLAINED]]
+            if len(errors) > _EXPLAINED:
+                reasons.append(f"and {len(errors) - _EXPLAINED} more")
+            raise InvalidOptions("; ".join(reasons)) from error
+        except Exception as error:  # a validator of the plugin's author may raise anything
+            raise InvalidOptions(f"options cannot be checked: {type(error).__name__}: {_shown(str(error))}") from error
         keywords: dict[str, Any] = {name: getattr(checked, name) for name in type(checked).model_fields}
         if "options" in self.wants:
             keywords = {"options": checked}
@@ -86,7 +95,7 @@ class OptionsSchema:
 
     def _explain(self, error: Any) -> str:
         names = list(self.model.model_fields)
-        where = ".".join(str(part) for part in error["loc"]) or "options"
+        where = _cut(".".join(str(part) for part in error["loc"])) or "options"
         if error["type"] == "extra_forbidden":
             near = difflib.get_close_matches(where, names, n=1)
             hint = f"; did you mean '{near[0]}'?" if near else ""
@@ -119,6 +128,8 @@ def check_size(options: bytes, *, max_bytes: int, max_depth: int) -> None:
             depth = _depth(msgspec.json.decode(options))
         except RecursionError:
             depth = 1000
+        except msgspec.MsgspecError as error:
+            raise InvalidOptions(f"options: {error}") from error
         if depth > max_depth:
             raise InvalidOptions(f"options are nested {depth} or more levels deep, the limit is {max_depth}")
 
@@ -141,7 +152,7 @@ def _depth(thing: Any) -> int:
 def _type_hints(call: Callable[..., Any]) -> dict[str, Any]:
     try:
         return get_type_hints(call, include_extras=True)
-    except NameError as error:
+    except (NameError, AttributeError, SyntaxError, TypeError) as error:
         raise PluginDefinitionError(
             f"{getattr(call, '__qualname__', call)}: the annotation names something unknown: {error}"
         ) from error
@@ -150,8 +161,12 @@ def _type_hints(call: Callable[..., Any]) -> dict[str, Any]:
 def _model_of(name: str, parameters: list[inspect.Parameter], hints: dict[str, Any]) -> type[BaseModel]:
     options: dict[str, Any] = {}
     for parameter in parameters:
+        if parameter.kind is parameter.VAR_KEYWORD:
+            raise PluginDefinitionError(f"{name}: name each option; '**{parameter.name}' could not be checked")
         if parameter.name in INJECTED or parameter.kind is parameter.VAR_POSITIONAL:
             continue
+        if parameter.name.startswith("_") or (parameter.name[:6] == "model_" and hasattr(BaseModel, parameter.name)):
+            raise PluginDefinitionError(f"{name}: '{parameter.name}' cannot be the name of an option; choose another")
         if parameter.kind is not parameter.KEYWORD_ONLY:
             raise PluginDefinitionError(
                 f"{name}: '{parameter.name}' must be keyword-only: put a * before it, "
@@ -159,16 +174,26 @@ def _model_of(name: str, parameters: list[inspect.Parameter], hints: dict[str, A
             )
         default = ... if parameter.default is parameter.empty else parameter.default
         options[parameter.name] = (hints.get(parameter.name, Any), default)
+    config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
     try:
-        return create_model(
-            f"{name.rpartition('.')[2]}_options",
-            __config__=ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=False),
-            **options,
-        )
-    except (PydanticUserError, NameError, TypeError) as error:
+        with warnings.catch_warnings():
+            # Options may be called `json` or `copy`: nobody calls the model's old methods of that name.
+            warnings.filterwarnings("ignore", message="Field name", category=UserWarning)
+            return create_model(f"{name.rpartition('.')[2]}_options", __config__=config, **options)
+    except (PydanticUserError, NameError, TypeError, ValueError) as error:
+        raise PluginDefinitionError(f"{name}: its options cannot be described: {error}") from error
+
+
+def _json_schema_of(name: str, model: type[BaseModel]) -> dict[str, Any]:
+    try:
+        return model.model_json_schema()
+    except PydanticUserError as error:
         raise PluginDefinitionError(f"{name}: its options cannot be described: {error}") from error
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    return _cut(repr(value))
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= 60 else text[:57] + "…"

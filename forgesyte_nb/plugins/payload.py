@@ -12,6 +12,7 @@ import hashlib
 import inspect
 import linecache
 import pickle
+import re
 import sys
 import types
 import warnings
@@ -53,7 +54,8 @@ class Payload:
     @property
     def fingerprint(self) -> str:
         """Equal for equal code and surroundings."""
-        return hashlib.sha256(self.source.encode() + self.pickled + repr(self.arguments).encode()).hexdigest()
+        surroundings = self.source.encode() + _untracked(self.pickled) + repr(self.arguments).encode()
+        return hashlib.sha256(surroundings).hexdigest()
 
 
 def pack(plugin: Plugin) -> Payload:
@@ -63,9 +65,9 @@ def pack(plugin: Plugin) -> Payload:
         PluginDefinitionError: If it holds on to something that cannot leave the process.
     """
     arguments = {"timeout_s": plugin.timeout_s, "engine": plugin.engine, "version": plugin.version}
-    source = _source_of(plugin)
-    if source is not None:
-        return Payload(plugin.name, plugin.revision, source, plugin.origin, b"", arguments, {}, list(sys.path))
+    source, path = _source_of(plugin), file_of(plugin)
+    if source is not None and path is not None:
+        return Payload(plugin.name, plugin.revision, source, path, b"", arguments, {}, list(sys.path))
     pickled = _pickle(plugin)
     if len(pickled) > LARGE_BYTES:
         _warn_of_size(plugin, len(pickled))
@@ -75,7 +77,12 @@ def pack(plugin: Plugin) -> Payload:
 
 def is_from_file(plugin: Plugin) -> bool:
     """Whether it was loaded from a plugin file, rather than defined in a cell, a script or a package."""
-    return _source_of(plugin) is not None
+    return file_of(plugin) is not None
+
+
+def file_of(plugin: Plugin) -> str | None:
+    """Path of the plugin file it was loaded from; None if it comes from elsewhere."""
+    return sys.modules[plugin.target.__module__].__file__ if _source_of(plugin) is not None else None
 
 
 def _source_of(plugin: Plugin) -> str | None:
@@ -147,6 +154,17 @@ def _pickle(plugin: Plugin) -> bytes:
             f"{plugin.name}: cannot be sent to a worker process: {error}. It uses something that lives in this "
             'process only; create it inside the function, or use @fs.plugin(engine="threads")'
         ) from error
+
+
+_TRACKER_ID = re.compile(rb"\x8c\x20([0-9a-f]{32})")  # a pickled text of 32 hexadecimal digits
+
+
+def _untracked(pickled: bytes) -> bytes:
+    """A pickle without the random id that cloudpickle gives each class: a cell run again makes the same class anew."""
+    from cloudpickle import cloudpickle
+
+    tracked = {one.encode() for one in getattr(cloudpickle, "_DYNAMIC_CLASS_TRACKER_BY_CLASS", {}).values()}
+    return _TRACKER_ID.sub(lambda found: b"" if found[1] in tracked else found[0], pickled)
 
 
 def _warn_of_size(plugin: Plugin, size: int) -> None:

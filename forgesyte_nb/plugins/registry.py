@@ -78,7 +78,9 @@ class Registry:
             raise
         with self._lock:
             self._failures.pop(plugin.name, None)
-            self._entries[plugin.name] = entry
+            newest = self._entries.get(plugin.name)
+            if newest is None or newest.plugin.revision < revision:  # else it was overtaken during its trial
+                self._entries[plugin.name] = entry
         return plugin
 
     def unregister(self, name: str) -> None:
@@ -107,7 +109,7 @@ class Registry:
         if name in self._failures:
             return f"Plugin '{shown}' could not be loaded: {self._failures[name]}"
         names = sorted(self._entries)
-        near = difflib.get_close_matches(name, names, n=1)
+        near = difflib.get_close_matches(shown, names, n=1)
         hint = f"; did you mean '{near[0]}'?" if near else "."
         loaded = f"Loaded: {', '.join(names)}" if names else "None is loaded; define one with @fs.plugin"
         return f"No plugin '{shown}'{hint} {loaded}"

@@ -18,7 +18,10 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import datetime
+import enum
 import math
+import uuid
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,7 +81,7 @@ class Mask:
         import numpy as np
 
         inside = (np.asarray(self.pixels) != 0).astype(np.uint8) * 255
-        if inside.ndim != 2:
+        if inside.ndim != 2 or inside.size == 0:
             raise PluginError(f"Mask of shape {inside.shape}: expected (H, W)")
         _, png = cv2.imencode(".png", inside)
         return {
@@ -156,6 +159,8 @@ def _one_step(thing: Any, where: str) -> Any:
     if hasattr(type(thing), "to_json"):
         return thing.to_json()
     if isinstance(thing, (np.generic, np.ndarray)):
+        if thing.dtype.kind == "M":
+            return thing.astype("datetime64[us]").tolist()
         if thing.dtype.kind not in "biufUS":
             raise PluginError(f"{where} is a NumPy {thing.dtype}, which JSON cannot say")
         return thing.tolist()
@@ -167,7 +172,7 @@ def _encode(result: object) -> bytes:
     return orjson.dumps(
         result,
         default=_numpy_or_typed,
-        option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS,
+        option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_PASSTHROUGH_DATACLASS,
     )
 
 
@@ -177,11 +182,14 @@ def _plain(thing: Any, where: str) -> Any:
         if not math.isfinite(thing):
             raise PluginError(f"{where} is {thing}: JSON has no such number; return None or leave it out")
         return float(thing)
-    if thing is None or isinstance(thing, (bool, int, str)):
+    if thing is None or isinstance(thing, (bool, int, str, datetime.date, datetime.time, uuid.UUID)):
         return thing
+    if isinstance(thing, enum.Enum):
+        return _plain(thing.value, where)
     if isinstance(thing, dict):
         for key in thing:
-            if not isinstance(key, (str, int)) or isinstance(key, bool):
+            # NumPy's integers have __index__ as Python's do.
+            if isinstance(key, bool) or not (isinstance(key, (str, int)) or hasattr(key, "__index__")):
                 raise PluginError(f"{where} has the key {key!r} ({_type_name(key)}); keys are text")
         return {str(key): _plain(value, f"{where}[{key!r}]") for key, value in thing.items()}
     if isinstance(thing, (list, tuple)):
