@@ -466,7 +466,7 @@ export class ForgeSyteClient {
 
   /** Send what may be sent; a frame that is still being encoded holds up those behind it, to keep the order. */
   #flush() {
-    if (this.#state !== "open") return;
+    if (!this.#canSend()) return;
     for (const frame of this.#frames.values()) {
       if (this.#underWay >= this.window) return;
       if (frame.onWire) continue;
@@ -561,8 +561,13 @@ export class ForgeSyteClient {
     this.#tell("", message);
   }
 
+  /** A connection that is closing still counts as open until its `close` event, but takes nothing any more. */
+  #canSend() {
+    return this.#state === "open" && this.#socket.readyState === WebSocket.OPEN;
+  }
+
   #say(message) {
-    if (this.#state === "open") this.#post(JSON.stringify(message));
+    if (this.#canSend()) this.#post(JSON.stringify(message));
   }
 
   #post(message) {

@@ -288,6 +288,7 @@ async function arrived({ image, message, error, latencyMs }, looked) {
   latencies.push(latencyMs);
   if (latencies.length > LATENCIES) latencies.shift();
   arrivals.push(performance.now());
+  showLedger();
   if (error !== null) {
     notice("plugin", `${error.code} — ${message?.plugin ?? at("plugin").value}`, error.message);
     draw(looked.drawable(image), null, null);
@@ -511,10 +512,17 @@ function numberInput(schema, value) {
     const limits = { min: low ?? "", max: high ?? "", step: whole ? 1 : "any", placeholder };
     return element("input", { type: "number", ...limits, value: value ?? "" });
   }
-  const step = schema.multipleOf ?? (whole ? 1 : 10 ** Math.floor(Math.log10((high - low) / 50)));
+  const step = schema.multipleOf ?? (whole ? 1 : stepOf(low, high, value ?? low));
   const least = schema.minimum ?? low + step;
   const most = schema.maximum ?? high - step;
   return element("input", { type: "range", min: least, max: most, step, value: value ?? least });
+}
+
+/** A round step, about a hundredth of the range, on which the value stands: a slider would move it otherwise. */
+function stepOf(low, high, value) {
+  const digits = Math.max(0, -Math.floor(Math.log10((high - low) / 50)));
+  const fits = (count) => Number.isInteger(Number(((value - low) * 10 ** count).toFixed(6)));
+  return 10 ** -([0, 1, 2, 3].map((more) => digits + more).find(fits) ?? digits + 3);
 }
 
 /** What a control says: `{value}`, undefined for the default, or a `problem`. */
