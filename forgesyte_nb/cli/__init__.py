@@ -80,14 +80,22 @@ def make_parser() -> argparse.ArgumentParser:
     _add_serve(commands)
     _add_send(commands)
     _add_plugins(commands)
-    demo = commands.add_parser("demo", help="run the whole thing in a real kernel, on real pictures")
+    demo = _command(commands, "demo", "Run the whole thing in a real kernel, on real pictures.")
     demo.add_argument("--output", default="demo-output", metavar="DIR", help="where the report goes (demo-output)")
     demo.add_argument("--quick", action="store_true", help="fewer pictures")
     return parser
 
 
+def _command(commands: Any, name: str, about: str) -> argparse.ArgumentParser:
+    """A command; its options cannot be abbreviated, so that `--token` is not taken for `--token-file`."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=about[0].lower() + about[1:-1], description=about, allow_abbrev=False
+    )
+    return parser
+
+
 def _add_serve(commands: Any) -> None:
-    serve = commands.add_parser("serve", help="run a server until Ctrl-C", description="Run a server until Ctrl-C.")
+    serve = _command(commands, "serve", "Run a server until Ctrl-C.")
     serve.add_argument("--host", default="localhost", help="what to listen on; other than loopback needs a token")
     serve.add_argument("--port", type=_port, help="by default 8000 or the next that is free; 0 takes any free one")
     serve.add_argument("--plugins", action="append", default=[], metavar="DIR", help="a folder more of plugin files")
@@ -102,8 +110,7 @@ def _add_serve(commands: Any) -> None:
 
 
 def _add_send(commands: Any) -> None:
-    about = "Send pictures to a running server; print one line of JSON for each, in order."
-    send = commands.add_parser("send", help=about[0].lower() + about[1:-1], description=about)
+    send = _command(commands, "send", "Send pictures to a running server; print one line of JSON for each, in order.")
     send.add_argument("files", nargs="+", metavar="FILE", help="an image, a folder of images, a video, or a glob")
     send.add_argument("--plugin", required=True, metavar="NAME")
     send.add_argument(
@@ -114,8 +121,9 @@ def _add_send(commands: Any) -> None:
 
 
 def _add_plugins(commands: Any) -> None:
-    about = "Show the plugins of a running server (--url), or those that would be found here."
-    plugins = commands.add_parser("plugins", help="list plugins and their options", description=about)
+    plugins = _command(
+        commands, "plugins", "Show the plugins of a running server (--url), or those that would be found here."
+    )
     where = plugins.add_mutually_exclusive_group()
     _add_url(where)
     where.add_argument("--plugins", action="append", default=[], metavar="DIR", help="a folder more of plugin files")

@@ -152,7 +152,8 @@ def _faces(gallery: _Gallery, good: list[Result], outcome: Outcome) -> Markup:
     figures = []
     for result in good:
         if result.name in known:
-            found = f"{result['count']} found, there {'is' if known[result.name] == 1 else 'are'} {known[result.name]}"
+            there = known[result.name]
+            found = f"{result['count']} found of {there}" if there else f"no face in it, {result['count']} found"
             shown = gallery.show(pictures.faces(result), f"faces-{Path(result.name).stem}", f"{result.name}: {found}")
             figures.append(_figure(shown, result.name, found))
     about = "Photographs with a face and without; box, confidence, eyes, nose and corners of the mouth."

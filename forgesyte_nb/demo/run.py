@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Coroutine, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,9 @@ from forgesyte_nb.demo import DemoError
 from forgesyte_nb.demo.kernel import Cell, DemoKernel
 from forgesyte_nb.demo.ledger import TERMINAL, Ledger
 from forgesyte_nb.demo.media import Media, find_media
+from forgesyte_nb.demo.rounds import Round, make_rounds
 from forgesyte_nb.demo.table import Row, as_text, rows_of
-from forgesyte_nb.errors import ForgeSyteError, WireError
-from forgesyte_nb.frame import Frame
+from forgesyte_nb.errors import ConnectionLost, ForgeSyteError, WireError
 
 IN_FLIGHT = 4
 """Frames under way at a time; with more, latency would be the length of the queue."""
@@ -34,7 +34,7 @@ IN_FLIGHT = 4
 ROUND_TIMEOUT_S = 120.0
 SPIN_LONGEST_S = 600.0
 _WITNESS_TIMEOUT_S = 10.0
-_BLOCKS_ACROSS = 64
+_DEATH_TIMEOUT_S = 2.0
 
 SERVE = """\
 import forgesyte_nb as fs
@@ -45,24 +45,6 @@ print(json.dumps({"url": server.url, "log": str(server.log), "failures": server.
     "plugins": [plugin.name for plugin in server.plugins], "engine": server.settings.engine,
     "workers": server.settings.lanes, "python": platform.python_version(), "ipykernel": ipykernel.__version__}))"""
 _STATS = "print(json.dumps({k: v for k, v in server.stats().items() if k != 'engines'}))"
-
-
-@dataclass
-class Round:
-    """What goes to one plugin: streams, each with pictures and options; and what came of it.
-
-    Attributes:
-        results: In the order of the pictures; one that did not come is missing.
-        took_s: From the first picture sent to the last result.
-    """
-
-    plugin: str
-    streams: list[tuple[list[Frame], dict[str, Any]]]
-    results: list[Result] = field(default_factory=list)
-    took_s: float = 0.0
-
-    def __len__(self) -> int:
-        return sum(len(frames) for frames, _ in self.streams)
 
 
 @dataclass
@@ -125,25 +107,6 @@ def run_demo(output: Path, *, quick: bool = False) -> int:
     return 1 if outcome.problems else 0
 
 
-def make_rounds(media: Media, *, quick: bool) -> list[Round]:
-    """What goes to which plugin."""
-    photos = [photo.frame for photo in media.photos]
-    faces = [(photos, {})] if quick else [(photos, {}), (media.clip, {"max_size": 320})]
-    return [
-        Round("motion_detector", [(media.clip, {})]),
-        Round("face_detector", faces),
-        Round("image_stats", [(photos, {"colors": 8, "bins": 32})]),
-        Round("block_mapper", [([photo], _grid(photo)) for photo in photos]),
-        Round("ocr", [([page.frame], page.options) for page in media.pages]),
-    ]
-
-
-def _grid(photo: Frame) -> dict[str, Any]:
-    """Square blocks: as many down as the picture's shape asks for."""
-    width, height = photo.size_wh
-    return {"width": _BLOCKS_ACROSS, "height": round(_BLOCKS_ACROSS * height / width)}
-
-
 async def _in_kernel(media: Media, rounds: list[Round]) -> Outcome:
     task = asyncio.current_task()
     if task is not None and sys.platform != "win32":
@@ -181,6 +144,8 @@ async def _while_alive(work: Coroutine[Any, Any, None], cell: Cell) -> None:
     try:
         first: set[asyncio.Future[Any]] = {working, cell.ended}
         await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+        if working.done() and isinstance(working.exception(), ConnectionLost):
+            await asyncio.wait({cell.ended}, timeout=_DEATH_TIMEOUT_S)  # a dead kernel is the better reason
         if cell.ended.done():
             cell.ended.result()
         await working

@@ -5,23 +5,12 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from forgesyte_nb.client.results import Result
 from forgesyte_nb.demo.media import Media, words_read
+from forgesyte_nb.demo.rounds import Round
 
 HEADER = ("plugin", "sent", "results", "errors", "frames/s", "p50 ms", "p95 ms", "found")
-
-
-class Answered(Protocol):
-    """What a row is made of."""
-
-    plugin: str
-    results: list[Result]
-    took_s: float
-
-    def __len__(self) -> int:
-        """How many pictures were to be sent."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +41,12 @@ class Row:
         return (self.plugin, *counts, f"{self.frames_per_s:.1f}", p50, p95, self.found)
 
 
-def rows_of(rounds: Sequence[Answered], media: Media) -> list[Row]:
+def rows_of(rounds: Sequence[Round], media: Media) -> list[Row]:
     """A row for each round."""
     return [_row(one, media) for one in rounds]
 
 
-def _row(one: Answered, media: Media) -> Row:
+def _row(one: Round, media: Media) -> Row:
     good = [result for result in one.results if result.ok]
     failed = next((result for result in one.results if not result.ok), None)
     latencies_ms = [result.latency_ms for result in good if result.latency_ms is not None]
@@ -91,7 +80,7 @@ def _faces(good: list[Result], media: Media) -> str:
     expected = {photo.frame.frame_id: photo.faces for photo in media.photos}
     on_photos = [result for result in good if result.name in expected]
     found = sum(result["count"] for result in on_photos)
-    text = f"{found} faces in {len(on_photos)} photos (there are {sum(expected.values())})"
+    text = f"{found} of {sum(expected.values())} faces in {len(on_photos)} photos"
     in_clip = [result for result in good if result.name not in expected]
     if in_clip:
         text += f"; one in {sum(result['count'] == 1 for result in in_clip)} of {len(in_clip)} clip frames"
