@@ -1,0 +1,118 @@
+"""Many pictures, one table."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+
+import numpy as np
+import pytest
+
+import forgesyte_nb as fs
+from forgesyte_nb.client.batch import to_frame
+from forgesyte_nb.client.results import Result
+
+
+def test_a_folder_becomes_a_table_in_natural_order(server, pictures, tmp_path):
+    for number, image in enumerate(pictures(12)):
+        (tmp_path / f"page{number}.jpg").write_bytes(image)
+    (tmp_path / "notes.txt").write_text("no image")
+    table = fs.batch(tmp_path, "mean", {"k": 3}, url=server, progress=False)
+    assert list(table["name"]) == [f"page{number}.jpg" for number in range(12)]
+    assert list(table["result.k"]) == [3] * 12
+    assert list(table["result.size.w"]) == [32] * 12
+    assert table["ok"].all()
+    assert table["latency_ms"].gt(0).all()
+    assert table["result"][0]["size"] == {"w": 32, "h": 32}
+
+
+def test_what_fails_is_a_row(server, picture, tmp_path):
+    (tmp_path / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\nnot really a PNG at all")
+    things = [picture, tmp_path / "bad.png", tmp_path / "absent.png", np.zeros((3, 3, 3))]
+    table = fs.batch(things, "mean", url=server.url, progress=False)
+    assert list(table["ok"]) == [True, False, False, False]
+    assert list(table["error_code"][1:]) == ["INVALID_IMAGE"] * 3
+    assert "absent.png" in table["message"][2]
+    assert "float64" in table["message"][3]
+    failed = fs.batch([picture], "boom", url=server.url, progress=False)
+    assert failed["error_code"][0] == "PLUGIN_ERROR"
+
+
+@pytest.mark.skipif(os.geteuid() == 0 if hasattr(os, "geteuid") else True, reason="root may read anything")
+def test_a_file_that_may_not_be_read_is_a_row(server, picture, tmp_path):
+    path = tmp_path / "locked.jpg"
+    path.write_bytes(picture)
+    path.chmod(0)
+    table = fs.batch([path, picture], "mean", url=server.url, progress=False)
+    assert list(table["ok"]) == [False, True]
+    assert "Permission denied" in table["message"][0]
+
+
+def test_the_progress_bar_is_written_by_the_calling_thread(server, pictures, capsys, monkeypatch):
+    import tqdm.auto
+
+    writers = set()
+    display = tqdm.auto.tqdm.display
+
+    def spy(bar, *args, **kwargs):
+        writers.add(threading.current_thread())
+        return display(bar, *args, **kwargs)
+
+    monkeypatch.setattr(tqdm.auto.tqdm, "display", spy)
+    fs.batch([*pictures(5), b"not a picture"], "mean", url=server.url)
+    assert writers == {threading.current_thread()}
+    shown = capsys.readouterr().err
+    assert "6/6" in shown
+    assert "failed=1" in shown
+    assert not [thread for thread in threading.enumerate() if "tqdm" in thread.name]
+
+
+def test_a_truncated_video_is_a_table_and_a_warning(server, shared_data, tmp_path):
+    path = tmp_path / "cut.mp4"
+    path.write_bytes(shared_data("video/car-detection.mp4").read_bytes()[:600_000])
+    with pytest.warns(UserWarning, match=r"cut.mp4 is .*of 377 pictures could be read"):
+        table = fs.batch(path, "mean", url=server.url, progress=False)
+    assert 40 < len(table) < 60
+    assert table["ok"].all()
+
+
+async def test_a_server_lost_for_good_keeps_the_rows_so_far(outside, pictures):
+    loop = asyncio.get_running_loop()
+    with fs.BlockingClient(outside.url, max_retries=1, backoff_s=0.001) as client:
+        answers = client.messages("frame_result")
+
+        def feed():
+            yield from pictures(3)
+            for _ in range(3):
+                next(answers)
+            asyncio.run_coroutine_threadsafe(outside.kill(), loop).result()
+            yield from pictures(30)
+
+        with pytest.warns(match="the table ends after"):
+            table = await asyncio.to_thread(client.batch, feed(), "mean", progress=False)
+        assert list(table["ok"][:3]) == [True] * 3
+        assert set(table["error_code"][3:]) <= {"CONNECTION_LOST"}
+        with pytest.raises(fs.ConnectionLost):
+            client.batch(pictures(2), "mean", progress=False)
+
+
+def test_a_table_of_nothing_has_its_columns():
+    assert list(to_frame([]).columns)[:3] == ["name", "seq", "ok"]
+
+
+def test_values_that_look_like_columns_do_not_overwrite_them():
+    table = to_frame([Result("f", "p", {"ok": "no", "message": "hi", "list": [1], "deep": {"x": None}})])
+    assert table.loc[0, "ok"]
+    assert table.loc[0, "result.ok"] == "no"
+    assert table.loc[0, "message"] is None
+    assert "result.list" not in table
+    assert table.loc[0, "name"] == "f"
+
+
+def test_results_say_what_they_are_in_one_line():
+    good = Result("f1", "ocr", {"text": "a" * 200, "confidence": 0.5}, processing_time_ms=12.34, name="page.png")
+    bad = Result("f2", "ocr", error=fs.InvalidImage("Image too small (50 bytes)"))
+    assert repr(good) == f"<Result ocr page.png 12.3 ms: text='{'a' * 58}…, confidence=0.5>"
+    assert repr(bad) == "<Result ocr f2 INVALID_IMAGE: Image too small (50 bytes)>"
+    assert Result("f", "p", error=fs.ConnectionLost("gone")).error_code == "CONNECTION_LOST"
