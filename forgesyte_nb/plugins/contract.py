@@ -104,10 +104,15 @@ def define(
     )
 
 
+def call_of(target: Callable[..., Any]) -> Any:
+    """What is called for each frame: the function, or the class's `process`."""
+    return getattr(target, "process", None) if inspect.isclass(target) else target
+
+
 def _process_of(target: Callable[..., Any], name: str) -> Callable[..., Any]:
     if not inspect.isclass(target):
         return target
-    process: Any = getattr(target, "process", None)
+    process = call_of(target)
     static = inspect.getattr_static(target, "process", None)
     if not callable(process) or isinstance(static, (staticmethod, classmethod)):
         raise PluginDefinitionError(f"{name}: the class has no method process(self, frame, *, …)")

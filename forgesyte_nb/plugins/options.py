@@ -52,7 +52,7 @@ class OptionsSchema:
         leading = parameters[:skip_first]
         if len(leading) < skip_first or any(p.kind in (p.KEYWORD_ONLY, p.VAR_KEYWORD) for p in leading):
             raise PluginDefinitionError(f"{name}: a plugin takes a frame first: def {name}(frame, *, …)")
-        hints = _type_hints(call)
+        hints = type_hints(call)
         self.wants = frozenset(p.name for p in parameters[skip_first:] if p.name in INJECTED)
         declared = next((hints.get("options") for p in parameters if p.name == "options"), None)
         if inspect.isclass(declared) and issubclass(declared, BaseModel):
@@ -149,7 +149,12 @@ def _depth(thing: Any) -> int:
     return deepest
 
 
-def _type_hints(call: Callable[..., Any]) -> dict[str, Any]:
+def type_hints(call: Callable[..., Any]) -> dict[str, Any]:
+    """Types of the parameters, annotations written as text resolved.
+
+    Raises:
+        PluginDefinitionError: If an annotation names something that does not exist.
+    """
     try:
         return get_type_hints(call, include_extras=True)
     except (NameError, AttributeError, SyntaxError, TypeError) as error:

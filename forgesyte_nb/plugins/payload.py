@@ -21,10 +21,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from forgesyte_nb.errors import PluginDefinitionError
-from forgesyte_nb.plugins.contract import Plugin, define
+from forgesyte_nb.plugins.contract import Plugin, call_of, define
+from forgesyte_nb.plugins.options import type_hints
 
 LARGE_BYTES = 1024 * 1024
 """Size from which a plugin's pickled surroundings earn a warning."""
+
+
+_PACKAGE = __file__.rpartition("plugins")[0]
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,9 @@ def unpack(payload: Payload) -> Plugin:
             raise PluginDefinitionError(f"{payload.path} no longer defines the plugin '{payload.name}'")
         target = found[payload.name].target
     else:
-        target = pickle.loads(payload.pickled)  # noqa: S301 -- from the user's own kernel, see above
+        target, hints = pickle.loads(payload.pickled)  # noqa: S301 -- from the user's own kernel, see above
+        if hints:
+            call_of(target).__annotations__ = hints
     plugin = define(target, payload.name, **payload.arguments)
     return Plugin(**{**plugin.__dict__, "revision": payload.revision})
 
@@ -148,12 +154,23 @@ def _pickle(plugin: Plugin) -> bytes:
     if module is not None and module.__name__ != "__main__" and getattr(module, "__file__", None) is None:
         cloudpickle.register_pickle_by_value(module)  # made at run time, so no worker could import it
     try:
-        return bytes(cloudpickle.dumps(target))
+        return bytes(cloudpickle.dumps((target, _hints_of(call_of(target)))))
     except Exception as error:
         raise PluginDefinitionError(
             f"{plugin.name}: cannot be sent to a worker process: {error}. It uses something that lives in this "
             'process only; create it inside the function, or use @fs.plugin(engine="threads")'
         ) from error
+
+
+def _hints_of(call: Callable[..., Any]) -> dict[str, Any]:
+    """Types that are annotated as text (`from __future__ import annotations`): what they name does not travel with
+    the code, so it travels here."""
+    annotations = getattr(call, "__annotations__", {})
+    if not any(isinstance(annotation, str) for annotation in annotations.values()):
+        return {}
+    parameters = inspect.signature(call).parameters.values()
+    options = {one.name for one in parameters if one.kind is one.KEYWORD_ONLY} | {"options"}
+    return {name: hint for name, hint in type_hints(call).items() if name in options}
 
 
 _TRACKER_ID = re.compile(rb"\x8c\x20([0-9a-f]{32})")  # a pickled text of 32 hexadecimal digits
@@ -169,7 +186,7 @@ def _untracked(pickled: bytes) -> bytes:
 
 def _warn_of_size(plugin: Plugin, size: int) -> None:
     """Name the globals that make a plugin heavy."""
-    call = plugin.target if not plugin.is_class else plugin.target.process  # type: ignore[attr-defined]
+    call = call_of(plugin.target)
     weights: list[tuple[int, str]] = []
     for name, value in _globals_of(call).items():
         if not isinstance(value, types.ModuleType):
@@ -179,8 +196,16 @@ def _warn_of_size(plugin: Plugin, size: int) -> None:
         f"plugin '{plugin.name}' takes {size / 1e6:.1f} MB of globals along to each worker: "
         f"{heaviest or 'see its closure'}. Load such things in setup() of a class plugin, from a file, so that they "
         "are not sent again with every change.",
-        stacklevel=5,
+        stacklevel=_level_outside(),
     )
+
+
+def _level_outside() -> int:
+    """The `stacklevel` by which a warning of our caller points at the first line outside of this package."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def _globals_of(call: Callable[..., Any]) -> dict[str, Any]:
