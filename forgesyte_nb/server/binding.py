@@ -26,6 +26,10 @@ def bind(host: str, port: int | None) -> list[socket.socket]:
     if port is not None:
         try:
             return _bind_all(host, port)
+        except socket.gaierror as error:
+            raise ServerError(
+                f"host {host!r} is no name or address of this machine ({error.strerror}); 'localhost' always is"
+            ) from error
         except OSError as error:
             raise ServerError(
                 f"cannot listen on {host}:{port}: {error.strerror or error}. Another program (or another notebook's "

@@ -19,6 +19,9 @@ from websockets.datastructures import Headers
 from forgesyte_nb.settings import Settings
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
+ANY_HOST = "*"
+"""In `allow_hosts`: any name will do; sound only where a token is asked of everyone."""
+
 TOKEN_SUBPROTOCOL = "forgesyte.token."  # noqa: S105 -- a prefix, no secret
 """Browsers cannot set headers on a WebSocket; they offer the token as a subprotocol with this prefix."""
 
@@ -43,7 +46,9 @@ def refusal(headers: Headers, settings: Settings) -> str | None:
 
 def _host_allowed(host: str, settings: Settings) -> bool:
     name = _host_name(host)
-    return name is not None and (name in LOOPBACK_NAMES or name in settings.allow_hosts)
+    if name is None:
+        return False
+    return name in LOOPBACK_NAMES or name in settings.allow_hosts or ANY_HOST in settings.allow_hosts
 
 
 def _host_name(host: str) -> str | None:

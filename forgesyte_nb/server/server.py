@@ -22,10 +22,12 @@ from forgesyte_nb.plugins.discovery import FolderWatch, discover, plugin_folders
 from forgesyte_nb.plugins.registry import Entry, Registry, registry
 from forgesyte_nb.server.binding import bind
 from forgesyte_nb.server.logs import close_log, default_path, open_log, tail
+from forgesyte_nb.server.gate import ANY_HOST
 from forgesyte_nb.server.loop import BackgroundLoop
 from forgesyte_nb.settings import EngineName, Settings
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_WILDCARDS = ("0.0.0.0", "::", "")  # noqa: S104 -- recognised, not bound
 
 
 class Server:
@@ -65,12 +67,22 @@ class Server:
                 "which clients then present, or stay on host='localhost'"
             )
         folders = plugin_folders(plugins)
+        if host not in _LOOPBACK:
+            named = ANY_HOST if host in _WILDCARDS else host.lower()
+            self.settings = replace(self.settings, allow_hosts=(*self.settings.allow_hosts, named))
         sockets = bind(host, port)
         self.port: int = sockets[0].getsockname()[1]
         self._closed = threading.Event()
+        try:
+            self.log = Path(log) if log is not None else default_path(self.port)
+            self._log = open_log(self.log, str(self.port))
+        except OSError as error:
+            for bound in sockets:
+                bound.close()
+            raise ServerError(
+                f"cannot write the log {str(log or error.filename)!r}: {error.strerror or error}"
+            ) from error
         discover(self.registry, folders)
-        self.log = Path(log) if log is not None else default_path(self.port)
-        self._log = open_log(self.log, str(self.port))
         self._loop = BackgroundLoop(f"forgesyte-server-{self.port}")
         self._core: ServerCore = self._loop.run(_make_core(self.settings, self.registry, self._log))
         self._loop.run(self._core.start(sockets))
