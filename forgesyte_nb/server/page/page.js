@@ -26,6 +26,8 @@ const client = new ForgeSyteClient();
 let plugins = [];
 let refreshTimer = null;
 let source = null; // what is looked at
+let openings = 0; // sources that were asked for; a camera may open after something else was chosen
+let wanted = false; // whether pictures should flow, as soon as they can
 let run = null; // AbortController of the stream under way
 let shown = null; // {picture, shapes, message} on the canvas
 let optionValues = new Map(); // by plugin: values that differ from the defaults
@@ -223,11 +225,16 @@ function cameraFailed(error) {
 
 async function lookAt(opening, failed) {
   clearNotice("source");
+  const turn = ++openings;
   let opened;
   try {
     opened = await opening;
   } catch (error) {
     failed(error);
+    return;
+  }
+  if (turn !== openings) {
+    opened.close();
     return;
   }
   stop();
@@ -252,16 +259,20 @@ function lookAtFile(file) {
 // The stream
 
 function start() {
+  wanted = true;
   latencies.length = arrivals.length = 0;
   const plugin = at("plugin").value;
   if (source === null || !plugin || client.state === "closed" || client.state === "idle") return showRun();
-  run = new AbortController();
+  const mine = (run = new AbortController());
   showRun();
   clearNotice("plugin");
-  follow(source, plugin, run).catch((error) => notice("plugin", "The stream has ended", error.message));
+  follow(source, plugin, mine)
+    .catch((error) => notice("plugin", "The stream has ended", error.message))
+    .finally(() => run === mine && stop());
 }
 
 function stop() {
+  wanted = false;
   run?.abort();
   run = null;
   showRun();
@@ -281,7 +292,6 @@ async function follow(looked, plugin, mine) {
     await arrived(outcome, looked);
     if (mine.signal.aborted) return;
   }
-  if (run === mine) stop();
 }
 
 async function arrived({ image, message, error, latencyMs }, looked) {
@@ -420,7 +430,8 @@ async function loadPlugins() {
   failed.querySelector("ul").replaceChildren(...reasons);
   const now = plugins.find(({ name }) => name === at("plugin").value);
   if (now?.name !== before?.name || now?.revision !== before?.revision) showPlugin();
-  showRun();
+  if (wanted && run === null) start();
+  else showRun();
 }
 
 function showPlugin() {
@@ -566,7 +577,7 @@ function showState({ state, reason, retryMs }) {
   at("connection-text").textContent = STATE_WORDS[state];
   if (state === "open") {
     clearNotice("server");
-    loadPlugins().then(() => run === null && source === null && showRun());
+    loadPlugins();
   } else if (reason) {
     const plan = retryMs > 0 ? `Next try in ${Math.ceil(retryMs / 1000)} s; frames that wait are sent then.` : "";
     const remedy = "If it does not come back: run fs.serve() again in the notebook, on the same port.";
