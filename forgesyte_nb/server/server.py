@@ -21,8 +21,8 @@ from forgesyte_nb.plugins.contract import Plugin
 from forgesyte_nb.plugins.discovery import FolderWatch, discover, plugin_folders
 from forgesyte_nb.plugins.registry import Entry, Registry, registry
 from forgesyte_nb.server.binding import bind
-from forgesyte_nb.server.logs import close_log, default_path, open_log, tail
 from forgesyte_nb.server.gate import ANY_HOST
+from forgesyte_nb.server.logs import close_log, default_path, open_log, tail
 from forgesyte_nb.server.loop import BackgroundLoop
 from forgesyte_nb.settings import EngineName, Settings
 
