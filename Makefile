@@ -7,7 +7,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup demo test check bench lab clean
+BROWSERS := chromium chromium-browser google-chrome google-chrome-stable
+
+.PHONY: setup browser demo test check bench lab clean
 
 setup: $(STAMP)
 
@@ -24,7 +26,19 @@ $(STAMP): pyproject.toml Makefile
 demo: setup
 	$(BIN)/forgesyte-nb demo
 
-test: setup
+# The browser tests need Chromium, which no wheel carries; without it they skip and say so.
+browser:
+	@for b in $(BROWSERS); do command -v $$b >/dev/null && exit 0; done; \
+	if command -v apt-get >/dev/null; then \
+	    echo "installing Chromium for the browser tests (apt-get install chromium)"; \
+	    SUDO=; [ "$$(id -u)" = 0 ] || SUDO="sudo -n"; \
+	    { $$SUDO apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$SUDO apt-get install -y -qq chromium; } \
+	        >/dev/null 2>&1 && exit 0; \
+	    echo "apt-get could not install it;"; \
+	fi; \
+	echo "no Chromium here: the browser tests will be skipped. Install chromium or google-chrome to run them."
+
+test: setup browser
 	$(BIN)/python -m pytest
 
 check: setup
