@@ -15,7 +15,7 @@ from typing import Any
 
 from forgesyte_nb.engines.contract import Listener, Outcome
 from forgesyte_nb.engines.interrupt import Interruptible, Stopped
-from forgesyte_nb.engines.runner import LaneRunner, task_of
+from forgesyte_nb.engines.runner import LaneRunner, raise_in_cell, task_of
 from forgesyte_nb.engines.waiting import WaitingJobs
 from forgesyte_nb.errors import PluginError, ProcessingTimeout, WireError
 from forgesyte_nb.jobs import Job
@@ -103,7 +103,10 @@ class InlineEngine:
 
     async def trial(self, entry: Entry) -> None:
         """Load it here: this is where it will run."""
-        self._runner.load(entry.plugin)
+        try:
+            self._runner.load(entry.plugin)
+        except WireError as error:
+            raise_in_cell(entry, error)
 
     async def close(self) -> None:
         """Answer what waits, tear plugins down."""

@@ -35,10 +35,16 @@ class Interruptible:
         try:
             yield
         finally:
-            with self._lock:
-                thread_id, self._thread_id = self._thread_id, None
-                if self._sent and thread_id is not None:
-                    _set_async_exception(thread_id, None)
+            left = False
+            while not left:
+                try:
+                    with self._lock:
+                        thread_id, self._thread_id = self._thread_id, None
+                        if self._sent and thread_id is not None:
+                            _set_async_exception(thread_id, None)
+                    left = True
+                except Stopped:
+                    continue  # it arrived while this very block ran
 
     def stop(self) -> bool:
         """Stop the section if one is running; whether one was."""

@@ -37,8 +37,8 @@ class Lane(Protocol):
     def kill(self, reason: str) -> None:
         """Stop whatever is running, now; the engine hears `lane_died`."""
 
-    def tell_cancelled(self) -> None:
-        """Tell the running plugin that nobody waits any more."""
+    def tell_cancelled(self, job: Job) -> None:
+        """Tell the plugin that runs for `job` that nobody waits any more."""
 
     def forget_streams(self, prefix: str) -> None:
         """Let go of the states of all streams whose key starts so."""
@@ -101,10 +101,11 @@ class LaneEngine:
     def cancel(self, job: Job) -> bool:
         """End a job that waits; a running one is told."""
         if self._waiting.remove(job):
+            self._order.forget(job)
             return True
         for slot in self._slots:
             if slot.running is job and slot.lane is not None:
-                slot.lane.tell_cancelled()
+                slot.lane.tell_cancelled(job)
         return False
 
     def forget_streams(self, prefix: str) -> None:
@@ -216,7 +217,8 @@ class LaneEngine:
         for job in reversed(jobs):
             if job is overrun:
                 continue
-            if job is running or job.attempts >= _MAX_ATTEMPTS:
+            # One that waited behind another is innocent of the lane's death, however often it happens.
+            if job is running or (job is jobs[0] and job.attempts >= _MAX_ATTEMPTS):
                 self._order.ended(job, Outcome(error=PluginError(f"{job.entry.plugin.name}: {reason}")))
             else:
                 self._waiting.put_back(job)

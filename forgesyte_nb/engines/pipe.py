@@ -22,10 +22,10 @@ class Kind(IntEnum):
     """What a message is.
 
     To the worker: SETTINGS (limits), LOAD (tail: a pickled `Payload`), TASK (a task, the slot its image is in and
-    its size; tail: the image, if it is in none), FORGET (a
-    prefix of stream keys), CANCELLED. From the worker: READY, LOADED (name, revision, error code, message, detail;
-    code is empty if it went well), STARTED, PROGRESS (percent), LOG (plugin, text), RESULT (decode_ms, plugin_ms,
-    output; tail: JSON), FAILED (decode_ms, plugin_ms, output, code, message, detail).
+    its size; tail: the image, if it is in none), FORGET (a prefix of stream keys), CANCELLED (number of the task,
+    from 1). From the worker: READY, LOADED (name, revision, error code, message, detail; code is empty if it went
+    well), STARTED, PROGRESS (percent), LOG (plugin, text), RESULT (decode_ms, plugin_ms, output; tail: JSON),
+    FAILED (decode_ms, plugin_ms, output, code, message, detail).
     """
 
     SETTINGS = 1

@@ -15,13 +15,13 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from forgesyte_nb.engines.contract import Listener, Outcome
 from forgesyte_nb.engines.image_slots import ImageSlots
 from forgesyte_nb.engines.lanes import LaneEngine, Slot
 from forgesyte_nb.engines.pipe import Inbox, Kind, message
-from forgesyte_nb.engines.runner import PluginKey
+from forgesyte_nb.engines.runner import PluginKey, raise_in_cell
 from forgesyte_nb.errors import WIRE_ERRORS, PluginDefinitionError, PluginError, WireError
 from forgesyte_nb.jobs import Job
 from forgesyte_nb.plugins.registry import Entry
@@ -53,6 +53,7 @@ class WorkerProcess(asyncio.BufferedProtocol):
         self.ready = asyncio.Event()
         self.gone = asyncio.Event()
         self._reason = ""
+        self._handed = 0
         ours, theirs = socket.socketpair()
         for end in (ours, theirs):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BYTES)
@@ -122,6 +123,7 @@ class WorkerProcess(asyncio.BufferedProtocol):
         if self.gone.is_set():
             return  # `worker_died` will put it back
         plugin = job.entry.plugin
+        self._handed += 1
         self._send_plugin(job.entry)
         image = job.image
         slot = self._slots.put(image)
@@ -134,9 +136,10 @@ class WorkerProcess(asyncio.BufferedProtocol):
         with contextlib.suppress(ProcessLookupError):
             self.process.kill()
 
-    def tell_cancelled(self) -> None:
-        """The running plugin may look at `ctx.cancelled`."""
-        self._write(message(Kind.CANCELLED))
+    def tell_cancelled(self, job: Job) -> None:
+        """The plugin that runs for it may look at `ctx.cancelled`."""
+        if self.slot is not None and job in self.slot.jobs:
+            self._write(message(Kind.CANCELLED, self._handed - len(self.slot.jobs) + self.slot.jobs.index(job) + 1))
 
     def forget_streams(self, prefix: str) -> None:
         """Let go of the states of streams."""
@@ -153,6 +156,8 @@ class WorkerProcess(asyncio.BufferedProtocol):
     def _send_plugin(self, entry: Entry) -> None:
         key = PluginKey(entry.plugin.name, entry.plugin.revision)
         if key not in self._known:
+            # The worker lets old revisions go by the same rule; who still has frames for one sends it again.
+            self._known = {one for one in self._known if one.name != key.name or one.revision >= key.revision - 1}
             self._known.add(key)
             self._write(message(Kind.LOAD, None, pickle.dumps(entry.payload)))
 
@@ -181,7 +186,7 @@ class WorkerProcess(asyncio.BufferedProtocol):
             engine.lane_progressed(slot, body)
         elif kind == Kind.FAILED:
             decode_ms, plugin_ms, output, code, text, detail = body
-            error = WIRE_ERRORS[code](text, detail=detail)
+            error = WIRE_ERRORS[code](text, detail=detail)  # the runner knows no others
             engine.lane_ended(slot, Outcome(None, error, decode_ms, plugin_ms, output))
 
     def _loaded(self, name: str, revision: int, code: str, text: str, detail: str) -> None:
@@ -246,7 +251,7 @@ class ProcessEngine(LaneEngine):
     def worker_died(self, worker: WorkerProcess, cause: str) -> None:
         """Replace it; whoever ran there is answered."""
         self._workers.discard(worker)
-        if not self._closed:
+        if not self._closed and (worker.slot is not None or worker is self._spare):
             self.logged("processes", f"worker {worker.process.pid} {cause}")
         if worker is self._spare:
             self._spare = None
@@ -261,11 +266,14 @@ class ProcessEngine(LaneEngine):
         worker = self._spare or self._new_worker()
         try:
             error = await worker.load(entry)
+        except asyncio.CancelledError:
+            worker.kill("a plugin could not be set up in time")  # it may hang for ever
+            raise
         finally:
             if worker is not self._spare and worker.slot is None:
                 worker.close()
         if error is not None:
-            _raise_in_cell(entry, error)
+            raise_in_cell(entry, error)
 
     async def close(self) -> None:
         """Answer what is left and end all workers."""
@@ -335,8 +343,3 @@ def _cause_of_death(returncode: int, reason: str) -> str:
         hint = f" ({hints[name]})" if name in hints else ""
         return f"its worker process died of {name}{hint}; a new one has taken its place"
     return f"its worker process ended itself with exit code {returncode}; a new one has taken its place"
-
-
-def _raise_in_cell(entry: Entry, error: WireError) -> NoReturn:
-    """Raise a worker's loading error where the plugin was defined, with the worker's traceback."""
-    raise PluginDefinitionError(f"{entry.plugin.name} {error}\n{error.detail}".rstrip()) from None

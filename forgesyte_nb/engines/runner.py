@@ -14,17 +14,20 @@ import time
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from forgesyte_nb.engines.contract import Outcome
-from forgesyte_nb.errors import InvalidImage, PluginError, ProcessingTimeout, WireError
+from forgesyte_nb.engines.interrupt import Stopped
+from forgesyte_nb.errors import WIRE_ERRORS, InvalidImage, PluginDefinitionError, PluginError, WireError
 from forgesyte_nb.frame import Frame
 from forgesyte_nb.jobs import Job
 from forgesyte_nb.plugins.context import Context
 from forgesyte_nb.plugins.contract import Plugin
+from forgesyte_nb.plugins.registry import Entry
 from forgesyte_nb.plugins.results import encode_result
 
 _OUTPUT_CHARS = 64 * 1024  # of stdout and stderr kept for one frame
+_MESSAGE_CHARS = 2000  # of an exception's text
 
 
 class PluginKey(NamedTuple):
@@ -98,6 +101,7 @@ class LaneRunner:
         self._loaded: dict[PluginKey, _Loaded] = {}
         self._failed: dict[PluginKey, WireError] = {}
         self._states: dict[PluginKey, OrderedDict[str, Any]] = {}
+        self._printed = _Printed()
         self.log: Callable[[str, str], None] = lambda _plugin, _text: None
 
     def limit(self, *, max_result_bytes: int, stream_states: int) -> None:
@@ -108,10 +112,15 @@ class LaneRunner:
     @contextlib.contextmanager
     def printing_to_log(self, plugin: str) -> Iterator[None]:
         """Within it, what is printed goes to the log under a plugin's name."""
-        with _printing() as printed:
-            yield
-        if printed.tell():
-            self.log(plugin, f"printed: {printed.getvalue()}")
+        try:
+            with self._printed.instead():
+                yield
+        finally:
+            if text := self._printed.take():
+                self.log(plugin, f"printed: {text}")
+
+    def _say(self, plugin: str, text: str) -> None:
+        self.log(plugin, _sayable(text[:_OUTPUT_CHARS]))
 
     def load(self, plugin: Plugin) -> None:
         """Make an instance of a plugin, if there is none; an older revision with no streams left goes.
@@ -123,8 +132,10 @@ class LaneRunner:
         if key in self._loaded:
             return
         try:
-            self._loaded[key] = _Loaded(plugin, lambda text: self.log(plugin.name, text))
-        except Exception as error:
+            self._loaded[key] = _Loaded(plugin, lambda text: self._say(plugin.name, text))
+        except Stopped:
+            raise
+        except BaseException as error:
             raise as_wire_error(error, "could not be set up: ") from error
         for old in [k for k in self._loaded if k.name == key.name and k.revision < key.revision - 1]:
             self._unload(old)
@@ -141,8 +152,8 @@ class LaneRunner:
         self._states.pop(key, None)
         try:
             self._loaded.pop(key).teardown()
-        except Exception as error:  # noqa: BLE001 -- teardown() is the user's code
-            self.log(key.name, f"teardown of revision {key.revision} raised {error!r}")
+        except BaseException as error:  # noqa: BLE001 -- teardown() is the user's code
+            self.log(key.name, f"teardown of revision {key.revision} raised: {as_wire_error(error)}")
 
     def forget_streams(self, prefix: str) -> None:
         """Let go of the states of all streams whose key starts so."""
@@ -162,17 +173,16 @@ class LaneRunner:
         report: Callable[[float], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> Outcome:
-        """Run one frame. Never raises, except `KeyboardInterrupt` and `SystemExit` from outside the plugin."""
+        """Run one frame. Never raises, except `Stopped`."""
         loaded = self._loaded.get(task.key)
         if loaded is None:
             failure = self._failed.get(task.key)
             return Outcome(error=failure or PluginError(f"{task.key.name} is not loaded in this lane"))
         if not self._capture:
             return self._call(loaded, task, report, cancelled)
-        with _printing() as printed:
+        with self._printed.instead():
             outcome = self._call(loaded, task, report, cancelled)
-        if printed.tell():
-            outcome.output = printed.getvalue()
+        outcome.output = self._printed.take()
         return outcome
 
     def _call(
@@ -193,8 +203,10 @@ class LaneRunner:
         except InvalidImage as error:
             outcome.error = error
         except SystemExit as error:
-            outcome.error = PluginError(f"called sys.exit({error.code!r}); raise an exception instead")
-        except Exception as error:  # noqa: BLE001 -- whatever the plugin raises is its answer
+            outcome.error = PluginError(f"called sys.exit({_sayable(repr(error.code))}); raise an exception instead")
+        except Stopped:
+            raise
+        except BaseException as error:  # noqa: BLE001 -- whatever the plugin raises is its answer
             outcome.error = as_wire_error(error)
         outcome.decode_ms = frame.decode_ms if frame is not None else 0.0
         outcome.plugin_ms = max(0.0, (time.perf_counter() - began) * 1000 - outcome.decode_ms)
@@ -218,7 +230,7 @@ class LaneRunner:
                 task.key.revision,
                 task.frame_id,
                 report=report,
-                log=lambda text: self.log(task.key.name, text),
+                log=lambda text: self._say(task.key.name, text),
                 cancelled=cancelled,
             )
         if "state" in schema.wants:
@@ -236,46 +248,86 @@ class LaneRunner:
         return states[task.stream_key]
 
 
-class _Printed(io.StringIO):
-    """What a plugin prints, up to a bound: a flood is cut, not kept."""
+class _Printed(io.TextIOBase):
+    """What plugins print, up to a bound: a flood is cut, not kept.
+
+    There is one for all frames of a lane: a logging handler made during one frame holds on to it and still writes
+    to it in the next. Bytes and child processes go past it, to the file that the process really has.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._parts: list[str] = []
+        self._room = _OUTPUT_CHARS
 
     def write(self, text: str) -> int:
-        room = _OUTPUT_CHARS - self.tell()
-        if room > 0:
-            super().write(text if len(text) <= room else text[:room] + "\n… (cut)\n")
+        if self._room > 0:
+            self._parts.append(text if len(text) <= self._room else f"{text[: self._room]}\n… (the rest is cut)\n")
+            self._room -= len(text)
         return len(text)
 
+    def take(self) -> str:
+        """What was printed since the last time."""
+        if not self._parts:
+            return ""
+        text = _sayable("".join(self._parts))
+        self._parts.clear()
+        self._room = _OUTPUT_CHARS
+        return text
 
-@contextlib.contextmanager
-def _printing() -> Iterator[_Printed]:
-    """Within it, stdout and stderr are kept."""
-    stdout, stderr = sys.stdout, sys.stderr
-    printed = _Printed()
-    sys.stdout = sys.stderr = printed
-    try:
-        yield printed
-    finally:
-        sys.stdout, sys.stderr = stdout, stderr
+    @contextlib.contextmanager
+    def instead(self) -> Iterator[None]:
+        """Within it, stdout and stderr end here."""
+        stdout, stderr = sys.stdout, sys.stderr
+        sys.stdout = sys.stderr = self
+        try:
+            yield
+        finally:
+            sys.stdout, sys.stderr = stdout, stderr
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return sys.__stdout__.fileno() if sys.__stdout__ is not None else super().fileno()
+
+    @property
+    def buffer(self) -> Any:
+        return getattr(sys.__stdout__, "buffer", None)
+
+
+def _sayable(text: str) -> str:
+    """Text that UTF-8 can say: half of a surrogate pair, as in file names, is written as an escape."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 def as_wire_error(error: BaseException, prefix: str = "") -> WireError:
     """The error a client is told: the exception in one line, the plugin's own traceback as detail."""
-    detail = plugin_traceback(error)
+    detail = _sayable(plugin_traceback(error))[-_OUTPUT_CHARS:]
+    try:
+        said = str(error)
+    except Exception:  # noqa: BLE001 -- an exception's __str__ is the user's code, too
+        said = "its text cannot be shown"
+    said = _sayable(said if len(said) <= _MESSAGE_CHARS else f"{said[:_MESSAGE_CHARS]}…")
     if isinstance(error, WireError):
-        if not isinstance(error, (PluginError, ProcessingTimeout)):
-            return type(error)(f"{prefix}{error}", detail=detail)
-        return type(error)(f"{prefix}{error}", detail=error.detail or detail)
+        # A plugin may have made a class of its own of it: on the wire there are the known codes.
+        kind = WIRE_ERRORS.get(error.code, PluginError)
+        return kind(f"{prefix}{said}", detail=error.detail or detail)
     last = next(reversed(traceback.extract_tb(error.__traceback__)), None)
     where = f" (line {last.lineno} in {last.name})" if last is not None else ""
-    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    return PluginError(f"{prefix}{text}{where}", detail=detail)
+    return PluginError(f"{prefix}{type(error).__name__}{': ' if said else ''}{said}{where}", detail=detail)
+
+
+def raise_in_cell(entry: Entry, error: WireError) -> NoReturn:
+    """Raise a lane's loading error where the plugin was defined, with the lane's traceback."""
+    raise PluginDefinitionError(f"{entry.plugin.name} {error}\n{error.detail}".rstrip()) from None
 
 
 def plugin_traceback(error: BaseException) -> str:
     """A traceback that begins in the plugin, without the frames of this package that called it."""
     shown = traceback.TracebackException.from_exception(error)
     stack = list(shown.stack)
-    while stack and stack[0].filename.startswith(_PACKAGE):
+    while stack and stack[0].filename.startswith(_PACKAGE) and "shipped_plugins" not in stack[0].filename:
         stack.pop(0)
     if stack:
         shown.stack[:] = stack

@@ -55,6 +55,13 @@ class StartOrder:
             self._listener.ended(job, outcome)
             self._release(job.owner, queue)
 
+    def forget(self, job: Job) -> None:
+        """It was taken back and will never start."""
+        queue = self._handed.get(job.owner)
+        if queue is not None and job in queue:
+            queue.remove(job)
+            self._release(job.owner, queue)
+
     def overdue(self, now: float) -> None:
         """Let those go that were held back too long."""
         for owner, queue in list(self._handed.items()):

@@ -17,7 +17,7 @@ from typing import Any
 from forgesyte_nb.engines.contract import Listener, Outcome
 from forgesyte_nb.engines.interrupt import Interruptible, Stopped
 from forgesyte_nb.engines.lanes import LaneEngine, Slot
-from forgesyte_nb.engines.runner import LaneRunner, task_of
+from forgesyte_nb.engines.runner import LaneRunner, raise_in_cell, task_of
 from forgesyte_nb.errors import PluginError, WireError
 from forgesyte_nb.jobs import Job
 from forgesyte_nb.plugins.registry import Entry
@@ -38,7 +38,7 @@ class ThreadLane:
         self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._interruptible = Interruptible()
         self._given_up = threading.Event()
-        self._cancelled = threading.Event()
+        self._cancelled: Job | None = None
         self._runner = LaneRunner(max_result_bytes=settings.max_result_bytes, stream_states=settings.stream_states)
         self._runner.log = lambda plugin, text: self._say(listener.logged, plugin, text)
         self.thread = threading.Thread(target=self._main, name="forgesyte-lane", daemon=True)
@@ -58,9 +58,9 @@ class ThreadLane:
         self._engine.given_up(self, reason)
         self._engine.lane_died(self._slot, reason)
 
-    def tell_cancelled(self) -> None:
-        """The running plugin may look at `ctx.cancelled`."""
-        self._cancelled.set()
+    def tell_cancelled(self, job: Job) -> None:
+        """The plugin that runs for it may look at `ctx.cancelled`."""
+        self._cancelled = job
 
     def forget_streams(self, prefix: str) -> None:
         """Let go of states, in the thread that owns them."""
@@ -82,7 +82,6 @@ class ThreadLane:
     def _run(self, job: Job) -> None:
         if self._given_up.is_set():
             return
-        self._cancelled.clear()
         try:
             with self._interruptible.section():
                 outcome = self._outcome(job)
@@ -100,7 +99,7 @@ class ThreadLane:
         return self._runner.run(
             task_of(job),
             report=lambda percent: self._say(self._engine.lane_progressed, self._slot, percent),
-            cancelled=self._cancelled.is_set,
+            cancelled=lambda: self._cancelled is job,
         )
 
     def _say(self, hear: Callable[..., None], *news: Any) -> None:
@@ -145,7 +144,10 @@ class ThreadEngine(LaneEngine):
         runner = LaneRunner(
             max_result_bytes=self._settings.max_result_bytes, stream_states=self._settings.stream_states
         )
-        await asyncio.to_thread(runner.load, entry.plugin)
+        try:
+            await asyncio.to_thread(runner.load, entry.plugin)
+        except WireError as error:
+            raise_in_cell(entry, error)
         await asyncio.to_thread(runner.close)
 
     async def close(self) -> None:

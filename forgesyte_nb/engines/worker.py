@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections import deque
 from typing import Any
 
@@ -23,6 +24,7 @@ from forgesyte_nb.engines.image_slots import ImageSlots
 from forgesyte_nb.engines.pipe import Inbox, Kind, message
 
 _READ_BYTES = 256 * 1024
+_TEARDOWN_S = 1.0
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -37,6 +39,7 @@ def main() -> None:
     slots = ImageSlots(int(sys.argv[2]))
     slots.close_file()
     Worker(connection, slots).serve()
+    os._exit(0)  # no plugin's thread, no library's own ending may hold it up
 
 
 class Worker:
@@ -57,7 +60,7 @@ class Worker:
         self._buffer = memoryview(bytearray(_READ_BYTES))
         self._messages: deque[tuple[int, Any, bytes]] = deque()
         self._out: list[bytes] = []
-        self._cancelled = False
+        self._tasks = 0
         self._key, self._task = PluginKey, Task
         self._runner = LaneRunner(max_result_bytes=0, stream_states=1, capture=True)
         self._runner.log = lambda plugin, text: self._send_now(Kind.LOG, (plugin, text))
@@ -88,6 +91,7 @@ class Worker:
         # What is still to be said of the last task goes out with the news that this one has started.
         self._out.append(_STARTED)
         self._flush()
+        self._tasks += 1
         self._cancelled = False
         outcome = self._runner.run(
             self._task(self._key(name, revision), frame_id, stream_key, seq, options, image),
@@ -113,7 +117,7 @@ class Worker:
         try:
             with self._runner.printing_to_log(payload.name):
                 self._runner.load(unpack(payload))
-        except Exception as raised:  # noqa: BLE001 -- importing a plugin runs the user's code
+        except BaseException as raised:  # noqa: BLE001 -- importing a plugin runs the user's code
             error = as_wire_error(raised, "cannot be loaded: ")
             self._runner.fail(self._key(payload.name, payload.revision), error)
             answer = (error.code, str(error), error.detail)
@@ -121,8 +125,9 @@ class Worker:
 
     def _is_cancelled(self) -> bool:
         self._read(block=False)
-        if any(kind == Kind.CANCELLED for kind, _, _ in self._messages):
-            self._cancelled = True
+        cancelled = [body for kind, body, _ in self._messages if kind == Kind.CANCELLED]
+        if cancelled:
+            self._cancelled = self._cancelled or self._tasks in cancelled
             self._messages = deque(item for item in self._messages if item[0] != Kind.CANCELLED)
         return self._cancelled
 
@@ -157,6 +162,7 @@ def _end_with_socket(connection: socket.socket) -> None:
     poll = select.poll()
     poll.register(connection, 0)  # only hang-up and errors, which poll reports unasked
     poll.poll()
+    time.sleep(_TEARDOWN_S)  # a lane that is at rest has ended by itself before that
     os._exit(0)
 
 
