@@ -11,7 +11,8 @@ import atexit
 import contextlib
 import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterator
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from concurrent.futures import CancelledError, Future
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from forgesyte_nb.client.client import Client
 from forgesyte_nb.client.inbox import Messages
@@ -185,12 +186,43 @@ class BlockingClient:
         if threading.current_thread() is self._thread:
             work.close()
             raise RuntimeError("a blocking call in the client's own thread would wait for itself; use fs.Client there")
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        waiting = _Call(work)
         try:
-            return future.result()
+            self._loop.call_soon_threadsafe(waiting.start)
+            return waiting.answer.result()
+        except CancelledError:
+            raise ConnectionLost("the client was closed") from None
         except BaseException:
-            future.cancel()
+            # An interrupt may come at any point above, even before the loop has taken the work up.
+            self._loop.call_soon_threadsafe(waiting.cancel)
             raise
+
+
+class _Call(Generic[Value]):
+    """Work for the loop, and its outcome for the thread that waits."""
+
+    def __init__(self, work: Coroutine[Any, Any, Value]) -> None:
+        self.answer: Future[Value] = Future()
+        self._work = work
+        self._task: asyncio.Task[Value] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._work)
+        self._task.add_done_callback(self._finish)
+
+    def cancel(self) -> None:
+        if self._task is None:
+            self._work.close()
+        else:
+            self._task.cancel()
+
+    def _finish(self, task: asyncio.Task[Value]) -> None:
+        if task.cancelled():
+            self.answer.cancel()
+        elif (error := task.exception()) is not None:
+            self.answer.set_exception(error)
+        else:
+            self.answer.set_result(task.result())
 
 
 class BlockingStream:

@@ -17,7 +17,7 @@ from forgesyte_nb.client.sources import Source
 from forgesyte_nb.errors import InvalidImage
 
 _AHEAD = 4  # pictures read before they are asked for, so that reading and sending overlap
-_STOP_S = 5.0  # a source that blocks longer than this is left to its daemon thread
+_STOP_S = 1.0  # a source that blocks longer than this is left to its daemon thread
 
 
 class Feeder:

@@ -59,7 +59,7 @@ def test_messages_of_frames_that_were_sent(client, picture):
     assert {next(messages)["frame_id"], next(messages)["frame_id"]} == ids
     client.unsubscribe("plugin_mean")
     client.drain()
-    assert list(client.messages(timeout_s=0.01)) == []
+    assert list(client.messages("broadcast", timeout_s=0.01)) == []
 
 
 async def test_it_works_inside_a_running_loop(server, pictures):
@@ -77,7 +77,7 @@ def test_no_thread_is_left_after_close(server, pictures, tmp_path):
     client.batch(pictures(3), "mean")
     client.close()
     client.close()
-    assert own_threads() - before <= {name for name in own_threads() if name.startswith("forgesyte-lane")}
+    assert own_threads() <= before
     assert "closed" in repr(client)
     with pytest.raises(fs.ConnectionLost, match="make a new one"):
         client.analyze(pictures(1)[0], "mean")

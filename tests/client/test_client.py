@@ -246,7 +246,7 @@ async def test_not_connected_says_what_to_do(server, picture):
 
 async def test_a_refusal_shows_the_status_and_the_reason(start_server, server):
     guarded = start_server(token="secret")  # noqa: S106
-    with pytest.raises(fs.ConnectionLost, match="HTTP 403 .*token="):
+    with pytest.raises(fs.ConnectionLost, match=r"HTTP 403 .*token="):
         await Client(guarded.url).connect()
     with pytest.raises(fs.ConnectionLost, match="HTTP 404"):
         await Client(f"{server.url}/elsewhere").connect()

@@ -212,7 +212,7 @@ def test_a_truncated_video_yields_what_there_is_and_then_says_so(tmp_path):
     frames = []
     with pytest.raises(fs.SourceError) as caught:
         for frame in open_source(cut).frames():
-            frames.append(frame)  # noqa: PERF402 -- an exception must not cost what came before
+            frames.append(frame)
     assert 5 < len(frames) < 55
     assert f"{len(frames)} of 60 pictures could be read" in str(caught.value)
 
@@ -236,9 +236,9 @@ def test_damage_in_the_middle_costs_only_what_it_hit(tmp_path):
 def test_what_is_no_video_says_so(tmp_path):
     path = tmp_path / "v.mp4"
     path.write_bytes(b"no video" * 100)
-    with pytest.raises(fs.SourceError, match="v.mp4 cannot be read as video"):
+    with pytest.raises(fs.SourceError, match=r"v\.mp4 cannot be read as video"):
         open_source(path)
-    with pytest.raises(fs.SourceError, match="rtsp://127.0.0.1:1/x cannot be read"):
+    with pytest.raises(fs.SourceError, match=r"rtsp://127\.0\.0\.1:1/x cannot be read"):
         open_source("rtsp://user:secret@127.0.0.1:1/x")
 
 
@@ -259,7 +259,7 @@ def test_a_real_video_and_its_truncation(shared_data, tmp_path):
     frames = []
     with pytest.raises(fs.SourceError, match="of 377 pictures could be read"):
         for frame in open_source(cut).frames():
-            frames.append(frame)  # noqa: PERF402 -- an exception must not cost what came before
+            frames.append(frame)
     assert 40 < len(frames) < 60
 
 
@@ -269,7 +269,7 @@ def test_a_real_video_and_its_truncation(shared_data, tmp_path):
 @pytest.mark.skipif(sys.platform != "linux", reason="device paths of Linux")
 @pytest.mark.parametrize("camera", [97, "camera:97", "/dev/video97"])
 def test_a_camera_that_is_not_there_says_so(camera):
-    with pytest.raises(fs.SourceError, match="No camera at /dev/video97 .*No such file"):
+    with pytest.raises(fs.SourceError, match=r"No camera at /dev/video97 .*No such file"):
         open_source(camera)
 
 
