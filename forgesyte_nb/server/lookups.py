@@ -22,12 +22,11 @@ from forgesyte_nb.server.metrics import exposition
 
 JOBS_SHOWN = 200
 
+_SCRIPTS = ("page.js", "controls.js", "picture_sources.js", "overlay.js", "forgesyte.js")
 _PAGE_FILES = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/page.css": ("page.css", "text/css; charset=utf-8"),
-    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
-    "/overlay.js": ("overlay.js", "text/javascript; charset=utf-8"),
-    "/forgesyte.js": ("forgesyte.js", "text/javascript; charset=utf-8"),
+    **{f"/{name}": (name, "text/javascript; charset=utf-8") for name in _SCRIPTS},
 }
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
