@@ -16,7 +16,7 @@ from forgesyte_nb.errors import ConnectionLost
 if TYPE_CHECKING:
     import pandas as pd
 
-    from forgesyte_nb.client.blocking import BlockingStream
+    from forgesyte_nb.client.blocking_stream import BlockingStream
 
 _FIRST = ("name", "seq", "ok", "error_code", "message")
 _LAST = ("processing_time_ms", "latency_ms", "result")

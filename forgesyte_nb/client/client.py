@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import secrets
+import weakref
 from typing import TYPE_CHECKING, Any, Self
 
 from forgesyte_nb.client.connecting import default_url, open_socket, websocket_url
@@ -91,7 +92,7 @@ class Client:
         self._ping = {"ping_interval_s": ping_interval_s, "ping_timeout_s": ping_timeout_s}
         self._offer_v2 = offer_v2
         self._listeners = Listeners()
-        self._messages: list[Messages] = []
+        self._messages: weakref.WeakSet[Messages] = weakref.WeakSet()  # gone when nobody looks any more
         self._streams = itertools.count(1)
         self._frames = map(f"{secrets.token_hex(4)}-{{}}".format, itertools.count(1))
         patience = Patience(
@@ -171,7 +172,7 @@ class Client:
     def messages(self, *types: str) -> Messages:
         """All messages from now on, or those of some types, as dicts; ends when the client is closed."""
         messages = Messages(types)
-        self._messages.append(messages)
+        self._messages.add(messages)
         return messages
 
     async def subscribe(self, topic: str) -> None:

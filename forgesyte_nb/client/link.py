@@ -218,12 +218,12 @@ class Link:
         """Whether a frame was refused only for now: the queue is full, or the server is about to restart."""
         return (
             message.get("error_code") == QueueFull.code
-            and not message.get("job_id")
             and self._patience.reconnect
             and frame.attempts <= self._patience.max_retries
         )
 
     def _try_later(self, frame: SentFrame) -> None:
+        frame.job_id = ""  # it will be another job
         frame.connection = 0  # if there is another connection before, it goes out there
         self._in_background(self._send_again(frame, self._patience.pause_s(frame.attempts)))
 

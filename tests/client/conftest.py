@@ -95,9 +95,9 @@ def start_server(session_gate: Gate, tmp_path: Path) -> Iterator[Callable[..., S
     """Makes servers with settings of their own."""
     with contextlib.ExitStack() as stack:
 
-        def start(**settings: Any) -> Server:
+        def start(*, port: int = 0, **settings: Any) -> Server:
             chosen = Settings(**{"engine": "threads", "workers": 1, "drain_timeout_s": 0.0, **settings})
-            made = Server(port=0, settings=chosen, plugin_registry=make_registry(session_gate), log=tmp_path / "log")
+            made = Server(port=port, settings=chosen, plugin_registry=make_registry(session_gate), log=tmp_path / "log")
             return stack.enter_context(made)
 
         yield start

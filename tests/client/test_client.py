@@ -182,6 +182,29 @@ async def test_broadcasts_reach_their_listeners(server):
         assert (await heard.get())["body"] == {"hello": 1}
 
 
+async def test_a_slow_listener_slows_the_sender_and_misses_nothing(server, picture):
+    hold, heard = asyncio.Event(), []
+
+    async def slow(message):
+        await hold.wait()
+        heard.append(message["frame_id"])
+
+    async def send():
+        return [await client.send_frame(picture, "mean") for _ in range(1200)]
+
+    async with Client(server.url) as client:
+        answers = client.messages("frame_result")
+        client.on_frame_result(slow)
+        sending = asyncio.create_task(send())
+        for _ in range(1001):
+            await anext(answers)
+        assert not sending.done()
+        hold.set()
+        ids = await sending
+        await client.drain()
+    assert sorted(heard) == sorted(ids)
+
+
 # Flow control
 
 
@@ -332,6 +355,20 @@ async def test_a_killed_server_that_comes_back_loses_nothing(outside, pictures):
     assert len({result.frame_id for result in results}) == 150
     assert all(result.ok for result in results)
     assert stream.sent == stream.answered == 150
+
+
+async def test_a_server_that_is_replaced_loses_nothing(start_server, pictures):
+    """As `fs.serve()` with other arguments does it: close, then open on the same port."""
+    first = start_server(drain_timeout_s=5.0)
+    results = []
+    async with Client(first.url, **FAST) as client:
+        async for result in client.stream(pictures(100), "mean"):
+            results.append(result)
+            if len(results) == 30:
+                await asyncio.to_thread(first.close)
+                start_server(port=first.port)
+    assert sorted(result.seq for result in results) == list(range(100))
+    assert all(result.ok for result in results)
 
 
 async def test_a_server_lost_for_good_ends_everything_that_waits(outside, picture):
