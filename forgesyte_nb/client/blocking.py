@@ -28,11 +28,12 @@ Value = TypeVar("Value")
 class BlockingClient:
     """A connected client whose calls wait for their answer.
 
-    client = fs.BlockingClient()
-    client.analyze("page.png", "ocr")["text"]
-    for result in client.stream("street.mp4", "motion_detector"):
-        print(result.seq, result["confidence"])
-    client.close()
+    Example:
+        client = fs.BlockingClient()
+        client.analyze("page.png", "ocr")["text"]
+        for result in client.stream("street.mp4", "motion_detector"):
+            print(result.seq, result["confidence"])
+        client.close()
     """
 
     def __init__(
