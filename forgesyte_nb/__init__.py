@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from forgesyte_nb.client.blocking import BlockingClient
     from forgesyte_nb.client.client import Client
     from forgesyte_nb.client.nested import allow_nested_asyncio, load_ipython_extension
+    from forgesyte_nb.client.results import Result
     from forgesyte_nb.client.sources import open_source
+    from forgesyte_nb.client.synthetic import synthetic
     from forgesyte_nb.errors import (
         ConnectionLost,
         ForgeSyteError,
@@ -51,7 +53,9 @@ _HOMES = {
     "forgesyte_nb.client.blocking": ("BlockingClient",),
     "forgesyte_nb.client.client": ("Client",),
     "forgesyte_nb.client.nested": ("allow_nested_asyncio", "load_ipython_extension"),
+    "forgesyte_nb.client.results": ("Result",),
     "forgesyte_nb.client.sources": ("open_source",),
+    "forgesyte_nb.client.synthetic": ("synthetic",),
     "forgesyte_nb.errors": (
         "ConnectionLost",
         "ForgeSyteError",
@@ -96,6 +100,7 @@ __all__ = [  # noqa: RUF022 -- in the order of a dictionary, whatever the case
     "PluginNotFound",
     "ProcessingTimeout",
     "QueueFull",
+    "Result",
     "Server",
     "ServerError",
     "Settings",
@@ -108,6 +113,7 @@ __all__ = [  # noqa: RUF022 -- in the order of a dictionary, whatever the case
     "open_source",
     "plugin",
     "serve",
+    "synthetic",
 ]
 
 

@@ -160,6 +160,8 @@ class Dispatcher:
 
     def _cancel(self, session: Session, job_id: str) -> None:
         job = self.jobs.active.get(job_id)
+        if job is None and self.jobs.ended(job_id) is not None:
+            return  # it ended while the message was on its way
         if job is None or job.owner is not session:
             raise InvalidMessage(f"cancel: {job_id!r} is no job of yours that is under way")
         plugin = job.entry.plugin

@@ -27,6 +27,7 @@ PUBLIC = {
     "PluginNotFound",
     "ProcessingTimeout",
     "QueueFull",
+    "Result",
     "Server",
     "ServerError",
     "Settings",
@@ -39,6 +40,7 @@ PUBLIC = {
     "open_source",
     "plugin",
     "serve",
+    "synthetic",
 }
 
 

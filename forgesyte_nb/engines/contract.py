@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from forgesyte_nb.errors import WireError
+from forgesyte_nb.errors import QueueFull, WireError
 from forgesyte_nb.jobs import Job
 from forgesyte_nb.plugins.registry import Entry
 
@@ -32,6 +32,11 @@ class Outcome:
     decode_ms: float = 0.0
     plugin_ms: float = 0.0
     output: str = ""
+
+
+def closed_outcome() -> Outcome:
+    """What a frame is answered that the end of the server came before: to be sent again, to whoever comes next."""
+    return Outcome(error=QueueFull("the server was closed before this frame was done; send it again when one is back"))
 
 
 class Listener(Protocol):

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from forgesyte_nb.engines.contract import Listener, Outcome
+from forgesyte_nb.engines.contract import Listener, Outcome, closed_outcome
 from forgesyte_nb.engines.interrupt import Interruptible, Stopped
 from forgesyte_nb.engines.runner import LaneRunner, raise_in_cell, task_of
 from forgesyte_nb.engines.waiting import WaitingJobs
@@ -22,6 +22,7 @@ from forgesyte_nb.jobs import Job
 from forgesyte_nb.plugins.registry import Entry
 from forgesyte_nb.settings import Settings
 
+_WATCH_INTERVAL_S = 0.05
 _TURN_S = 0.002  # of plugin work before the loop may read its sockets again
 
 
@@ -111,7 +112,7 @@ class InlineEngine:
     async def close(self) -> None:
         """Answer what waits, tear plugins down."""
         for job in self._waiting.drain():
-            self._listener.ended(job, Outcome(error=PluginError("the server was closed before this frame was done")))
+            self._listener.ended(job, closed_outcome())
         self._stopwatch.close()
         self._runner.close()
 
@@ -141,9 +142,12 @@ class _Stopwatch:
         return self._interruptible.section()
 
     def _watch(self) -> None:
-        while not self._closing.wait(0.05):
-            if time.monotonic() > self._deadline and self._interruptible.stop():
-                self._deadline = float("inf")
+        while not self._closing.wait(_WATCH_INTERVAL_S):
+            # Again and again: a plugin may catch what stops it.
+            self._interruptible.stop(self._is_overdue)
+
+    def _is_overdue(self) -> bool:
+        return time.monotonic() > self._deadline
 
     def close(self) -> None:
         self._closing.set()

@@ -26,6 +26,9 @@ from forgesyte_nb.server.logs import close_log, default_path, open_log, tail
 from forgesyte_nb.server.loop import BackgroundLoop
 from forgesyte_nb.settings import EngineName, Settings
 
+URL_VARIABLE = "FORGESYTE_NB_URL"
+"""Set while the server of `serve()` runs: where clients look if they are not told, child processes included."""
+
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _WILDCARDS = ("0.0.0.0", "::", "")  # noqa: S104 -- recognised, not bound
 
@@ -171,6 +174,8 @@ class Server:
         if self._closed.is_set():
             return
         self._closed.set()
+        if os.environ.get(URL_VARIABLE) == self.url:
+            del os.environ[URL_VARIABLE]
         atexit.unregister(self.close)
         self.registry.remove_trial(self._trial)
         self._watch.close()
@@ -260,6 +265,7 @@ def serve(
                 port = _current.port
             _current.close()
         _current = Server(host=host, port=port, plugins=plugins, settings=chosen, log=log)
+        os.environ[URL_VARIABLE] = _current.url
         _arguments = arguments
         return _current
 
