@@ -40,6 +40,7 @@ browser:
 
 test: setup browser
 	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --nbval --nbval-cell-timeout=60 notebooks
 
 check: setup
 	$(BIN)/ruff check .
