@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 
 class Stopped(BaseException):
@@ -46,10 +46,10 @@ class Interruptible:
                 except Stopped:
                     continue  # it arrived while this very block ran
 
-    def stop(self) -> bool:
-        """Stop the section if one is running; whether one was."""
+    def stop(self, overdue: Callable[[], bool] = lambda: True) -> bool:
+        """Stop the section if one is running and `overdue`; whether it was. May be said again to a deaf one."""
         with self._lock:
-            if self._thread_id is None:
+            if self._thread_id is None or not overdue():
                 return False
             self._sent = True
             _set_async_exception(self._thread_id, Stopped)

@@ -13,7 +13,7 @@ import time
 from collections import OrderedDict, deque
 from typing import Any, Protocol
 
-from forgesyte_nb.engines.contract import Listener, Outcome
+from forgesyte_nb.engines.contract import Listener, Outcome, closed_outcome
 from forgesyte_nb.engines.start_order import StartOrder
 from forgesyte_nb.engines.waiting import WaitingJobs
 from forgesyte_nb.errors import PluginError, ProcessingTimeout
@@ -38,7 +38,7 @@ class Lane(Protocol):
         """Stop whatever is running, now; the engine hears `lane_died`."""
 
     def tell_cancelled(self, job: Job) -> None:
-        """Tell the plugin that runs for `job` that nobody waits any more."""
+        """Tell the plugin that runs, or will run, for `job` that nobody waits any more."""
 
     def forget_streams(self, prefix: str) -> None:
         """Let go of the states of all streams whose key starts so."""
@@ -99,12 +99,12 @@ class LaneEngine:
         self._pump()
 
     def cancel(self, job: Job) -> bool:
-        """End a job that waits; a running one is told."""
+        """End a job that waits; one that a lane has already is told."""
         if self._waiting.remove(job):
             self._order.forget(job)
             return True
         for slot in self._slots:
-            if slot.running is job and slot.lane is not None:
+            if job in slot.jobs and slot.lane is not None:
                 slot.lane.tell_cancelled(job)
         return False
 
@@ -267,4 +267,4 @@ class LaneEngine:
             slot.running = None
         for job in left:
             if not job.ended:
-                self._order.ended(job, Outcome(error=PluginError("the server was closed before this frame was done")))
+                self._order.ended(job, closed_outcome())

@@ -136,6 +136,11 @@ class WorkerProcess(asyncio.BufferedProtocol):
         with contextlib.suppress(ProcessLookupError):
             self.process.kill()
 
+    @property
+    def was_killed(self) -> bool:
+        """Whether it ended because we would have it so."""
+        return bool(self._reason)
+
     def tell_cancelled(self, job: Job) -> None:
         """The plugin that runs for it may look at `ctx.cancelled`."""
         if self.slot is not None and job in self.slot.jobs:
@@ -251,7 +256,7 @@ class ProcessEngine(LaneEngine):
     def worker_died(self, worker: WorkerProcess, cause: str) -> None:
         """Replace it; whoever ran there is answered."""
         self._workers.discard(worker)
-        if not self._closed and (worker.slot is not None or worker is self._spare):
+        if not self._closed and (worker.slot is not None or worker is self._spare or worker.was_killed):
             self.logged("processes", f"worker {worker.process.pid} {cause}")
         if worker is self._spare:
             self._spare = None
@@ -268,6 +273,9 @@ class ProcessEngine(LaneEngine):
             error = await worker.load(entry)
         except asyncio.CancelledError:
             worker.kill("a plugin could not be set up in time")  # it may hang for ever
+            if worker is self._spare:
+                self._spare = None
+                self.worker_ready()
             raise
         finally:
             if worker is not self._spare and worker.slot is None:

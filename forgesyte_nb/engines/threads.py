@@ -38,7 +38,7 @@ class ThreadLane:
         self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._interruptible = Interruptible()
         self._given_up = threading.Event()
-        self._cancelled: Job | None = None
+        self._cancelled: set[Job] = set()
         self._runner = LaneRunner(max_result_bytes=settings.max_result_bytes, stream_states=settings.stream_states)
         self._runner.log = lambda plugin, text: self._say(listener.logged, plugin, text)
         self.thread = threading.Thread(target=self._main, name="forgesyte-lane", daemon=True)
@@ -58,9 +58,13 @@ class ThreadLane:
         self._engine.given_up(self, reason)
         self._engine.lane_died(self._slot, reason)
 
+    def stop(self) -> None:
+        """Stop the plugin, if it can be stopped."""
+        self._interruptible.stop()
+
     def tell_cancelled(self, job: Job) -> None:
         """The plugin that runs for it may look at `ctx.cancelled`."""
-        self._cancelled = job
+        self._cancelled.add(job)
 
     def forget_streams(self, prefix: str) -> None:
         """Let go of states, in the thread that owns them."""
@@ -87,6 +91,7 @@ class ThreadLane:
                 outcome = self._outcome(job)
         except Stopped:
             outcome = Outcome(error=PluginError("stopped"))  # answered already; nobody listens any more
+        self._cancelled.discard(job)
         self._say(self._engine.lane_ended, self._slot, outcome)
 
     def _outcome(self, job: Job) -> Outcome:
@@ -99,7 +104,7 @@ class ThreadLane:
         return self._runner.run(
             task_of(job),
             report=lambda percent: self._say(self._engine.lane_progressed, self._slot, percent),
-            cancelled=lambda: self._cancelled is job,
+            cancelled=lambda: job in self._cancelled,
         )
 
     def _say(self, hear: Callable[..., None], *news: Any) -> None:
@@ -129,15 +134,19 @@ class ThreadEngine(LaneEngine):
 
     def given_up(self, lane: ThreadLane, reason: str) -> None:
         """A lane's plugin was told to stop; look later whether it did."""
-        self._loop.call_later(_GRACE_S, self._check_given_up, lane.thread, reason)
+        self._loop.call_later(_GRACE_S, self._check_given_up, lane, reason)
 
-    def _check_given_up(self, thread: threading.Thread, reason: str) -> None:
-        if thread.is_alive():
+    def _check_given_up(self, lane: ThreadLane, reason: str) -> None:
+        if not lane.thread.is_alive() or self._closed:
+            return
+        if reason:
             self._listener.logged(
                 "threads",
                 f"a thread does not stop ({reason}); it is in quarantine and its result will be thrown away. "
                 'Plugins that may hang belong into engine="processes"',
             )
+        lane.stop()  # again: a plugin may have caught what was to stop it
+        self._loop.call_later(_GRACE_S, self._check_given_up, lane, "")
 
     async def trial(self, entry: Entry) -> None:
         """Set the plugin up in a thread, and tear it down again."""

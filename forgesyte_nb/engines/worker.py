@@ -61,6 +61,7 @@ class Worker:
         self._messages: deque[tuple[int, Any, bytes]] = deque()
         self._out: list[bytes] = []
         self._tasks = 0
+        self._cancelled: set[int] = set()
         self._key, self._task = PluginKey, Task
         self._runner = LaneRunner(max_result_bytes=0, stream_states=1, capture=True)
         self._runner.log = lambda plugin, text: self._send_now(Kind.LOG, (plugin, text))
@@ -81,6 +82,8 @@ class Worker:
                 self._load(tail)
             elif kind == Kind.FORGET:
                 self._runner.forget_streams(body)
+            elif kind == Kind.CANCELLED:
+                self._cancelled.add(body)
             elif kind == Kind.SETTINGS:
                 self._runner.limit(max_result_bytes=body[0], stream_states=body[1])
 
@@ -92,7 +95,6 @@ class Worker:
         self._out.append(_STARTED)
         self._flush()
         self._tasks += 1
-        self._cancelled = False
         outcome = self._runner.run(
             self._task(self._key(name, revision), frame_id, stream_key, seq, options, image),
             report=lambda percent: self._send_now(Kind.PROGRESS, percent),
@@ -125,11 +127,8 @@ class Worker:
 
     def _is_cancelled(self) -> bool:
         self._read(block=False)
-        cancelled = [body for kind, body, _ in self._messages if kind == Kind.CANCELLED]
-        if cancelled:
-            self._cancelled = self._cancelled or self._tasks in cancelled
-            self._messages = deque(item for item in self._messages if item[0] != Kind.CANCELLED)
-        return self._cancelled
+        self._cancelled.update(body for kind, body, _ in self._messages if kind == Kind.CANCELLED)
+        return self._tasks in self._cancelled
 
     def _read(self, *, block: bool) -> bool:
         """Read what is there; False at the end."""
