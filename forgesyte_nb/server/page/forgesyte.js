@@ -146,7 +146,10 @@ export class ForgeSyteClient {
     await this.#attempt?.catch(() => {}); // a connection that was just being made
   }
 
-  /** Receive what is published to `topic`: a `job_id`, `plugin_<name>` or `all`. Kept over reconnections. */
+  /**
+   * Receive what is published to `topic`: a `job_id`, `plugin_<name>` or `all`. Kept over reconnections. Frame ids
+   * chosen by the caller must be unique among all frames of the topics subscribed to (see `sendFrame`).
+   */
   subscribe(topic) {
     this.#topics.add(topic);
     this.#say({ type: "subscribe", topic });
@@ -166,7 +169,9 @@ export class ForgeSyteClient {
    * @param {string} plugin
    * @param {object} [options] The plugin's options.
    * @param {{frameId?: string, streamId?: string}} [names] A `frameId` of one's own must differ from all that are
-   *   unanswered; `streamId` tells a stateful plugin which frames belong together.
+   *   unanswered, and be unique among the topics this client is subscribed to: answers are told apart by it alone, so
+   *   the answer to another client's frame of that id would be taken for this one's. `streamId` tells a stateful
+   *   plugin which frames belong together.
    * @returns {Promise<string>} The frame's id, once it has left. Nobody need wait for it: a frame that cannot be
    *   sent is an `error` to `onError` listeners like any other.
    */
@@ -184,7 +189,8 @@ export class ForgeSyteClient {
    * @param {Picture} image
    * @param {string} plugin
    * @param {object} [options]
-   * @param {{timeoutMs?: number, signal?: AbortSignal, frameId?: string, streamId?: string}} [how]
+   * @param {{timeoutMs?: number, signal?: AbortSignal, frameId?: string, streamId?: string}} [how] `frameId` and
+   *   `streamId` as for `sendFrame`.
    * @returns {Promise<object>} The `frame_result` message; what the plugin said is its `result`.
    * @throws {ForgeSyteError} The server's error, or `CLIENT_TIMEOUT`; an aborted call throws the signal's reason.
    */
@@ -214,45 +220,23 @@ export class ForgeSyteClient {
     const { intent = "every_frame", window = intent === "freshest" ? 2 : this.window, signal } = how;
     signal?.throwIfAborted();
     const { streamId = `stream_${randomHex(4)}` } = how;
-    const freshest = intent === "freshest";
-    const iterator = (source[Symbol.asyncIterator] ?? source[Symbol.iterator]).call(source);
-    const pull = () => Promise.resolve(iterator.next()).then((step) => ({ step }));
-    const underWay = [];
     const { promise: aborted, resolve: onAbort } = deferred();
     signal?.addEventListener("abort", onAbort, { once: true });
-    let next = pull();
-    let held = null;
-    let index = 0;
-    const send = (picture) => underWay.push(this.#follow(picture, plugin, options, streamId));
+    const send = (picture) => this.#follow(picture, plugin, options, streamId);
+    const flow = new Flow(source, window, intent === "freshest", send, () => this.#skip());
     try {
-      while (next !== null || underWay.length > 0) {
-        const waits = [aborted];
-        if (underWay.length > 0) waits.push(underWay[0]);
-        if (next !== null && (freshest || underWay.length < window)) waits.push(next);
-        const { step, outcome } = await Promise.race(waits);
+      while (!flow.ended) {
+        const { step, outcome } = await Promise.race([aborted, ...flow.awaited()]);
         if (signal?.aborted) return;
-        if (step?.done) next = null;
-        if (step && !step.done) {
-          const picture = { image: step.value, index: index++ };
-          next = pull();
-          if (underWay.length < window) send(picture);
-          else {
-            if (held !== null) this.#skip();
-            held = picture;
-          }
-        }
+        if (step) flow.take(step);
         if (outcome) {
-          underWay.shift();
-          if (held !== null) send(held);
-          held = null;
+          flow.answered();
           yield outcome;
         }
       }
     } finally {
       signal?.removeEventListener("abort", onAbort);
-      if (held !== null) this.#skip();
-      next?.catch(() => {}); // a source that fails after the stream has ended concerns nobody
-      Promise.resolve(iterator.return?.()).catch(() => {});
+      flow.close();
     }
   }
 
@@ -611,6 +595,61 @@ class Frame {
     ({ promise: this.left, resolve: this.leave, reject: this.stay } = deferred());
     ({ promise: this.done, resolve: this.finish } = deferred());
     this.left.catch(() => {}); // whoever awaits it is told; nobody needs to
+  }
+}
+
+/** The pictures of a stream: one awaited from the source, at most `window` sent; in a live stream the newest waits. */
+class Flow {
+  sent = []; // promises of their outcomes, in the order of the source
+  held = null; // the newest, while there is no room for it
+  index = 0;
+
+  constructor(source, window, live, send, skip) {
+    Object.assign(this, { window, live, send, skip });
+    this.iterator = (source[Symbol.asyncIterator] ?? source[Symbol.iterator]).call(source);
+    this.pull();
+  }
+
+  get ended() {
+    return this.next === null && this.sent.length === 0;
+  }
+
+  pull() {
+    this.next = Promise.resolve(this.iterator.next()).then((step) => ({ step }));
+    this.next.catch(() => {}); // a source may fail while nobody waits for it: `awaited` tells, or it concerns nobody
+  }
+
+  /** What can come next: `{outcome}` of the oldest sent, `{step}` of the source if there is room for a picture. */
+  awaited() {
+    const waits = this.sent.slice(0, 1);
+    if (this.next !== null && (this.live || this.sent.length < this.window)) waits.push(this.next);
+    return waits;
+  }
+
+  take({ done, value }) {
+    if (done) {
+      this.next = null;
+      return;
+    }
+    const picture = { image: value, index: this.index++ };
+    this.pull();
+    if (this.sent.length < this.window) this.sent.push(this.send(picture));
+    else {
+      if (this.held !== null) this.skip();
+      this.held = picture;
+    }
+  }
+
+  /** The oldest has its outcome: there is room for what was held. */
+  answered() {
+    this.sent.shift();
+    if (this.held !== null) this.sent.push(this.send(this.held));
+    this.held = null;
+  }
+
+  close() {
+    if (this.held !== null) this.skip();
+    Promise.resolve(this.iterator.return?.()).catch(() => {});
   }
 }
 

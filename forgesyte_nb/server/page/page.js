@@ -1,16 +1,19 @@
 /**
  * The page: a picture, a video or a camera goes to a plugin, and what it says is drawn over the picture.
  *
- * A source yields pictures, `client.stream` sends them, and each answer is drawn over the very picture it is about.
- * Options, intent and rate are read for each frame, so that turning a control acts at once. All text of servers,
- * plugins and files goes through `textContent`. `canvas.dataset` tells how many results were drawn and what was in
- * the last (for tests).
+ * This module holds the page's state and ties the others together: a source (`picture_sources.js`) yields pictures,
+ * `client.stream` sends them with the options that the controls (`controls.js`) told, and each answer is drawn
+ * (`overlay.js`) over the very picture it is about. They know nothing of one another or of the page. Options and rate
+ * are read for each frame and a new intent starts the stream anew, so that turning a control acts at once. All text
+ * of servers, plugins and files goes through `textContent`. `canvas.dataset` tells how many results were drawn and
+ * what was in the last (for tests).
  */
 
+import { element, optionControls } from "./controls.js";
 import { ForgeSyteClient } from "./forgesyte.js";
 import { drawOverlay, loadMasks, rowsOf, shapesOf } from "./overlay.js";
+import { Camera, Demo, cameraRemedy, openFile } from "./picture_sources.js";
 
-const LONGEST_SIDE = 1280; // of camera and video frames; a chosen picture is sent as it is
 const TABLE_EVERY_MS = 200;
 const NOTICE_STAYS_MS = 4000;
 const PACE_WINDOW_MS = 3000;
@@ -34,21 +37,7 @@ let optionValues = new Map(); // by plugin: values that differ from the defaults
 const latencies = [];
 const arrivals = [];
 
-// Small tools
-
-function element(tag, properties = {}, ...children) {
-  const made = Object.assign(document.createElement(tag), properties);
-  made.append(...children);
-  return made;
-}
-
-function pause(ms, signal) {
-  if (signal.aborted) return Promise.resolve();
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, Math.max(0, ms));
-    signal.addEventListener("abort", () => (clearTimeout(timer), resolve()), { once: true });
-  });
-}
+// Notices
 
 /** Say what is wrong and what helps; one notice for each key. */
 function notice(key, title, text, { tone = "bad", action = null } = {}) {
@@ -66,160 +55,10 @@ function clearNotice(key, olderThanMs = 0) {
   if (box && performance.now() - Number(box.dataset.at) >= olderThanMs) box.remove();
 }
 
-// Sources: each has `frames(signal)`, what it yields can be sent, and `drawable(yielded)` can be drawn
-
-function grab(drawable, width, height) {
-  const shrink = Math.min(1, LONGEST_SIDE / Math.max(width, height));
-  const copy = new OffscreenCanvas(Math.round(width * shrink), Math.round(height * shrink));
-  copy.getContext("2d").drawImage(drawable, 0, 0, copy.width, copy.height);
-  return copy;
-}
-
-const rate = () => Number(at("rate").value);
-const everyFrame = () => document.querySelector("input[name=intent]:checked").value === "every_frame";
-
-/** Yields what `take()` returns, `rate()` times a second. */
-async function* paced(take, signal) {
-  while (!signal.aborted) {
-    const started = performance.now();
-    const picture = take();
-    if (picture === null) return;
-    yield picture;
-    await pause(1000 / rate() - (performance.now() - started), signal);
-  }
-}
-
-class Still {
-  static async of(file) {
-    const still = new Still();
-    still.name = file.name || "picture";
-    still.file = file;
-    still.bitmap = await createImageBitmap(file);
-    still.changed = Promise.withResolvers();
-    return still;
-  }
-
-  still = true;
-  drawable = () => this.bitmap;
-  close = () => this.bitmap.close();
-
-  /** The picture, and again whenever an option has changed. */
-  async *frames(signal) {
-    signal.addEventListener("abort", () => this.changed.resolve(), { once: true });
-    while (!signal.aborted) {
-      this.changed = Promise.withResolvers();
-      yield this.file;
-      await this.changed.promise;
-    }
-  }
-}
-
-class Video {
-  static async of(file) {
-    const video = element("video", { src: URL.createObjectURL(file), muted: true, playsInline: true, preload: "auto" });
-    await new Promise((resolve, reject) => {
-      video.onloadeddata = resolve;
-      video.onerror = () => reject(new Error(video.error?.message || "the format is unknown"));
-    });
-    return Object.assign(new Video(), { video, name: file.name || "video" });
-  }
-
-  drawable = (picture) => picture;
-
-  close() {
-    this.video.pause();
-    URL.revokeObjectURL(this.video.src);
-  }
-
-  async *frames(signal) {
-    const { video } = this;
-    if (video.ended || video.currentTime >= video.duration) video.currentTime = 0;
-    const take = () => (video.ended ? null : grab(video, video.videoWidth, video.videoHeight));
-    if (everyFrame()) yield* this.#steps(take, signal);
-    else {
-      await video.play();
-      yield* paced(take, signal);
-      video.pause();
-    }
-  }
-
-  /** Nothing is skipped: the video waits at each picture until there is room for it. */
-  async *#steps(take, signal) {
-    const { video } = this;
-    video.pause();
-    while (!signal.aborted && !video.ended) {
-      yield take();
-      const next = video.currentTime + 1 / rate();
-      if (next >= video.duration) return;
-      await new Promise((resolve) => {
-        video.onseeked = resolve;
-        video.currentTime = next;
-      });
-    }
-  }
-}
-
-class Camera {
-  static async start() {
-    if (!navigator.mediaDevices?.getUserMedia) throw new DOMException("insecure page", "InsecureError");
-    const stream = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 1280 } } });
-    const video = element("video", { srcObject: stream, muted: true, playsInline: true });
-    await video.play();
-    const camera = Object.assign(new Camera(), { video, stream, name: stream.getVideoTracks()[0].label || "camera" });
-    stream.getVideoTracks()[0].onended = () => cameraFailed(new DOMException("unplugged", "NotFoundError"));
-    return camera;
-  }
-
-  drawable = (picture) => picture;
-  close = () => this.stream.getTracks().forEach((track) => track.stop());
-  frames = (signal) => paced(() => grab(this.video, this.video.videoWidth, this.video.videoHeight), signal);
-}
-
-/** Something to look at where there is no camera: a disc that moves and a line of text. */
-class Demo {
-  name = "demo scene";
-  drawable = (picture) => picture;
-  close = () => {};
-  frames = (signal) => paced(() => this.#scene(performance.now() / 1000), signal);
-
-  #scene(seconds) {
-    const scene = new OffscreenCanvas(640, 400);
-    const context = scene.getContext("2d");
-    const sky = context.createLinearGradient(0, 0, 0, 400);
-    sky.addColorStop(0, "#dbe7f3");
-    sky.addColorStop(1, "#f7f3ea");
-    context.fillStyle = sky;
-    context.fillRect(0, 0, 640, 400);
-    context.fillStyle = "#16212e";
-    context.font = "600 34px Georgia, 'DejaVu Serif', serif";
-    context.fillText("Every frame has an answer", 96, 80);
-    context.fillStyle = "#e2693b";
-    context.beginPath();
-    context.arc(320 + 220 * Math.sin(seconds), 250 + 60 * Math.cos(2 * seconds), 44, 0, 2 * Math.PI);
-    context.fill();
-    return scene;
-  }
-}
-
-const CAMERA_REMEDIES = {
-  InsecureError: [
-    "The camera needs a secure page",
-    "Browsers give the camera to https pages and to localhost only. Open this page as http://localhost:PORT; if the "
-      + "server is on another machine, first run: ssh -L PORT:localhost:PORT that-machine",
-  ],
-  NotAllowedError: [
-    "The camera was refused",
-    "Allow the camera for this page (the camera sign beside the address), then press Camera again.",
-  ],
-  NotFoundError: [
-    "No camera found",
-    "Plug one in, then press Camera again. A picture, a video or the demo scene work without.",
-  ],
-  NotReadableError: ["The camera is in use", "Another program holds it. Close that program, then press Camera again."],
-};
+// What is looked at
 
 function cameraFailed(error) {
-  const [title, text] = CAMERA_REMEDIES[error.name] ?? ["The camera does not start", `${error.name}: ${error.message}`];
+  const [title, text] = cameraRemedy(error);
   notice("source", title, text, { tone: "warn" });
 }
 
@@ -244,19 +83,20 @@ async function lookAt(opening, failed) {
     at(id).setAttribute("aria-pressed", String(source instanceof kind));
   }
   at("caption").textContent = source.name;
-  if (source.still) draw(source.bitmap, null, null);
+  if (source.still) draw(source.drawable(), null, null);
   start();
 }
 
 function lookAtFile(file) {
-  const opening = file.type.startsWith("video/") ? Video.of(file) : Still.of(file);
-  return lookAt(opening, (error) => {
+  return lookAt(openFile(file), (error) => {
     const text = `${file.name}: ${error.message}. Convert it to PNG, JPEG, WebP, MP4 or WebM.`;
     notice("source", "This browser cannot show that file", text, { tone: "warn" });
   });
 }
 
 // The stream
+
+const everyFrame = () => document.querySelector("input[name=intent]:checked").value === "every_frame";
 
 function start() {
   wanted = true;
@@ -287,8 +127,8 @@ function restart() {
 async function follow(looked, plugin, mine) {
   const intent = everyFrame() && !looked.still ? "every_frame" : "freshest";
   const how = { intent, window: looked.still ? 1 : intent === "freshest" ? 2 : 8, signal: mine.signal };
-  const outcomes = client.stream(looked.frames(mine.signal), plugin, () => optionsOf(plugin), how);
-  for await (const outcome of outcomes) {
+  const frames = looked.frames(mine.signal, { rate: () => Number(at("rate").value), everyFrame: everyFrame() });
+  for await (const outcome of client.stream(frames, plugin, () => optionsOf(plugin), how)) {
     await arrived(outcome, looked);
     if (mine.signal.aborted) return;
   }
@@ -442,8 +282,9 @@ function showPlugin() {
   const known = Object.entries(optionsOf(plugin?.name)).filter(([name]) => name in properties);
   const values = Object.fromEntries(known); // an option may be gone since
   optionValues.set(plugin?.name, values);
-  source?.changed?.resolve();
-  at("options").replaceChildren(...Object.entries(properties).map(([name, schema]) => optionControl(plugin, name, schema, values)));
+  source?.again();
+  const set = (name, value) => setOption(plugin.name, name, value);
+  at("options").replaceChildren(...optionControls(plugin?.options ?? {}, values, set));
   if (plugin?.health.state === "failed") notice("health", `${plugin.name} is not well`, plugin.health.message, { tone: "warn" });
   else clearNotice("health");
 }
@@ -453,101 +294,11 @@ function optionsOf(plugin) {
 }
 
 function setOption(plugin, name, value) {
-  const values = { ...optionsOf(plugin.name) };
+  const values = { ...optionsOf(plugin) };
   if (value === undefined) delete values[name];
   else values[name] = value;
-  optionValues.set(plugin.name, values);
-  source?.changed?.resolve();
-}
-
-/** A schema without its wrappings: references followed, and `null` split off what may be null. */
-function unwrapped(schema, root) {
-  if (schema.$ref) {
-    const target = schema.$ref.split("/").slice(1).reduce((node, key) => node?.[key], root);
-    return unwrapped({ ...target, ...schema, $ref: undefined }, root);
-  }
-  const choices = schema.anyOf?.filter(({ type }) => type !== "null");
-  if (choices?.length === 1) return unwrapped({ ...choices[0], ...schema, anyOf: undefined, nullable: true }, root);
-  return schema;
-}
-
-function optionControl(plugin, name, wrapped, values) {
-  const schema = unwrapped(wrapped, plugin.options);
-  const id = `option-${name}`;
-  const value = values[name] ?? schema.default;
-  const output = element("output", { htmlFor: id });
-  const field = element("label", { className: "field", htmlFor: id }, element("span", { className: "name", textContent: name }));
-  const input = inputFor(schema, value);
-  input.id = id;
-  input.oninput = () => {
-    output.textContent = input.type === "range" ? input.value : "";
-    const read = readInput(input, schema);
-    input.setCustomValidity(read.problem ?? "");
-    if (!input.reportValidity()) return;
-    setOption(plugin, name, read.value);
-  };
-  const option = element("div", { className: "option" }, field);
-  if (input.type === "checkbox") field.append(input);
-  else {
-    field.append(output);
-    option.append(input);
-  }
-  if (input.type === "range") output.textContent = input.value;
-  // A required option without a default has no value until somebody gives it one: the one that is shown.
-  if (value === undefined && plugin.options.required?.includes(name)) setOption(plugin, name, readInput(input, schema).value);
-  if (schema.description) option.append(element("span", { className: "quiet", textContent: schema.description }));
-  return option;
-}
-
-function inputFor(schema, value) {
-  if (schema.enum) {
-    const choices = schema.enum.map((choice, index) => element("option", { value: String(index), textContent: String(choice) }));
-    const select = element("select", {}, ...choices);
-    select.value = String(Math.max(0, schema.enum.indexOf(value)));
-    return select;
-  }
-  if (schema.type === "boolean") return element("input", { type: "checkbox", checked: value === true });
-  if (schema.type === "number" || schema.type === "integer") return numberInput(schema, value);
-  if (schema.type === "string") return element("input", { type: "text", value: value ?? "", spellcheck: false });
-  const text = value === undefined ? "" : JSON.stringify(value);
-  return element("textarea", { rows: 2, value: text, placeholder: "JSON", spellcheck: false });
-}
-
-function numberInput(schema, value) {
-  const whole = schema.type === "integer";
-  const low = schema.minimum ?? schema.exclusiveMinimum;
-  const high = schema.maximum ?? schema.exclusiveMaximum;
-  const bounded = low !== undefined && high !== undefined && !schema.nullable;
-  if (!bounded) {
-    const placeholder = schema.nullable ? "none" : "";
-    const limits = { min: low ?? "", max: high ?? "", step: whole ? 1 : "any", placeholder };
-    return element("input", { type: "number", ...limits, value: value ?? "" });
-  }
-  const step = schema.multipleOf ?? (whole ? 1 : stepOf(low, high, value ?? low));
-  const least = schema.minimum ?? low + step;
-  const most = schema.maximum ?? high - step;
-  return element("input", { type: "range", min: least, max: most, step, value: value ?? least });
-}
-
-/** A round step, about a hundredth of the range, on which the value stands: a slider would move it otherwise. */
-function stepOf(low, high, value) {
-  const digits = Math.max(0, -Math.floor(Math.log10((high - low) / 50)));
-  const fits = (count) => Number.isInteger(Number(((value - low) * 10 ** count).toFixed(6)));
-  return 10 ** -([0, 1, 2, 3].map((more) => digits + more).find(fits) ?? digits + 3);
-}
-
-/** What a control says: `{value}`, undefined for the default, or a `problem`. */
-function readInput(input, schema) {
-  if (schema.enum) return { value: schema.enum[Number(input.value)] };
-  if (input.type === "checkbox") return { value: input.checked };
-  if (input.value === "" && schema.type !== "string") return { value: schema.nullable ? null : undefined };
-  if (input.type === "range" || input.type === "number") return { value: Number(input.value) };
-  if (schema.type === "string") return { value: input.value };
-  try {
-    return { value: JSON.parse(input.value) };
-  } catch (error) {
-    return { problem: `not JSON: ${error.message}` };
-  }
+  optionValues.set(plugin, values);
+  source?.again();
 }
 
 // Ledger and connection
@@ -603,7 +354,7 @@ function showIntent() {
 
 // Wiring
 
-at("camera").onclick = () => lookAt(Camera.start(), cameraFailed);
+at("camera").onclick = () => lookAt(Camera.start(cameraFailed), cameraFailed);
 at("demo").onclick = () => lookAt(new Demo(), cameraFailed);
 at("choose").onclick = () => at("file").click();
 at("file").onchange = ({ target }) => {
