@@ -59,7 +59,7 @@ class Server:
             ServerError: If it cannot listen there.
             PluginDefinitionError: If a plugin folder does not exist.
         """
-        from forgesyte_nb.server.core import ServerCore
+        from forgesyte_nb.server.async_server import AsyncServer
 
         self.settings = settings or Settings()
         self.host = host
@@ -87,8 +87,8 @@ class Server:
             ) from error
         discover(self.registry, folders)
         self._loop = BackgroundLoop(f"forgesyte-server-{self.port}")
-        self._core: ServerCore = self._loop.run(_make_core(self.settings, self.registry, self._log))
-        self._loop.run(self._core.start(sockets))
+        self._async: AsyncServer = self._loop.run(_make_async_server(self.settings, self.registry, self._log))
+        self._loop.run(self._async.start(sockets))
         self.registry.add_trial(self._trial)
         self._watch = FolderWatch(self.registry, folders, self._log.info)
         atexit.register(self.close)
@@ -147,7 +147,7 @@ class Server:
         self._check_running()
 
         async def say() -> int:
-            return self._core.dispatcher.broadcast(body, topic=topic, client_id=client_id)
+            return self._async.dispatcher.broadcast(body, topic=topic, client_id=client_id)
 
         return self._loop.run(say())
 
@@ -156,7 +156,7 @@ class Server:
         self._check_running()
 
         async def count() -> dict[str, Any]:
-            dispatcher = self._core.dispatcher
+            dispatcher = self._async.dispatcher
             return {
                 "connections": len(dispatcher.sessions.connected()),
                 "accepted": dispatcher.tally.accepted,
@@ -164,7 +164,7 @@ class Server:
                 "errors": dispatcher.tally.errors,
                 "refused": sum(dispatcher.tally.refused.values()),
                 "active": len(dispatcher.jobs.active),
-                "engines": self._core.engine_stats(),
+                "engines": self._async.engine_stats(),
             }
 
         return self._loop.run(count())
@@ -179,7 +179,7 @@ class Server:
         atexit.unregister(self.close)
         self.registry.remove_trial(self._trial)
         self._watch.close()
-        self._loop.run(self._core.close())
+        self._loop.run(self._async.close())
         self._loop.close()
         self._log.info("closed")
         close_log(self._log)
@@ -203,7 +203,7 @@ class Server:
         if self._loop.is_current or not self.running:
             return
         try:
-            self._loop.run(self._core.trial(entry), self.settings.setup_timeout_s)
+            self._loop.run(self._async.trial(entry), self.settings.setup_timeout_s)
         except TimeoutError as error:
             raise PluginDefinitionError(
                 f"{entry.plugin.name}: could not be loaded within {self.settings.setup_timeout_s:g} s"
@@ -211,10 +211,10 @@ class Server:
         self._log.info("plugin=%s revision=%s in force", entry.plugin.name, entry.plugin.revision)
 
 
-async def _make_core(settings: Settings, plugin_registry: Registry, log: Any) -> Any:
-    from forgesyte_nb.server.core import ServerCore
+async def _make_async_server(settings: Settings, plugin_registry: Registry, log: Any) -> Any:
+    from forgesyte_nb.server.async_server import AsyncServer
 
-    return ServerCore(settings, plugin_registry, log)
+    return AsyncServer(settings, plugin_registry, log)
 
 
 _current: Server | None = None

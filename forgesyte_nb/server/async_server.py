@@ -1,6 +1,6 @@
 """The server on its loop: sockets bound, requests led through the gate, engines started and stopped.
 
-`ServerCore` is the asynchronous half of `Server`; everything in it runs on the loop's thread. It makes the rooms
+`AsyncServer` is the asynchronous half of `Server`; everything in it runs on the loop's thread. It makes the rooms
 know each other: dispatcher, engines, connections, look-ups.
 """
 
@@ -34,7 +34,7 @@ _HOUSEKEEPING_S = 1.0
 _CLOSE_TIMEOUT_S = 2.0
 
 
-class ServerCore:
+class AsyncServer:
     """One running server.
 
     Attributes:
