@@ -1,0 +1,87 @@
+"""The shipped plugins: two workers against two bare processes on the same bytes, and against the obvious server."""
+
+from __future__ import annotations
+
+import contextlib
+
+from tests.benchmarks.bench import Bench, by_round
+from tests.benchmarks.direct import PLUGIN_FILES
+from tests.benchmarks.mapping import Pair
+from tests.benchmarks.rows.throughput import contestant, per_second
+from tests.benchmarks.table import BASE, Row, Scale, median_row
+
+
+def image_stats(bench: Bench, scale: Scale) -> list[Row]:
+    """The simple one, 2 ms a frame."""
+    return _rows(bench, scale, "image_stats", "stills", least_of_bare=0.95, least_of_obvious=1.5)
+
+
+def motion_detector(bench: Bench, scale: Scale) -> list[Row]:
+    """Eight streams, each with a state of its own."""
+    return _rows(bench, scale, "motion_detector", "walk", clients=8, in_flight=2, least_of_bare=0.97)
+
+
+def ocr(bench: Bench, scale: Scale) -> list[Row]:
+    """A page of print; tesseract runs as a child of the worker."""
+    return _rows(bench, scale, "ocr", "page", least_of_bare=0.95, window_s=3.0)
+
+
+def block_mapper(bench: Bench, scale: Scale) -> list[Row]:
+    """Against the obvious server only."""
+    return _rows(bench, scale, "block_mapper", "stills")
+
+
+def face_detector(bench: Bench, scale: Scale) -> list[Row]:
+    """A network of 80 ms; against the obvious server only."""
+    return _rows(bench, scale, "face_detector", "stills", window_s=2.0)
+
+
+def _rows(
+    bench: Bench,
+    scale: Scale,
+    plugin: str,
+    kind: str,
+    *,
+    clients: int = 1,
+    in_flight: int = 16,
+    least_of_bare: float | None = None,
+    least_of_obvious: float = 1.0,
+    window_s: float = 0.6,
+) -> list[Row]:
+    if not (PLUGIN_FILES / f"{plugin}.py").is_file():
+        return []
+    messages = bench.messages(plugin, kind, scale.area)
+    if scale == BASE:
+        rounds = bench.rounds(scale)
+    else:
+        # Larger frames take longer, and a window must hold some dozens of them.
+        rounds, window_s = min(2, bench.rounds(scale)), window_s * (1 + scale.area / 4)
+    if window_s > 1.5:
+        rounds = min(rounds, 5)
+    seconds = bench.seconds(window_s)
+    with contextlib.ExitStack() as stack:
+        contestants = {
+            name: contestant(
+                bench,
+                messages,
+                *server,
+                seconds=seconds,
+                clients=clients * scale.clients,
+                in_flight=in_flight,
+            )
+            for name, server in {"ours": ("ours", "processes"), "(b)": ("obvious",)}.items()
+        }
+        if least_of_bare is not None:
+            pair = Pair(plugin, kind, scale.area, clients * scale.clients)
+            stack.callback(pair.close)
+            contestants["bare processes"] = lambda: pair.per_s(seconds)
+        measured = bench.in_turns(contestants, rounds)
+    detail = per_second(measured)
+    rows = []
+    if least_of_bare is not None:
+        ratios = by_round(measured["ours"], measured["bare processes"])
+        name = f"{plugin}, ours / bare processes"
+        rows.append(median_row(name, ratios, target=least_of_bare, detail=detail, scale=scale))
+    ratios = by_round(measured["ours"], measured["(b)"])
+    rows.append(median_row(f"{plugin}, ours / (b)", ratios, target=least_of_obvious, detail=detail, scale=scale))
+    return rows
