@@ -52,9 +52,10 @@ class Slot:
         jobs: Handed over and not ended, in order; the first is running or about to.
         deadline: When the running job is overdue, monotonic seconds; infinite while none runs.
         overrun: The job that was ended for running too long; its lane's death is no news.
+        ready: Whether the lane could start at once; a process that is still starting could not.
     """
 
-    __slots__ = ("deadline", "jobs", "lane", "overrun", "running")
+    __slots__ = ("deadline", "jobs", "lane", "overrun", "ready", "running")
 
     def __init__(self) -> None:
         """Make an empty slot."""
@@ -63,6 +64,7 @@ class Slot:
         self.running: Job | None = None
         self.deadline = float("inf")
         self.overrun: Job | None = None
+        self.ready = True
 
 
 class LaneEngine:
@@ -147,14 +149,19 @@ class LaneEngine:
                     self._pinned.popitem(last=False)
             return slot if slot.lane is not None and self._has_room(slot) else None
         ahead = None
+        at_work = False
         for slot in self._slots:
             if slot.lane is None:
                 continue
-            if not slot.jobs:
+            if slot.ready and not slot.jobs:
                 return slot
-            if ahead is None and self._has_room(slot):
+            at_work = at_work or slot.ready or len(slot.jobs) > 0
+            if ahead is None and slot.ready and self._has_room(slot):
                 ahead = slot
-        return ahead
+        if at_work:
+            return ahead
+        # All lanes are still starting: the first gets one job, so that jobs do not overtake each other.
+        return next((slot for slot in self._slots if slot.lane is not None), None)
 
     def _load(self, slot: Slot) -> tuple[int, int]:
         return sum(1 for pinned in self._pinned.values() if pinned is slot), len(slot.jobs)
@@ -177,6 +184,11 @@ class LaneEngine:
             self._watch = self._loop.call_later(WATCH_INTERVAL_S, self._look)
 
     # What lanes say; always on the loop
+
+    def lane_ready(self, slot: Slot) -> None:
+        """The lane has done its starting and takes jobs."""
+        slot.ready = True
+        self._pump()
 
     def lane_started(self, slot: Slot) -> None:
         """The lane has started on the first of its jobs."""

@@ -179,6 +179,8 @@ class WorkerProcess(asyncio.BufferedProtocol):
         elif kind == Kind.READY:
             self.ready.set()
             engine.worker_ready()
+            if slot is not None and slot.lane is self:
+                engine.lane_ready(slot)
         elif kind == Kind.LOADED:
             self._loaded(*body)
         elif slot is None or slot.lane is not self or not slot.jobs or slot.overrun is not None:
@@ -221,6 +223,7 @@ class ProcessEngine(LaneEngine):
         self._workers: set[WorkerProcess] = set()
         self._spare: WorkerProcess | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self.outputs: set[asyncio.BaseTransport] = set()
 
     def spawn(self, work: Any) -> None:
         """Run a coroutine to its end, holding on to it."""
@@ -242,6 +245,7 @@ class ProcessEngine(LaneEngine):
         worker, self._spare = self._spare, None
         slot.lane = worker = worker or self._new_worker()
         worker.slot = slot
+        slot.ready = worker.ready.is_set()
         self.worker_ready()
 
     def worker_ready(self) -> None:
@@ -296,6 +300,10 @@ class ProcessEngine(LaneEngine):
             worker.kill("the server was closed")
         while self._tasks:
             await asyncio.wait(self._tasks)
+        await asyncio.sleep(0)  # the loop reads what the workers wrote last
+        for output in list(self.outputs):
+            output.close()  # a process that a plugin started may hold the other end for ever
+        await asyncio.sleep(0)
 
 
 class _Output(asyncio.Protocol):
@@ -306,6 +314,15 @@ class _Output(asyncio.Protocol):
     def __init__(self, engine: ProcessEngine) -> None:
         self._engine = engine
         self._left = self._MAX_BYTES
+        self._transport: asyncio.BaseTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+        self._engine.outputs.add(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._transport is not None:
+            self._engine.outputs.discard(self._transport)
 
     def data_received(self, data: bytes) -> None:
         if self._left > 0:
