@@ -12,7 +12,7 @@ import logging
 import socket
 import time
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from websockets.asyncio.server import Server as WebSocketServer
 from websockets.asyncio.server import ServerConnection, serve
@@ -107,7 +107,7 @@ class AsyncServer:
         if reason is not None:
             self.log.warning("refused at the gate peer=%s: %s", connection.remote_address, reason)
             return respond(http.HTTPStatus.FORBIDDEN, {"error": "forbidden; the server's log says why"})
-        path = urlsplit(request.path).path
+        path = request.path.partition("?")[0]
         if not path.startswith("/ws/"):
             return look_up(path, self)
         client_id = unquote(path.removeprefix("/ws/"))

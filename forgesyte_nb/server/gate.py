@@ -12,18 +12,22 @@ the projects concerned (DNS rebinding, cross-site WebSocket hijacking).
 from __future__ import annotations
 
 import hmac
-from urllib.parse import urlsplit
+import re
 
 from websockets.datastructures import Headers
 
 from forgesyte_nb.settings import Settings
 
-LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 ANY_HOST = "*"
 """In `allow_hosts`: any name will do; sound only where a token is asked of everyone."""
 
 TOKEN_SUBPROTOCOL = "forgesyte.token."  # noqa: S105 -- a prefix, no secret
 """Browsers cannot set headers on a WebSocket; they offer the token as a subprotocol with this prefix."""
+
+_HOST = re.compile(r"(?:\[(?P<address>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9_.\-]+))(?::(?P<port>[0-9]{0,5}))?")
+_LAST_PORT = 65535
+_BEARER = "bearer "
 
 
 def refusal(headers: Headers, settings: Settings) -> str | None:
@@ -48,19 +52,16 @@ def _host_allowed(host: str, settings: Settings) -> bool:
     name = _host_name(host)
     if name is None:
         return False
-    return name in LOOPBACK_NAMES or name in settings.allow_hosts or ANY_HOST in settings.allow_hosts
+    allowed = [one.lower() for one in settings.allow_hosts]
+    return name in LOOPBACK_NAMES or name in allowed or ANY_HOST in allowed
 
 
 def _host_name(host: str) -> str | None:
-    """The name in `name:port`; None if it is malformed."""
-    try:
-        parts = urlsplit(f"//{host}")
-        parts.port  # noqa: B018 -- raises if it is no number
-    except ValueError:
+    """The name in `name:port`, an IPv6 address without its brackets; None if it is malformed."""
+    match = _HOST.fullmatch(host)
+    if match is None or int(match["port"] or 0) > _LAST_PORT:
         return None
-    if parts.username is not None or parts.path or parts.query or parts.fragment or not parts.hostname:
-        return None
-    return parts.hostname.lower()
+    return (match["address"] or match["name"]).lower()
 
 
 def _origin_allowed(origin: str, settings: Settings) -> bool:
@@ -73,7 +74,7 @@ def _origin_allowed(origin: str, settings: Settings) -> bool:
 
 
 def _token_matches(headers: Headers, token: str) -> bool:
-    offered = [value.removeprefix("Bearer ") for value in headers.get_all("Authorization")]
+    offered = [value[len(_BEARER) :] for value in headers.get_all("Authorization") if value.lower().startswith(_BEARER)]
     for line in headers.get_all("Sec-WebSocket-Protocol"):
         names = (name.strip() for name in line.split(","))
         offered += [name.removeprefix(TOKEN_SUBPROTOCOL) for name in names if name.startswith(TOKEN_SUBPROTOCOL)]
