@@ -22,12 +22,12 @@ Start = Callable[..., fs.Server]
 
 @pytest.fixture(scope="module")
 def start_for_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
-    """Starts servers that live as long as the module: `start_for_module(cell, **settings)`."""
+    """Starts servers that live as long as the module: `start_for_module(cell, names={…}, **settings)`."""
     servers: list[fs.Server] = []
 
-    def start(cell: str, **settings: Any) -> fs.Server:
+    def start(cell: str, names: dict[str, Any] | None = None, **settings: Any) -> fs.Server:
         registry = Registry()
-        run_cell(cell, registry)
+        run_cell(cell, registry, **(names or {}))
         server = fs.Server(
             port=0,
             settings=fs.Settings(**{"workers": 2, "drain_timeout_s": 1.0, **settings}),

@@ -36,7 +36,8 @@ HOSTS_IN = [
 HOSTS_OUT = ["localhost.evil.example", "127.0.0.1.evil.example", "evil.example", "evil.example:{port}",
              "evil.example/localhost", "localhost/", "localhost@evil.example", "evil.example@localhost",
              "localhost:80@evil.example", "x:y@localhost", "@localhost", "localhost.", "127.0.0.2", "127.1", "0.0.0.0",
-             "[::]", "[::2]", "[::1", "::1]", "[::1].evil.example", "[::1]evil.example", "[localhost]", "localhost:" + "9" * 5000,
+             "[::]", "[::2]", "[::1", "::1]", "[::1].evil.example", "[::1]evil.example", "[localhost]",
+             "localhost:" + "9" * 5000,
              "2130706433", "0x7f000001", "localhost:port",
              "localhost:99999", "localhost:-1", "localhost evil.example", "localhost,evil.example", "", ":{port}",
              "http://localhost", "localhost\\@evil.example", "xlocalhost", "localhostx", "\xe4", "*"]  # fmt: skip
