@@ -73,8 +73,9 @@ class RawSocket:
             self._unread += data
         return status, self._unread
 
-    def open(self, client_id: str = "raw", *more: tuple[str, str]) -> RawSocket:
-        """Become a WebSocket."""
+    def open(self, client_id: str = "", *more: tuple[str, str]) -> RawSocket:
+        """Become a WebSocket, of a client that has not been there before if none is named."""
+        client_id = client_id or secrets.token_hex(8)
         port = self.socket.getpeername()[1]
         status, body = self.request(f"/ws/{client_id}", [("Host", f"localhost:{port}"), *upgrade(), *more])
         assert status == 101, body
