@@ -87,8 +87,8 @@ async def test_a_state_survives_a_neighbours_timeout_only_where_the_lane_does(
     """A killed worker takes its states along; the stream goes on in order, from an empty state."""
     bench = open_bench(engine_name, workers=1)
     bench.cell(
-        LOOPS
-        + "@fs.plugin\ndef counts(frame, *, state):\n    state['n'] = state.get('n', 0) + 1\n    return {'n': state['n'], 'seq': frame.seq}\n"
+        LOOPS + "@fs.plugin\ndef counts(frame, *, state):\n    state['n'] = state.get('n', 0) + 1\n"
+        "    return {'n': state['n'], 'seq': frame.seq}\n"
     )
     before = [await bench.run("counts") for _ in range(2)]
     await bench.error(bench.submit("loops", {"path": str(tmp_path / "x")}))
@@ -115,7 +115,8 @@ async def test_a_trial_that_hangs_is_ended_when_nobody_waits_for_it_any_more(ope
     bench.cell("@fs.plugin\ndef well(frame): return {}")
     await bench.run("well")
     bench.cell(
-        "import time\n@fs.plugin\nclass slow:\n    def setup(self, ctx): time.sleep(1000)\n    def process(self, frame): return {}"
+        "import time\n@fs.plugin\nclass slow:\n    def setup(self, ctx): time.sleep(1000)\n"
+        "    def process(self, frame): return {}"
     )
     for _ in range(2):
         with pytest.raises(TimeoutError):
@@ -133,7 +134,8 @@ async def test_a_thread_that_cannot_be_stopped_is_put_in_quarantine(open_bench: 
     bench = open_bench("threads", workers=1)
     release = threading.Event()
     bench.cell(
-        "@fs.plugin(timeout_s=0.2, engine='threads')\ndef stuck(frame):\n    release.wait(60)\n    return {'late': True}\n"
+        "@fs.plugin(timeout_s=0.2, engine='threads')\ndef stuck(frame):\n    release.wait(60)\n"
+        "    return {'late': True}\n"
         "@fs.plugin\ndef well(frame): return {}",
         release=release,
     )

@@ -1,0 +1,113 @@
+"""What every engine promises when code changes under it, and when frames are taken back."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from forgesyte_nb.errors import PluginDefinitionError, PluginError
+from tests.engines.conftest import Bench, Open
+
+
+async def test_frames_in_flight_finish_on_the_old_revision(bench: Bench) -> None:
+    cell = (
+        "import time\n@fs.plugin\ndef swap(frame, *, ctx, wait: float = 0.0):\n    time.sleep(wait)\n"
+        "    return {'value': %d, 'revision': ctx.revision}"
+    )
+    bench.cell(cell % 1)
+    old = [bench.submit("swap", {"wait": 0.1}) for _ in range(3)]
+    bench.cell(cell % 2)
+    new = [bench.submit("swap") for _ in range(3)]
+    assert [await bench.result(job) for job in old] == [{"value": 1, "revision": 1}] * 3
+    assert [await bench.result(job) for job in new] == [{"value": 2, "revision": 2}] * 3
+
+
+async def test_frames_that_waited_while_several_revisions_passed(open_bench: Open, engine_name: str) -> None:
+    bench = open_bench(engine_name, workers=1)
+    cell = (
+        "import time\n@fs.plugin\ndef swap(frame, *, wait: float = 0.0):\n    time.sleep(wait)\n"
+        "    return {'value': %d}"
+    )
+    bench.cell(cell % 1)
+    patient = [bench.submit("swap", {"wait": 0.05}, owner="patient") for _ in range(16)]
+    for value in (2, 3, 4):
+        bench.cell(cell % value)
+        assert await bench.run("swap", owner="quick") == {"value": value}
+    assert not patient[-1].ended
+    assert [await bench.result(job) for job in patient] == [{"value": 1}] * 16
+
+
+async def test_a_trial_raises_what_setting_up_raises_and_leaves_the_engine_well(bench: Bench) -> None:
+    loop = asyncio.get_running_loop()
+    bench.cell("@fs.plugin\ndef shade(frame): return {'shade': int(frame.gray[0, 0])}")
+    cells = {
+        "raises": (
+            "@fs.plugin\nclass shade:\n    def setup(self, ctx): raise OSError('no weights')\n"
+            "    def process(self, frame): return {}"
+        ),
+        "exits": (
+            "import sys\n@fs.plugin\nclass shade:\n    def __init__(self): sys.exit(3)\n"
+            "    def process(self, frame): return {}"
+        ),
+    }
+
+    def trial(entry: Any) -> None:  # as the server does it, from the cell's thread
+        asyncio.run_coroutine_threadsafe(bench.engine.trial(entry), loop).result(30)
+
+    bench.registry.add_trial(trial)
+    for name, text in (("raises", "OSError: no weights"), ("exits", "SystemExit: 3")):
+        with pytest.raises(PluginDefinitionError, match=f"shade .*{text}") as caught:
+            await asyncio.to_thread(bench.cell, cells[name])
+        assert 'File "<cell ' in str(caught.value)
+        assert (await bench.run("shade"))["shade"] == 128
+    await asyncio.to_thread(bench.cell, "@fs.plugin\ndef shade(frame): return {'new': 1}")
+    assert await bench.run("shade") == {"new": 1}
+
+
+async def test_cancelling_what_waits_and_what_runs(open_bench: Open, engine_name: str) -> None:
+    bench = open_bench(engine_name, workers=1)
+    bench.cell(
+        "import time\n@fs.plugin\ndef patient(frame, *, ctx, turns: int = 0):\n"
+        "    for _ in range(turns):\n        if ctx.cancelled: return {'cancelled': True}\n"
+        "        time.sleep(0.01)\n"
+        "    return {'cancelled': ctx.cancelled}"
+    )
+    await bench.run("patient")
+    running = bench.submit("patient", {"turns": 50 if engine_name == "inline" else 3000})
+    second, handed, third, last = (bench.submit("patient", {"turns": 1}) for _ in range(4))
+    assert bench.engine.cancel(third) is True
+    assert bench.engine.cancel(third) is False
+    if engine_name != "inline":  # inline, nothing can be cancelled while a plugin runs
+        await bench.until(bench.hears("started", running.frame_id), "the start")
+        assert bench.engine.cancel(running) is False
+        assert await bench.result(running) == {"cancelled": True}
+    assert await bench.result(second) == {"cancelled": False}
+    assert await bench.result(handed) == {"cancelled": False}
+    assert await bench.result(last) == {"cancelled": False}
+    assert not third.ended, "who cancels it answers it"
+    bench.ended(third, type(await bench.outcome(second))(error=PluginError("cancelled")))
+    assert await bench.run("patient") == {"cancelled": False}
+
+
+async def test_a_frame_handed_over_ahead_can_be_cancelled_and_its_neighbours_are_not(
+    open_bench: Open, engine_name: str, tmp_path: Path
+) -> None:
+    if engine_name == "inline":
+        pytest.skip("nothing is handed over ahead inline")
+    bench = open_bench(engine_name, workers=1)
+    bench.cell(
+        "import os, time\n@fs.plugin\ndef gate(frame, *, ctx, path: str = ''):\n"
+        "    while path and not os.path.exists(path): time.sleep(0.005)\n"
+        "    return {'cancelled': ctx.cancelled}"
+    )
+    for _ in range(3):
+        await bench.run("gate")  # known to be short: from now on one is handed over ahead
+    first = bench.submit("gate", {"path": str(tmp_path / "open")})
+    ahead, after = bench.submit("gate"), bench.submit("gate")
+    await bench.until(bench.hears("started", first.frame_id), "the start")
+    assert bench.engine.cancel(ahead) is False
+    (tmp_path / "open").touch()
+    assert [(await bench.result(job))["cancelled"] for job in (first, ahead, after)] == [False, True, False]
