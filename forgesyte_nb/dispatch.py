@@ -103,6 +103,10 @@ class Dispatcher:
                 self._cancel(session, message.job_id)
         except WireError as error:
             self._refuse(session, error, wire.header_of(data) if binary else data)
+        except Exception as fault:  # noqa: BLE001 -- a fault of ours must not cost the client its connection
+            self._log.exception("could not take a message of client=%s", session.client_id)
+            answer = PluginError(f"the server failed on this message ({type(fault).__name__}); its log says more")
+            self._refuse(session, answer, wire.header_of(data) if binary else data)
 
     def _accept(self, session: Session, frame: wire.IncomingFrame) -> None:
         """Check a frame at the door and make it a job."""
@@ -129,7 +133,13 @@ class Dispatcher:
         self.tally.accepted += 1
         self._queued_bytes += len(frame.image)
         self._publish(job, self._update(job, "pending", 0.0))
-        self._engine_for(plugin.engine or self._settings.engine).submit(job)
+        try:
+            self._engine_for(plugin.engine or self._settings.engine).submit(job)
+        except Exception as fault:  # noqa: BLE001 -- whatever it is, the job must end
+            self._log.exception("could not hand over job=%s", job.job_id)
+            self.ended(
+                job, Outcome(error=PluginError(f"the engine could not take it ({type(fault).__name__}: {fault})"))
+            )
 
     def _check_room(self, size: int) -> None:
         if self.closing:
@@ -174,7 +184,7 @@ class Dispatcher:
 
     def _refuse_frame(self, session: Session, error: WireError, frame_id: str | None, plugin: str | None) -> None:
         self.tally.refused[error.code] = self.tally.refused.get(error.code, 0) + 1
-        self._log.info("refused client=%s frame=%r %s: %s", session.client_id, frame_id, error.code, error)
+        self._log.info("refused client=%s frame=%.80r %s: %s", session.client_id, frame_id, error.code, error)
         session.owe(wire.encode(Error(frame_id, plugin, error.code, str(error), wire.timestamp())))
 
     # What engines say
@@ -198,7 +208,7 @@ class Dispatcher:
         now = time.monotonic()
         plugin = job.entry.plugin
         if outcome.output:
-            self._log.info("plugin=%s frame=%r printed: %s", plugin.name, job.frame_id, outcome.output)
+            self._log.info("plugin=%s frame=%.80r printed: %s", plugin.name, job.frame_id, outcome.output)
         timings = Timings(
             queue_ms=round(((job.started_at or now) - job.received_at) * 1000, 3),
             decode_ms=round(outcome.decode_ms, 3),
@@ -241,7 +251,7 @@ class Dispatcher:
     def _failure(self, job: Job, error: WireError) -> bytes:
         name = job.entry.plugin.name
         self._log.warning(
-            "failed plugin=%s job=%s frame=%r %s: %s%s",
+            "failed plugin=%s job=%s frame=%.80r %s: %s%s",
             name,
             job.job_id,
             job.frame_id,
@@ -298,8 +308,9 @@ class Dispatcher:
             receivers = [session for session in receivers if session.client_id == client_id]
         reached = 0
         for session in receivers:
-            session.offer(encoded)
-            reached += 1
+            if session.connected:
+                session.offer(encoded)
+                reached += 1
         return reached
 
     # Clients that come and go

@@ -1,0 +1,283 @@
+"""The dispatcher without sockets and without workers: a client's JSON in, the outboxes' JSON out."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+from typing import Any
+
+import pytest
+
+from forgesyte_nb.dispatch import Dispatcher
+from forgesyte_nb.engines.contract import Outcome
+from forgesyte_nb.errors import InvalidImage, InvalidMessage
+from forgesyte_nb.jobs import Job
+from forgesyte_nb.plugins.registry import Registry
+from forgesyte_nb.sessions import Session
+from forgesyte_nb.settings import Settings
+from tests.conftest import run_cell
+
+DONE = Outcome(result=b'{"text":"hi"}', decode_ms=1.0, plugin_ms=2.0)
+
+
+class Engine:
+    """Takes jobs and does nothing with them; a test says what becomes of them."""
+
+    name = "fake"
+
+    def __init__(self) -> None:
+        self.jobs: list[Job] = []
+        self.fault: Exception | None = None
+
+    def submit(self, job: Job) -> None:
+        if self.fault is not None:
+            raise self.fault
+        self.jobs.append(job)
+
+    def cancel(self, job: Job) -> bool:
+        return job.status == "pending"
+
+
+class Desk:
+    """A dispatcher, its fake engine, and clients."""
+
+    def __init__(self, **settings: Any) -> None:
+        registry = Registry()
+        run_cell("@fs.plugin\ndef ocr(frame, *, threshold: float = 0.5): return {}", registry)
+        self.engine = Engine()
+        self.log: list[str] = []
+        log = logging.Logger("test")
+        log.addHandler(logging.StreamHandler(self))  # type: ignore[type-var]
+        engine: Any = self.engine
+        self.dispatcher = Dispatcher(registry, Settings(**settings), lambda _name: engine, log)
+        self.registry = registry
+
+    def write(self, text: str) -> None:
+        self.log.append(text)
+
+    def flush(self) -> None: ...
+
+    def client(self, name: str = "c", *, numbered: bool = False) -> Session:
+        session = self.dispatcher.enter(name, numbered=numbered)
+        session.connect(lambda: None)
+        return session
+
+    def say(self, session: Session, message: Any) -> list[dict[str, Any]]:
+        data = message if isinstance(message, bytes) else json.dumps(message).encode()
+        self.dispatcher.receive(session, data)
+        return heard(session)
+
+    def frame(self, session: Session, image: bytes, frame_id: str = "f", **more: Any) -> Job:
+        message = {"type": "send_frame", "frame_id": frame_id, "plugin": "ocr", **more}
+        message["image_data"] = base64.b64encode(image).decode()
+        self.dispatcher.receive(session, json.dumps(message).encode())
+        return self.engine.jobs[-1]
+
+
+def heard(session: Session) -> list[dict[str, Any]]:
+    return [json.loads(message) for message in session.take()]
+
+
+def brief(messages: list[dict[str, Any]]) -> list[tuple[str, Any]]:
+    return [(message["type"], message.get("status", message.get("error_code"))) for message in messages]
+
+
+def test_a_job_from_its_frame_to_its_result(tiny: bytes) -> None:
+    desk = Desk()
+    session = desk.client()
+    job = desk.frame(session, tiny)
+    desk.dispatcher.started(job)
+    desk.dispatcher.progressed(job, 33.3)
+    desk.dispatcher.ended(job, DONE)
+    messages = heard(session)
+    assert [(m["type"], m["status"], m.get("progress_percent")) for m in messages] == [
+        ("job_update", "pending", 0),
+        ("job_update", "processing", 0),
+        ("job_update", "processing", 33.3),
+        ("frame_result", "success", None),
+        ("job_update", "completed", 100),
+    ]
+    assert {(m["frame_id"], m["job_id"], m["plugin"]) for m in messages} == {("f", job.job_id, "ocr")}
+    assert messages[3]["result"] == {"text": "hi"}
+    assert messages[3]["processing_time_ms"] == 3.0
+    assert set(messages[3]["timings"]) == {"queue_ms", "decode_ms", "plugin_ms", "total_ms"}
+
+
+def test_a_failed_job_keeps_its_progress(tiny: bytes) -> None:
+    desk = Desk()
+    session = desk.client()
+    job = desk.frame(session, tiny)
+    desk.dispatcher.started(job)
+    desk.dispatcher.progressed(job, 50.0)
+    desk.dispatcher.ended(job, Outcome(error=InvalidImage("damaged")))
+    error, update = heard(session)[-2:]
+    assert (error["error_code"], error["message"], error["job_id"]) == ("INVALID_IMAGE", "damaged", job.job_id)
+    assert (update["status"], update["progress_percent"]) == ("failed", 50.0)
+
+
+def test_no_job_is_answered_twice(tiny: bytes) -> None:
+    desk = Desk()
+    session = desk.client()
+    job = desk.frame(session, tiny)
+    desk.dispatcher.ended(job, DONE)
+    heard(session)
+    desk.dispatcher.ended(job, DONE)
+    desk.dispatcher.progressed(job, 10.0)
+    assert heard(session) == []
+    assert any("answered twice" in line for line in desk.log)
+
+
+def test_one_copy_each_however_many_topics_match(tiny: bytes) -> None:
+    desk = Desk()
+    sender, watcher, other = desk.client("sender"), desk.client("watcher"), desk.client("other")
+    job = desk.frame(sender, tiny)
+    for topic in ("all", "plugin_ocr", job.job_id):
+        desk.say(watcher, {"type": "subscribe", "topic": topic})
+        desk.say(sender, {"type": "subscribe", "topic": topic})
+    desk.say(other, {"type": "subscribe", "topic": "plugin_ocrr"})
+    heard(sender)
+    desk.dispatcher.started(job)
+    desk.dispatcher.ended(job, DONE)
+    expected = [("job_update", "processing"), ("frame_result", "success"), ("job_update", "completed")]
+    assert brief(heard(sender)) == brief(heard(watcher)) == expected
+    assert heard(other) == []
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        (b"nonsense", "INVALID_MESSAGE"),
+        ({"type": "send_frame", "frame_id": "f", "plugin": "ocr", "image_data": "!"}, "INVALID_IMAGE"),
+        ({"type": "send_frame", "frame_id": "f", "plugin": "ocr", "image_data": ""}, "INVALID_IMAGE"),
+        ({"type": "send_frame", "frame_id": "f", "plugin": "ocrr", "image_data": ""}, "PLUGIN_NOT_FOUND"),
+        (
+            {"type": "send_frame", "frame_id": "f", "plugin": "ocr", "image_data": "", "options": {"a": 1}},
+            "INVALID_OPTIONS",
+        ),
+        ({"type": "subscribe", "topic": "x"}, "INVALID_MESSAGE"),
+        ({"type": "cancel", "job_id": "job_1"}, "INVALID_MESSAGE"),
+    ],
+)
+def test_what_is_refused_is_one_error_to_its_sender_and_no_job(message: Any, code: str) -> None:
+    desk = Desk()
+    sender, watcher = desk.client("sender"), desk.client("watcher")
+    desk.say(watcher, {"type": "subscribe", "topic": "all"})
+    assert brief(desk.say(sender, message)) == [("error", code)]
+    assert heard(watcher) == []
+    assert desk.engine.jobs == []
+    assert not desk.dispatcher.jobs.active
+    assert desk.dispatcher.tally.refused == {code: 1}
+
+
+def test_a_fault_of_the_server_is_answered_and_logged(tiny: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = Desk()
+    session = desk.client()
+
+    def breaks(_options: bytes) -> Any:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(desk.registry.entry("ocr").plugin.schema, "keywords", breaks)
+    message = {"type": "send_frame", "frame_id": "f", "plugin": "ocr", "image_data": base64.b64encode(tiny).decode()}
+    (error,) = desk.say(session, message)
+    assert (error["error_code"], error["frame_id"]) == ("PLUGIN_ERROR", "f")
+    assert "ZeroDivisionError" in error["message"]
+    assert any("ZeroDivisionError" in line for line in desk.log)
+
+
+def test_an_engine_that_cannot_take_a_job_still_ends_it(tiny: bytes) -> None:
+    desk = Desk()
+    session = desk.client()
+    desk.engine.jobs.append(desk.frame(session, tiny))
+    heard(session)
+    desk.engine.fault = BlockingIOError("no more processes")
+    desk.frame(session, tiny, "g")
+    messages = heard(session)
+    assert brief(messages) == [("job_update", "pending"), ("error", "PLUGIN_ERROR"), ("job_update", "failed")]
+    assert "no more processes" in messages[1]["message"]
+    assert len(desk.dispatcher.jobs.active) == 1
+
+
+def test_the_queue_is_bounded_in_frames_and_in_bytes(tiny: bytes) -> None:
+    for settings in ({"queue_frames": 2}, {"queue_bytes": 2 * len(tiny)}):
+        desk = Desk(**settings)
+        session = desk.client()
+        jobs = [desk.frame(session, tiny, str(number)) for number in range(2)]
+        heard(session)
+        desk.frame(session, tiny, "too much")
+        (error,) = heard(session)
+        assert (error["error_code"], error["frame_id"]) == ("QUEUE_FULL", "too much")
+        desk.dispatcher.ended(jobs[0], DONE)
+        heard(session)
+        assert desk.frame(session, tiny, "again").frame_id == "again"
+
+
+def test_room_is_given_back_by_every_ending(tiny: bytes) -> None:
+    desk = Desk(queue_bytes=len(tiny))
+    session = desk.client()
+    for outcome in (DONE, Outcome(error=InvalidImage("x")), DONE):
+        desk.dispatcher.ended(desk.frame(session, tiny), outcome)
+    assert [code for kind, code in brief(heard(session)) if kind == "error"] == ["INVALID_IMAGE"]
+    assert desk.dispatcher._queued_bytes == 0
+
+
+def test_cancel(tiny: bytes) -> None:
+    desk = Desk()
+    mine, other = desk.client(), desk.client()
+    waiting, running = desk.frame(mine, tiny, "w"), desk.frame(mine, tiny, "r")
+    desk.dispatcher.started(running)
+    heard(mine)
+    for job in (waiting, running):
+        assert brief(desk.say(other, {"type": "cancel", "job_id": job.job_id})) == [("error", "INVALID_MESSAGE")]
+    messages = desk.say(mine, {"type": "cancel", "job_id": waiting.job_id})
+    assert brief(messages) == [("error", "PLUGIN_ERROR"), ("job_update", "failed")]
+    assert desk.say(mine, {"type": "cancel", "job_id": running.job_id}) == []
+    desk.dispatcher.ended(running, DONE)
+    assert brief(heard(mine)) == [("frame_result", "success"), ("job_update", "completed")]
+
+
+def test_a_broadcast_counts_whom_it_reached() -> None:
+    desk = Desk()
+    a, b, away = desk.client("a"), desk.client("b"), desk.client("away")
+    for session in (a, away):
+        desk.say(session, {"type": "subscribe", "topic": "all"})
+    desk.dispatcher.leave(away, now=1.0, for_good=False)
+    assert desk.dispatcher.broadcast({"n": 1}) == 2
+    assert desk.dispatcher.broadcast({"n": 2}, topic="all") == 1
+    assert desk.dispatcher.broadcast({"n": 3}, client_id="b") == 1
+    assert desk.dispatcher.broadcast({"n": 4}, topic="all", client_id="b") == 0
+    assert [message["body"]["n"] for message in heard(a)] == [1, 2]
+    assert [message["body"]["n"] for message in heard(b)] == [1, 3]
+    with pytest.raises(InvalidMessage):
+        desk.dispatcher.broadcast(1, topic="everyone")
+    with pytest.raises(TypeError):
+        desk.dispatcher.broadcast(object())
+
+
+def test_a_huge_frame_id_does_not_fill_the_log() -> None:
+    desk = Desk()
+    session = desk.client()
+    desk.say(session, {"type": "send_frame", "frame_id": "x" * 1_000_000, "plugin": "none", "image_data": ""})
+    assert sum(map(len, desk.log)) < 2000
+
+
+def test_streams_of_a_client_are_numbered_each_for_itself(tiny: bytes) -> None:
+    desk = Desk()
+    session = desk.client()
+    seqs = [desk.frame(session, tiny, stream_id=stream).seq for stream in ("", "a", "", "a", "b")]
+    assert seqs == [0, 0, 1, 1, 0]
+
+
+def test_the_first_message_of_v2_is_hello_and_all_are_numbered(tiny: bytes) -> None:
+    desk = Desk()
+    session = desk.client(numbered=True)
+    desk.frame(session, tiny)
+    desk.say(session, {"type": "subscribe", "topic": "all"})
+    session.take()
+    other = desk.client(numbered=True)
+    desk.say(other, {"type": "unsubscribe", "topic": "all"})
+    fresh = desk.client(numbered=True)
+    desk.dispatcher.receive(fresh, b'{"type": "subscribe", "topic": "all"}')
+    messages = heard(fresh)
+    assert [(message["seq"], message["type"]) for message in messages] == [(1, "hello"), (2, "subscribed")]
+    assert messages[0]["plugins"] == ["ocr"]
