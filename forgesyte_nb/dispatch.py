@@ -334,7 +334,7 @@ class Dispatcher:
                 max_image_pixels=self._settings.max_image_pixels,
                 plugins=[plugin.name for plugin in self._registry.plugins()],
             )
-            session.owe_first(wire.encode(hello))
+            session.greet(wire.encode(hello))
         back = "" if session.away_since is None else f", back with {session.waiting} messages waiting"
         self._log.info("connected client=%s session=%s%s", client_id, session.session_id, back)
         return session

@@ -37,6 +37,7 @@ class Session:
         "_broadcast_bytes",
         "_broadcasts",
         "_given",
+        "_greeting",
         "_limit_bytes",
         "_owed",
         "_unconfirmed",
@@ -68,6 +69,7 @@ class Session:
         self.streams: dict[str, int] = {}
         self._owed: list[bytes] = []
         self._given = 0
+        self._greeting: bytes | None = None
         self._unconfirmed: deque[bytes] = deque()
         self._unconfirmed_bytes = 0
         self._broadcasts: deque[bytes] = deque()
@@ -88,6 +90,7 @@ class Session:
         """The connection is gone; broadcasts are not kept for one who is away."""
         self._wake = None
         self._awake = False
+        self._greeting = None
         self.away_since = now
         # What was written last may not have arrived: it is owed again, before the rest.
         self._given -= len(self._unconfirmed)
@@ -105,7 +108,7 @@ class Session:
     @property
     def waiting(self) -> int:
         """Messages in the outbox."""
-        return len(self._owed) + len(self._broadcasts)
+        return len(self._owed) + len(self._broadcasts) + (self._greeting is not None)
 
     def owe(self, encoded: bytes) -> None:
         """Put a message about the client's own doings into the outbox; it is never dropped."""
@@ -113,9 +116,9 @@ class Session:
         if not self._awake:
             self._rouse()
 
-    def owe_first(self, encoded: bytes) -> None:
-        """Put a message before all others in the outbox."""
-        self._owed.insert(0, encoded)
+    def greet(self, encoded: bytes) -> None:
+        """Put a message before all others in the outbox, for this connection alone: it is not owed to the next."""
+        self._greeting = encoded
         if not self._awake:
             self._rouse()
 
@@ -143,6 +146,9 @@ class Session:
         self._unconfirmed_bytes += sum(map(len, messages))
         while self._unconfirmed_bytes > self._limit_bytes and self._unconfirmed:
             self._unconfirmed_bytes -= len(self._unconfirmed.popleft())
+        if self._greeting is not None:
+            messages = [self._greeting, *messages]
+            self._greeting = None
         if self._broadcasts:
             messages.extend(self._broadcasts)
             self._broadcasts.clear()

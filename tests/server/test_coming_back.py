@@ -1,0 +1,224 @@
+"""Clients whose connection broke, and who come back; and clients who said goodbye."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+import forgesyte_nb as fs
+from forgesyte_nb.plugins.registry import Registry
+from forgesyte_nb.server.connection import RECEIPT_MESSAGES
+from tests.conftest import Connect, SeedClient, get, run_cell, wait_for
+from tests.server.conftest import log_of
+
+PLUGINS = """
+@fs.plugin
+def well(frame):
+    return {"frame": frame.frame_id}
+
+@fs.plugin
+def counts(frame, *, state):
+    state["n"] = state.get("n", 0) + 1
+    return {"n": state["n"], "seq": frame.seq}
+
+@fs.plugin(engine="threads")
+def waits(frame):
+    gate.wait(60)
+    return {}
+"""
+
+Open = Callable[..., fs.Server]
+
+
+@pytest.fixture
+def gate() -> Iterator[threading.Event]:
+    """What `waits` waits for."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+@pytest.fixture
+def open_server(serve_on: Any, gate: threading.Event) -> Open:
+    def start(**settings: Any) -> fs.Server:
+        registry = Registry()
+        run_cell(PLUGINS, registry, gate=gate)
+        server: fs.Server = serve_on(registry, **settings)
+        return server
+
+    return start
+
+
+async def until(condition: Callable[[], Any], what: str) -> None:
+    await asyncio.to_thread(wait_for, condition, what)
+
+
+async def cut(server: fs.Server, *clients: SeedClient) -> None:
+    """Break connections as a dying network does, and wait until the server has noticed."""
+    for one in clients:
+        before = server.stats()["connections"]
+        one.socket.transport.abort()
+        await until(lambda before=before: server.stats()["connections"] == before - 1, "the server to notice")
+
+
+def results(said: list[dict[str, Any]]) -> list[str]:
+    return [m["frame_id"] for m in said if m["type"] == "frame_result"]
+
+
+async def test_all_that_was_owed_is_there_on_coming_back_in_order(
+    open_server: Open, client: Connect, tiny: bytes
+) -> None:
+    server = open_server()
+    first = await client(server, "phone")
+    names = [str(number) for number in range(300)]
+    for name in names:
+        await first.frame(name, tiny, "well")
+    for name in names[:20]:
+        await first.terminal(name)
+    await until(lambda: server.stats()["results"] == 300, "all results")
+    await cut(server, first)
+    again = await client(server, "phone")
+    said = await again.fence()
+    returned = results(said)
+    assert returned == names[300 - len(returned) :], "the last of them, each once, none left out"
+    with contextlib.suppress(ConnectionClosed):
+        while True:
+            await first.next()  # what had arrived at its side before the cut, and so was not owed any more
+    assert results(first.heard) == names[: len(results(first.heard))]
+    assert set(results(first.heard)) | set(returned) == set(names)
+    for name in returned[1:]:
+        about = [m.get("status", m["type"]) for m in said if m["frame_id"] == name]
+        assert about == ["pending", "processing", "success", "completed"][-len(about) :]
+    assert (await again.analyze("new", tiny, "well"))["type"] == "frame_result"
+    assert await again.fence() != []
+    assert await again.fence() == []
+
+
+async def test_results_that_come_while_a_client_is_away_wait_for_it(
+    open_server: Open, client: Connect, tiny: bytes, gate: threading.Event
+) -> None:
+    server = open_server()
+    first = await client(server, "phone")
+    await first.frame("slow", tiny, "waits")
+    job_id = (await first.until(lambda m: m.get("status") == "processing"))["job_id"]
+    await cut(server, first)
+    gate.set()
+    await until(lambda: get(server, f"/v1/jobs/{job_id}")[1]["status"] == "completed", "the job to end")
+    again = await client(server, "phone")
+    said = [m for m in await again.fence() if m["job_id"] == job_id]
+    assert [m.get("status", m["type"]) for m in said][-2:] == ["success", "completed"]
+    assert "back with" in log_of(server)
+
+
+async def test_what_pongs_have_confirmed_does_not_come_again(open_server: Open, client: Connect, tiny: bytes) -> None:
+    """A plain client answers pings, by the protocol; that is receipt enough."""
+    server = open_server()
+    first = await client(server, "phone")
+    for number in range(100):
+        await first.analyze(str(number), tiny, "well")
+    await first.fence()
+    await cut(server, first)
+    again = await client(server, "phone")
+    said = await again.fence()
+    assert len(said) < 2 * RECEIPT_MESSAGES < 400
+    assert {m["frame_id"] for m in said} <= {str(number) for number in range(60, 100)} | {"fence 1", "fence 2"}
+
+
+async def test_a_close_frame_ends_the_session(
+    open_server: Open, client: Connect, tiny: bytes, gate: threading.Event
+) -> None:
+    server = open_server()
+    first = await client(server, "phone")
+    await first.send({"type": "subscribe", "topic": "all"})
+    await first.frame("slow", tiny, "waits")
+    await first.until(lambda m: m.get("status") == "processing")
+    await first.socket.close()
+    await until(lambda: server.stats()["connections"] == 0, "the server to notice")
+    gate.set()
+    await until(lambda: server.stats()["active"] == 0, "the job to end")
+    assert await (await client(server, "phone")).fence() == []
+    assert "left client=phone" in log_of(server)
+
+
+async def test_two_live_clients_of_one_name_get_their_own_each(open_server: Open, client: Connect, tiny: bytes) -> None:
+    """The seed's Python client names itself by the second."""
+    server = open_server()
+    both = [await client(server, "client_1736612345") for _ in range(2)]
+    for number, one in enumerate(both):
+        for _ in range(3):
+            await one.frame(f"frame of {number}", tiny, "well")
+    for number, one in enumerate(both):
+        for _ in range(3):
+            await one.until(lambda m: m.get("status") == "completed")
+        said = await one.fence()
+        assert {m["frame_id"] for m in said} == {f"frame of {number}"}
+        assert len(said) == 12
+
+
+async def test_of_two_that_broke_the_first_is_resumed_first(open_server: Open, client: Connect, tiny: bytes) -> None:
+    server = open_server()
+    one, two = [await client(server, "twin") for _ in range(2)]
+    await one.analyze("of one", tiny, "well")
+    await two.analyze("of two", tiny, "well")
+    await cut(server, two, one)
+    for expected in ("of two", "of one"):
+        back = await client(server, "twin")
+        assert set(results(await back.fence())) == {expected}
+    assert await (await client(server, "twin")).fence() == [], "a third one has a session of its own"
+
+
+async def test_another_name_gets_nothing_of_it(open_server: Open, client: Connect, tiny: bytes) -> None:
+    server = open_server()
+    first = await client(server, "phone")
+    await first.analyze("f", tiny, "well")
+    await cut(server, first)
+    assert await (await client(server, "Phone")).fence() == []
+    assert results(await (await client(server, "phone")).fence()) == ["f"]
+
+
+async def test_subscriptions_and_streams_outlive_a_cut(open_server: Open, client: Connect, tiny: bytes) -> None:
+    server = open_server()
+    first, sender = await client(server, "phone"), await client(server, "sender")
+    await first.send({"type": "subscribe", "topic": "plugin_well"})
+    assert (await first.analyze("1", tiny, "counts"))["result"] == {"n": 1, "seq": 0}
+    await first.fence()
+    await cut(server, first)
+    await sender.analyze("missed", tiny, "well")
+    again = await client(server, "phone")
+    await again.fence()
+    await sender.analyze("heard", tiny, "well")
+    assert results(await again.fence()) == ["heard"], "broadcasts are not kept for one who is away"
+    assert (await again.analyze("2", tiny, "counts"))["result"] == {"n": 2, "seq": 1}
+
+
+@pytest.mark.parametrize("settings", [{"session_grace_s": 0}, {"session_messages": 3}], ids=["grace", "messages"])
+async def test_a_session_whose_client_stays_away_ends(
+    open_server: Open, client: Connect, tiny: bytes, settings: dict[str, Any]
+) -> None:
+    server = open_server(**settings)
+    first = await client(server, "phone")
+    await first.analyze("f", tiny, "well")
+    await cut(server, first)
+
+    def sessions() -> float:
+        return float(get(server, "/metrics")[1].decode().split("\nforgesyte_sessions ")[1].split()[0])
+
+    await until(lambda: sessions() == 0, "the session to end")
+    assert "session ended client=phone: its client did not come back" in log_of(server)
+    assert await (await client(server, "phone")).fence() == []
+
+
+async def test_the_state_of_a_stream_goes_when_its_client_has_gone(
+    open_server: Open, client: Connect, tiny: bytes
+) -> None:
+    server = open_server(stream_grace_s=0)
+    for _ in range(2):
+        one = await client(server, "phone")
+        assert [(await one.analyze(str(n), tiny, "counts"))["result"]["n"] for n in range(2)] == [1, 2]
+        await one.socket.close()
