@@ -11,6 +11,7 @@ import http
 import logging
 import socket
 import time
+import weakref
 from typing import Any
 from urllib.parse import unquote
 
@@ -25,13 +26,12 @@ from forgesyte_nb.engines.contract import Engine
 from forgesyte_nb.plugins.registry import Entry, Registry
 from forgesyte_nb.protocol.messages import SUBPROTOCOL_V2
 from forgesyte_nb.protocol.topics import CLIENT_ID
-from forgesyte_nb.server.connection import FrameConnection, serve_session
+from forgesyte_nb.server.connection import CLOSE_TIMEOUT_S, FrameConnection, serve_session
 from forgesyte_nb.server.gate import refusal
 from forgesyte_nb.server.lookups import look_up, respond
 from forgesyte_nb.settings import Settings
 
 _HOUSEKEEPING_S = 1.0
-_CLOSE_TIMEOUT_S = 2.0
 
 
 class AsyncServer:
@@ -50,6 +50,7 @@ class AsyncServer:
         self.dispatcher = Dispatcher(registry, settings, self.engine, log)
         self._engines: dict[str, Engine] = {}
         self._servers: list[WebSocketServer] = []
+        self._connections: weakref.WeakSet[FrameConnection] = weakref.WeakSet()
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self, sockets: list[socket.socket]) -> None:
@@ -60,7 +61,7 @@ class AsyncServer:
             server = await serve(
                 serve_session,  # type: ignore[arg-type]  # its connections are FrameConnections, made below
                 sock=bound,
-                create_connection=FrameConnection,
+                create_connection=self._make_connection,  # type: ignore[arg-type]  # called as the class would be
                 process_request=self._process_request,
                 select_subprotocol=_select_subprotocol,
                 server_header=None,
@@ -68,12 +69,17 @@ class AsyncServer:
                 max_size=self.settings.max_message_bytes,
                 ping_interval=self.settings.ping_interval_s,
                 ping_timeout=self.settings.ping_timeout_s,
-                close_timeout=_CLOSE_TIMEOUT_S,
+                close_timeout=CLOSE_TIMEOUT_S,
                 logger=library_log,
             )
             self._servers.append(server)
         self._tasks.append(asyncio.create_task(self._keep_house()))
         self.engine(self.settings.engine)
+
+    def _make_connection(self, *protocol_and_server: Any, **settings: Any) -> FrameConnection:
+        connection = FrameConnection(*protocol_and_server, **settings)
+        self._connections.add(connection)
+        return connection
 
     def engine(self, name: str) -> Engine:
         """The running engine of a name, started when first asked for."""
@@ -131,6 +137,8 @@ class AsyncServer:
             await asyncio.sleep(0.01)
         await asyncio.gather(*(engine.close() for engine in self._engines.values()))
         await asyncio.sleep(0)  # connections write what the engines' last answers put into outboxes
+        for connection in list(self._connections):
+            connection.finish()
         for server in self._servers:
             server.close(reason="server closed")
         await asyncio.gather(*(server.wait_closed() for server in self._servers))

@@ -34,6 +34,9 @@ RECEIPT_MESSAGES = 64
 RECEIPT_DELAY_S = 0.5
 """After so many messages, or so long after one, the client's side is asked what has arrived."""
 
+CLOSE_TIMEOUT_S = 2.0
+"""A peer that has been told the end has so long to let go of the connection."""
+
 WRITE_LIMIT_BYTES = 256 * 1024
 """Bytes in the transport's own buffer from which on messages stay in the outbox."""
 
@@ -58,6 +61,7 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
         self._scheduled = False
         self._unasked = 0
         self._receipt_timer: asyncio.TimerHandle | None = None
+        self._end_timer: asyncio.TimerHandle | None = None
 
     def open(self, session: Session) -> None:
         """Begin to serve a session."""
@@ -104,6 +108,7 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
 
     def _fail(self, code: CloseCode, reason: str) -> None:
         self.protocol.fail(code, reason)
+        self.close_deadline = self.loop.time() + CLOSE_TIMEOUT_S
         self.send_data()
 
     # Writing
@@ -128,6 +133,14 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
             self._receipt_timer = self.loop.call_later(RECEIPT_DELAY_S, self._ask_for_receipt)
         self.transport.write(data)
 
+    def finish(self) -> None:
+        """The server ends: write what the peer is owed, however slow it is; one that asked for nothing is cut off."""
+        if self.request is None:  # a browser opens connections ahead, for requests that may never come
+            if hasattr(self, "transport"):
+                self.transport.abort()
+        elif self.session is not None and self.protocol.state is OPEN:
+            self.transport.write(text_frames(self.session.take()))
+
     def _receipt(self) -> bytes:
         """A ping whose pong tells what has arrived; every WebSocket client answers it, by the protocol."""
         self._unasked = 0
@@ -146,6 +159,9 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         """The loop has read something."""
         self.data_received(_READ_VIEW[:nbytes])  # type: ignore[arg-type]  # it is appended to a bytearray
+        if self.close_deadline is not None and self._end_timer is None:
+            # Told the end, a peer that does not let go is cut off; the library would do so only within a `recv`.
+            self._end_timer = self.loop.call_at(self.close_deadline, self.transport.abort)
 
     def resume_writing(self) -> None:
         """The peer has caught up."""
@@ -155,6 +171,8 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
     def stop(self) -> None:
         """The connection is gone."""
         self.session = None
+        if self._end_timer is not None:
+            self._end_timer.cancel()
         if self._receipt_timer is not None:
             self._receipt_timer.cancel()
             self._receipt_timer = None
