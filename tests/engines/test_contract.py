@@ -129,7 +129,7 @@ async def test_one_client_does_not_keep_another_waiting(open_bench: Open, engine
 
 
 CLASS = """
-import os
+import os, time
 
 class Loader:
     def __init__(self):
@@ -146,6 +146,7 @@ class Model(Loader):
         state[0] += 1
         return {"value": sum(self.weights) * scale, "state": state[0], "made": self.made}
     def teardown(self):
+        time.sleep(0.1)  # it is given the time
         with open(os.environ["TEARDOWN"], "a") as file:
             file.write("down ")
 """

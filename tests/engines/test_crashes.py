@@ -193,11 +193,15 @@ async def test_a_worker_ends_with_its_server_even_in_the_middle_of_a_plugin(cras
     assert not [pid for pid in pids if psutil.pid_exists(pid)]
 
 
-async def test_a_child_of_a_plugin_that_outlives_its_worker_holds_nothing_up(crashing: Bench) -> None:
+async def test_a_child_of_a_plugin_that_outlives_its_worker_holds_nothing_up(open_bench: Open) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    crashing = open_bench("processes")
     crashing.cell(
         "import os, subprocess\n@fs.plugin\ndef forks(frame):\n"
         "    child = subprocess.Popen(['sleep', '600'])\n    return {'pid': child.pid}"
     )
     pid = (await crashing.run("forks"))["pid"]
     await crashing.engine.close()
+    assert psutil.pid_exists(pid)
+    assert len(os.listdir("/proc/self/fd")) == before, "the pipe that the child still holds is closed on our side"
     os.kill(pid, signal.SIGKILL)
