@@ -28,7 +28,7 @@ from forgesyte_nb.plugins.registry import Entry
 from forgesyte_nb.settings import Settings
 
 _SOCKET_BYTES = 1 << 20
-_READ_VIEW = memoryview(bytearray(256 * 1024))
+_READ_BYTES = 256 * 1024
 _CLOSE_S = 2.0
 _LOOK_INTERVAL_S = 0.005
 _WORKER_ENVIRONMENT = {
@@ -53,6 +53,7 @@ class WorkerProcess(asyncio.BufferedProtocol):
     def __init__(self, engine: ProcessEngine, settings: Settings) -> None:
         """Start the process; the socket is joined to the loop by `attach`."""
         self._engine = engine
+        self._buffer = engine.buffer
         self._inbox = Inbox()
         self._known: set[PluginKey] = set()
         self._loads: dict[PluginKey, asyncio.Future[WireError | None]] = {}
@@ -93,12 +94,12 @@ class WorkerProcess(asyncio.BufferedProtocol):
         self._unsent.clear()
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """Where the loop puts what it reads: one buffer for all workers, emptied before the next read."""
-        return _READ_VIEW
+        """Where the loop puts what it reads: one buffer for all workers of an engine, emptied before the next read."""
+        return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
         """The worker says something."""
-        for kind, body, tail in self._inbox.feed(_READ_VIEW[:nbytes]):
+        for kind, body, tail in self._inbox.feed(self._buffer[:nbytes]):
             self._hear(kind, body, tail)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -231,6 +232,8 @@ class ProcessEngine(LaneEngine):
         self._spare: WorkerProcess | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.outputs: set[asyncio.BaseTransport] = set()
+        # Not one for all engines: each server has a loop thread of its own, and reading lets go of the GIL.
+        self.buffer = memoryview(bytearray(_READ_BYTES))
 
     def spawn(self, work: Any) -> None:
         """Run a coroutine to its end, holding on to it."""
