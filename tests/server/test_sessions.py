@@ -135,8 +135,8 @@ def test_a_session_shows_no_more_than_its_names() -> None:
 # Who takes over what
 
 
-def book(max_messages: int = 10) -> SessionBook:
-    return SessionBook(outbox_bytes=1000, grace_s=60.0, max_messages=max_messages)
+def book(max_owed_bytes: int = 1000) -> SessionBook:
+    return SessionBook(outbox_bytes=1000, grace_s=60.0, max_owed_bytes=max_owed_bytes)
 
 
 def attached(of: SessionBook, client_id: str = "c") -> Session:
@@ -164,7 +164,7 @@ def test_of_two_that_broke_the_one_longest_away_is_resumed_first() -> None:
 
 
 def test_sessions_expire_after_their_grace_or_with_too_many_debts() -> None:
-    sessions = book(max_messages=2)
+    sessions = book(max_owed_bytes=2)
     there, gone, owed = attached(sessions), attached(sessions), attached(sessions)
     gone.disconnect(100.0)
     owed.disconnect(159.0)
