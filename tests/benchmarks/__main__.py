@@ -24,12 +24,12 @@ _QUICK = ("noop", "image_stats", "round_trip")
 _OUTPUT = ROOT / "bench-output" / "bench.json"
 
 _HOW = f"""\
-640×480 JPEGs of 47 KB in base64, 16 in flight on one connection (motion_detector: 8 streams, 2 each); each server
-in a process of its own, {WORKERS} workers, one thread each; contestants take turns in every round, and a ratio is the
-median of the rounds' ratios. The client is a raw socket with messages made before; every frame is checked to have
-exactly one terminal message, a result. (a) is the fastest bare `websockets` server: msgspec, pybase64, a constant
-reply. (b) is FastAPI, uvicorn and ProcessPoolExecutor. Bare processes call the plugin on the same bytes, without a
-server."""
+640×480 JPEGs of 47 KB in base64, 16 in flight on one connection (motion_detector: 8 streams, 2 each; ocr and
+face_detector: 6); each server in a process of its own, {WORKERS} workers, one thread each; contestants take turns in
+every round, and a ratio is the median of the rounds' ratios. The client is a raw socket with messages made before;
+every frame is checked to have exactly one terminal message, a result. (a) is the fastest bare `websockets` server:
+msgspec, pybase64, a constant reply. (b) is FastAPI, uvicorn and ProcessPoolExecutor. Bare processes call the plugin on
+the same bytes, without a server."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -56,12 +56,6 @@ class Bench:
             self._children[key] = Child(*key)
         return self._children[key]
 
-    def let_go(self, module: str, *arguments: str) -> None:
-        """End a shared child that no other row needs."""
-        child = self._children.pop((module, *arguments), None)
-        if child is not None:
-            child.close()
-
     def messages(self, plugin: str, kind: str, area: int) -> Messages:
         """The ring of messages for a plugin, with pictures of a kind."""
         key = (plugin, kind, area)

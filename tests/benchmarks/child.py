@@ -13,6 +13,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -32,8 +33,13 @@ class Child:
         said: What its first line said.
     """
 
-    def __init__(self, module: str, *arguments: str) -> None:
+    def __init__(self, module: str, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
         """Start `python -m tests.benchmarks.<module>` and wait until it is ready.
+
+        Args:
+            module: Its module.
+            arguments: Of its command line.
+            environment: Variables that only it gets.
 
         Raises:
             RuntimeError: If it ends before it is ready.
@@ -41,7 +47,7 @@ class Child:
         self._process = subprocess.Popen(
             [sys.executable, "-m", f"tests.benchmarks.{module}", *arguments],
             cwd=ROOT,
-            env={**os.environ, **ONE_THREAD},
+            env={**os.environ, **ONE_THREAD, **(environment or {})},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

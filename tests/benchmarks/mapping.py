@@ -14,6 +14,10 @@ from typing import Any
 
 from tests.benchmarks.child import WORKERS, Child, say
 
+# glibc: do not give memory back between frames. What it does by itself depends on what was imported before, and can
+# cost half of the time in page faults; the bare processes are to be the limit.
+_KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(1 << 28), "MALLOC_MMAP_THRESHOLD_": str(1 << 25)}
+
 
 class Pair:
     """As many processes as the servers have workers."""
@@ -24,7 +28,7 @@ class Pair:
         self._children: list[Child] = []
         try:
             for _ in range(WORKERS):
-                self._children.append(Child("mapping", plugin, kind, str(area), share))
+                self._children.append(Child("mapping", plugin, kind, str(area), share, environment=_KEEP_MEMORY))
         except BaseException:
             self.close()
             raise

@@ -18,6 +18,7 @@ MASK = b"\x5a\xc3\x17\x8e"
 RING = 64
 _TYPE_AT = 9  # of the first letter of the type in '{"type":"…'
 _RESULT, _ERROR = ord("f"), ord("e")
+_NORMAL = b"\x03\xe8"  # close code 1000
 _TEXT, _CLOSE, _PING, _PONG = 0x81, 0x88, 0x89, 0x8A
 
 
@@ -156,10 +157,11 @@ class Connection:
     def close(self) -> None:
         """Say goodbye and hang up."""
         self.socket.setblocking(True)
-        self.socket.settimeout(5)
+        self.socket.settimeout(1)
         try:
-            self.socket.sendall(masked_frame(b"\x03\xe8", _CLOSE))
-            while self.socket.recv(65536):
+            self.socket.sendall(masked_frame(_NORMAL, _CLOSE))
+            # Not until the socket ends: a server that forks has given a copy of it to its children.
+            while (data := self.socket.recv(65536)) and bytes((_CLOSE, len(_NORMAL))) + _NORMAL not in data:
                 pass
         except OSError:
             pass  # it is closed either way

@@ -13,7 +13,7 @@ _FLAT_KIB = 1024.0  # per ten thousand jobs: a tenth of a KiB each, less than an
 
 def flat_memory(bench: Bench, scale: Scale) -> list[Row]:
     """Growth of memory per ten thousand jobs, after the first ten thousand."""
-    jobs = _JOBS // 10 if bench.quick else _JOBS if scale == BASE else _JOBS // 4
+    jobs = _JOBS // 4 if bench.quick else _JOBS
     messages = bench.messages("noop", "stills", scale.area)
     grown, detail = [], ""
     with Child("ours", "processes") as server:

@@ -23,7 +23,7 @@ def motion_detector(bench: Bench, scale: Scale) -> list[Row]:
 
 def ocr(bench: Bench, scale: Scale) -> list[Row]:
     """A page of print; tesseract runs as a child of the worker."""
-    return _rows(bench, scale, "ocr", "page", least_of_bare=0.95, window_s=3.0)
+    return _rows(bench, scale, "ocr", "page", in_flight=6, least_of_bare=0.95, window_s=3.0)
 
 
 def block_mapper(bench: Bench, scale: Scale) -> list[Row]:
@@ -33,7 +33,7 @@ def block_mapper(bench: Bench, scale: Scale) -> list[Row]:
 
 def face_detector(bench: Bench, scale: Scale) -> list[Row]:
     """A network of 80 ms; against the obvious server only."""
-    return _rows(bench, scale, "face_detector", "stills", window_s=2.0)
+    return _rows(bench, scale, "face_detector", "stills", in_flight=6, window_s=2.0)
 
 
 def _rows(
@@ -51,14 +51,14 @@ def _rows(
     if not (PLUGIN_FILES / f"{plugin}.py").is_file():
         return []
     messages = bench.messages(plugin, kind, scale.area)
-    if scale == BASE:
-        rounds = bench.rounds(scale)
-    else:
+    slow = window_s > 1
+    rounds = bench.rounds(scale)
+    if slow:
+        rounds = min(rounds, 6 if scale == BASE else 1)
+    elif scale != BASE:
         # Larger frames take longer, and a window must hold some dozens of them.
-        rounds, window_s = min(2, bench.rounds(scale)), window_s * (1 + scale.area / 4)
-    if window_s > 1.5:
-        rounds = min(rounds, 5)
-    seconds = bench.seconds(window_s)
+        rounds, window_s = min(rounds, 3), window_s * (1 + scale.area / 8)
+    seconds = window_s / 2 if bench.quick and slow else bench.seconds(window_s)
     with contextlib.ExitStack() as stack:
         contestants = {
             name: contestant(
