@@ -74,7 +74,7 @@ class Dispatcher:
         self.sessions = SessionBook(
             outbox_bytes=settings.outbox_bytes,
             grace_s=settings.session_grace_s,
-            max_messages=settings.session_messages,
+            max_owed_bytes=settings.session_bytes,
         )
         self.tally = Tally()
         self._registry = registry

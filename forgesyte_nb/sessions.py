@@ -10,6 +10,7 @@ same client id takes it over, the one that has been away longest first. Sans-I/O
 from __future__ import annotations
 
 import secrets
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable
 
@@ -17,6 +18,12 @@ from forgesyte_nb.errors import InvalidMessage
 from forgesyte_nb.jobs import Job
 from forgesyte_nb.protocol.topics import ALL, plugin_topic
 from forgesyte_nb.protocol.wire import with_seq
+
+KEPT_BYTES = 64 * 1024 * 1024
+"""Owed messages kept until they are confirmed: more than sockets can hold on their way."""
+
+MAX_STREAMS = 1000
+"""Streams of one client whose frames are numbered."""
 
 
 class Session:
@@ -30,6 +37,7 @@ class Session:
         away_since: When its connection broke, monotonic seconds; None while it has one.
         dropped: Broadcasts that it was too slow for.
         sent: Messages it was given.
+        owed_bytes: Size of the owed messages in the outbox.
     """
 
     __slots__ = (
@@ -48,6 +56,7 @@ class Session:
         "dropped",
         "frames",
         "numbered",
+        "owed_bytes",
         "sent",
         "seq",
         "session_id",
@@ -68,6 +77,7 @@ class Session:
         self.frames = 0
         self.streams: dict[str, int] = {}
         self._owed: list[bytes] = []
+        self.owed_bytes = 0
         self._given = 0
         self._greeting: bytes | None = None
         self._unconfirmed: deque[bytes] = deque()
@@ -95,6 +105,7 @@ class Session:
         # What was written last may not have arrived: it is owed again, before the rest.
         self._given -= len(self._unconfirmed)
         self._owed[:0] = self._unconfirmed
+        self.owed_bytes += self._unconfirmed_bytes
         self._unconfirmed.clear()
         self._unconfirmed_bytes = 0
         self._broadcasts.clear()
@@ -113,6 +124,7 @@ class Session:
     def owe(self, encoded: bytes) -> None:
         """Put a message about the client's own doings into the outbox; it is never dropped."""
         self._owed.append(encoded)
+        self.owed_bytes += len(encoded)
         if not self._awake:
             self._rouse()
 
@@ -134,17 +146,22 @@ class Session:
         if not self._awake:
             self._rouse()
 
-    def take(self) -> list[bytes]:
-        """Empty the outbox: what is owed first, each message with its number if the client wants one.
+    def take(self, max_bytes: int = sys.maxsize) -> list[bytes]:
+        """Take from the outbox: what is owed first, each message with its number if the client wants one.
 
-        What is owed is kept until it is confirmed; of a client that never confirms, the last `limit_bytes`.
+        What is owed is kept until it is confirmed. Only a client that never confirms, against the protocol, can have
+        more than `KEPT_BYTES` of it under way, and loses the oldest if its connection breaks.
+
+        Args:
+            max_bytes: Of what is owed; at least one message is taken, and the rest stays for the next time.
         """
-        messages = self._owed
-        self._owed = []
+        messages = self._take_owed(max_bytes)
+        size = sum(map(len, messages))
+        self.owed_bytes -= size
         self._given += len(messages)
         self._unconfirmed.extend(messages)
-        self._unconfirmed_bytes += sum(map(len, messages))
-        while self._unconfirmed_bytes > self._limit_bytes and self._unconfirmed:
+        self._unconfirmed_bytes += size
+        while self._unconfirmed_bytes > KEPT_BYTES and len(self._unconfirmed) > 1:
             self._unconfirmed_bytes -= len(self._unconfirmed.popleft())
         if self._greeting is not None:
             messages = [self._greeting, *messages]
@@ -161,6 +178,20 @@ class Session:
             messages = [with_seq(message, first + index) for index, message in enumerate(messages)]
         return messages
 
+    def _take_owed(self, max_bytes: int) -> list[bytes]:
+        owed = self._owed
+        if self.owed_bytes <= max_bytes:
+            self._owed = []
+            return owed
+        count, size = 0, 0
+        for message in owed:
+            size += len(message)
+            if count and size > max_bytes:
+                break
+            count += 1
+        self._owed = owed[count:]
+        return owed[:count]
+
     @property
     def given(self) -> int:
         """Number of the last owed message that was taken, from 1."""
@@ -174,9 +205,11 @@ class Session:
             self._unconfirmed_bytes -= len(unconfirmed.popleft())
 
     def next_seq(self, stream_id: str) -> int:
-        """Number of the next frame of one of the client's streams, from 0."""
+        """Number of the next frame of one of the client's streams, from 0; of many streams the oldest is forgotten."""
         seq = self.streams.get(stream_id, 0)
         self.streams[stream_id] = seq + 1
+        if len(self.streams) > MAX_STREAMS:
+            del self.streams[next(iter(self.streams))]
         return seq
 
     def _rouse(self) -> None:
@@ -243,17 +276,17 @@ class Subscriptions:
 class SessionBook:
     """All sessions, those with a connection and those that wait for one."""
 
-    def __init__(self, *, outbox_bytes: int, grace_s: float, max_messages: int) -> None:
+    def __init__(self, *, outbox_bytes: int, grace_s: float, max_owed_bytes: int) -> None:
         """Make an empty book.
 
         Args:
             outbox_bytes: Broadcast bytes that wait for one client.
             grace_s: Time a session lives without a connection.
-            max_messages: Messages kept for a client that is away.
+            max_owed_bytes: Size of the messages kept for a client that is away.
         """
         self._outbox_bytes = outbox_bytes
         self._grace_s = grace_s
-        self._max_messages = max_messages
+        self._max_owed_bytes = max_owed_bytes
         self._sessions: dict[str, list[Session]] = {}
 
     def __iter__(self) -> Iterable[Session]:
@@ -287,7 +320,7 @@ class SessionBook:
             for group in self._sessions.values()
             for session in group
             if session.away_since is not None
-            and (now - session.away_since > self._grace_s or session.waiting > self._max_messages)
+            and (now - session.away_since > self._grace_s or session.owed_bytes > self._max_owed_bytes)
         ]
 
     def of_client(self, client_id: str) -> list[Session]:

@@ -44,7 +44,8 @@ class Settings:
         queue_bytes: Image bytes that may wait in memory for a lane, over all clients.
         queue_frames: Frames that may wait for a lane, over all clients.
         session_grace_s: Time a session outlives a broken connection, so that its client can come back to it.
-        session_messages: Messages kept for a client that is away; with more its session ends.
+        session_bytes: Messages kept for one client; of one that is away, with more its session ends; of one that
+            does not read, with more its next frames are refused.
         outbox_bytes: Broadcast bytes that may wait for one slow subscriber before the oldest are dropped.
         job_history: Ended jobs that stay known to `/v1/jobs` and to late subscribers.
         stream_states: Streams of one stateful plugin whose state one lane keeps; the least recently used goes.
@@ -71,7 +72,7 @@ class Settings:
     queue_bytes: int = 256 * MIB
     queue_frames: int = 100_000
     session_grace_s: float = 120.0
-    session_messages: int = 1000
+    session_bytes: int = 64 * MIB
     outbox_bytes: int = 8 * MIB
     job_history: int = 1000
     stream_states: int = 64

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+import threading
 import time
 from typing import Any
 
@@ -24,7 +25,9 @@ from websockets.server import ServerProtocol
 from forgesyte_nb.dispatch import Dispatcher
 from forgesyte_nb.sessions import Session
 
-_READ_VIEW = memoryview(bytearray(256 * 1024))
+_READ_BYTES = 256 * 1024
+_of_this_thread = threading.local()  # a loop has a thread of its own, and a process may have several
+_EARLY_FRAMES = 64
 _RECEIPT = b"#"
 _TEXT_SHORT = struct.Struct("!BB")
 _TEXT_MIDDLE = struct.Struct("!BBH")
@@ -36,6 +39,9 @@ RECEIPT_DELAY_S = 0.5
 
 CLOSE_TIMEOUT_S = 2.0
 """A peer that has been told the end has so long to let go of the connection."""
+
+FLUSH_BYTES = 1024 * 1024
+"""What is owed is written in portions of this size, so that little is on its way when a connection breaks."""
 
 WRITE_LIMIT_BYTES = 256 * 1024
 """Bytes in the transport's own buffer from which on messages stay in the outbox."""
@@ -58,6 +64,7 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
         self.client_id = ""
         self._parts: list[bytes] = []
         self._binary = False
+        self._early: list[Frame] = []
         self._scheduled = False
         self._unasked = 0
         self._receipt_timer: asyncio.TimerHandle | None = None
@@ -67,11 +74,17 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
         """Begin to serve a session."""
         self.session = session
         session.connect(self._schedule)
+        early, self._early = self._early, []
+        for event in early:
+            self.process_event(event)
 
     def process_event(self, event: Event) -> None:
         """Take a WebSocket frame; overrides the library's queue of messages."""
         if self.session is None or type(event) is not Frame:
-            super().process_event(event)
+            if self.request is not None and len(self._early) < _EARLY_FRAMES and type(event) is Frame:
+                self._early.append(event)  # sent along with the handshake, by a client that did not wait
+            else:
+                super().process_event(event)
             return
         opcode = event.opcode
         if opcode is Opcode.TEXT or opcode is Opcode.BINARY:
@@ -119,19 +132,21 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
             self.loop.call_soon(self._flush)
 
     def _flush(self) -> None:
-        """Write what the outbox holds, all of it at once."""
+        """Write what the outbox holds in one write; of very much a portion, and the rest in the next turns."""
         self._scheduled = False
         session = self.session
         if session is None or self.paused or self.protocol.state is not OPEN:
             return
-        messages = session.take()
+        messages = session.take(FLUSH_BYTES)
         data = text_frames(messages)
         self._unasked += len(messages)
-        if self._unasked >= RECEIPT_MESSAGES:
+        if self._unasked >= RECEIPT_MESSAGES or len(data) >= WRITE_LIMIT_BYTES:
             data += self._receipt()
         elif self._receipt_timer is None and messages:
             self._receipt_timer = self.loop.call_later(RECEIPT_DELAY_S, self._ask_for_receipt)
         self.transport.write(data)
+        if session.waiting:
+            self._schedule()
 
     def finish(self) -> None:
         """The server ends: write what the peer is owed, however slow it is; one that asked for nothing is cut off."""
@@ -153,12 +168,16 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
             self.transport.write(self._receipt())
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """Where the loop puts what it reads: one buffer for all connections, emptied before the next read."""
-        return _READ_VIEW
+        """Where the loop puts what it reads: one buffer for all its connections, emptied before the next read."""
+        try:
+            view: memoryview = _of_this_thread.read_view
+        except AttributeError:
+            view = _of_this_thread.read_view = memoryview(bytearray(_READ_BYTES))
+        return view
 
     def buffer_updated(self, nbytes: int) -> None:
         """The loop has read something."""
-        self.data_received(_READ_VIEW[:nbytes])  # type: ignore[arg-type]  # it is appended to a bytearray
+        self.data_received(_of_this_thread.read_view[:nbytes])
         if self.close_deadline is not None and self._end_timer is None:
             # Told the end, a peer that does not let go is cut off; the library would do so only within a `recv`.
             self._end_timer = self.loop.call_at(self.close_deadline, self.transport.abort)
