@@ -147,6 +147,8 @@ class LaneEngine:
                 self._pinned[job.stream_key] = slot
                 if len(self._pinned) > _MAX_PINNED:
                     self._pinned.popitem(last=False)
+            else:
+                self._pinned.move_to_end(job.stream_key)  # who is pinned longest without a frame goes first
             return slot if slot.lane is not None and self._has_room(slot) else None
         ahead = None
         at_work = False
