@@ -11,7 +11,7 @@ from __future__ import annotations
 import atexit
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -23,7 +23,7 @@ from forgesyte_nb.plugins.registry import Entry, Registry, registry
 from forgesyte_nb.server.binding import bind
 from forgesyte_nb.server.gate import ANY_HOST
 from forgesyte_nb.server.logs import close_log, default_path, open_log, tail
-from forgesyte_nb.server.loop import BackgroundLoop
+from forgesyte_nb.server.loop import Answer, BackgroundLoop
 from forgesyte_nb.settings import EngineName, Settings
 
 URL_VARIABLE = "FORGESYTE_NB_URL"
@@ -87,8 +87,15 @@ class Server:
             ) from error
         discover(self.registry, folders)
         self._loop = BackgroundLoop(f"forgesyte-server-{self.port}")
-        self._async: AsyncServer = self._loop.run(_make_async_server(self.settings, self.registry, self._log))
-        self._loop.run(self._async.start(sockets))
+        try:
+            self._async: AsyncServer = self._loop.run(_make_async_server(self.settings, self.registry, self._log))
+            self._loop.run(self._async.start(sockets))
+        except BaseException:
+            self._loop.close()
+            for bound in sockets:
+                bound.close()
+            close_log(self._log)
+            raise
         self.registry.add_trial(self._trial)
         self._watch = FolderWatch(self.registry, folders, self._log.info)
         atexit.register(self.close)
@@ -145,17 +152,13 @@ class Server:
             InvalidMessage: If the topic is malformed.
         """
         self._check_running()
-
-        async def say() -> int:
-            return self._async.dispatcher.broadcast(body, topic=topic, client_id=client_id)
-
-        return self._loop.run(say())
+        return self._on_loop(lambda: self._async.dispatcher.broadcast(body, topic=topic, client_id=client_id))
 
     def stats(self) -> dict[str, Any]:
         """Counts: connections, accepted frames, results, errors, refusals, active jobs, and the engines' numbers."""
         self._check_running()
 
-        async def count() -> dict[str, Any]:
+        def count() -> dict[str, Any]:
             dispatcher = self._async.dispatcher
             return {
                 "connections": len(dispatcher.sessions.connected()),
@@ -167,7 +170,17 @@ class Server:
                 "engines": self._async.engine_stats(),
             }
 
-        return self._loop.run(count())
+        return self._on_loop(count)
+
+    def _on_loop(self, ask: Callable[[], Answer]) -> Answer:
+        """Ask on the loop's thread, and wait for the answer; an inline plugin is on that thread already."""
+        if self._loop.is_current:
+            return ask()
+
+        async def asked() -> Answer:
+            return ask()
+
+        return self._loop.run(asked())
 
     def close(self) -> None:
         """Stop: new frames are refused, those in flight get `drain_timeout_s`, the rest an error; then 1001."""
@@ -179,10 +192,15 @@ class Server:
         atexit.unregister(self.close)
         self.registry.remove_trial(self._trial)
         self._watch.close()
-        self._loop.run(self._async.close())
-        self._loop.close()
-        self._log.info("closed")
-        close_log(self._log)
+        try:
+            self._loop.run(self._async.close(self.settings.drain_timeout_s))
+        except KeyboardInterrupt:  # the stop button while frames drain: end now, but do end
+            self._loop.run(self._async.close(0.0))
+            raise
+        finally:
+            self._loop.close()
+            self._log.info("closed")
+            close_log(self._log)
 
     def __enter__(self) -> Self:
         return self

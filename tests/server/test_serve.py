@@ -162,6 +162,18 @@ def test_what_cannot_be_started_says_why_and_leaves_nothing(
     assert threading.active_count() == threads
 
 
+def test_an_engine_that_cannot_start_leaves_nothing(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any) -> None:
+        raise OSError("no processes left")
+
+    monkeypatch.setattr("forgesyte_nb.server.async_server.make_engine", fails)
+    descriptors, threads, interval = psutil.Process().num_fds(), threading.active_count(), sys.getswitchinterval()
+    with pytest.raises(OSError, match="no processes left"):
+        served(port=0)
+    assert (psutil.Process().num_fds(), threading.active_count()) == (descriptors, threads)
+    assert sys.getswitchinterval() == interval
+
+
 async def test_close_answers_what_is_in_flight_once_and_says_goodbye_with_1001(
     serve_on: Any, client: Connect, tiny: bytes
 ) -> None:
@@ -278,7 +290,7 @@ async def test_a_client_that_reads_slowly_has_all_it_is_owed_before_the_goodbye(
     slow = await client(server, "slow", max_queue=1)
     await slow.fence()
     slow.socket.transport.pause_reading()
-    count, long_name = 1000, "n" * 4000
+    count, long_name = 3000, "n" * 240
     for number in range(count):
         await slow.frame(f"{number}-{long_name}", tiny, "well")
     await asyncio.to_thread(wait_for, lambda: server.stats()["results"] == count, "all results")
