@@ -31,6 +31,7 @@ _SOCKET_BYTES = 1 << 20
 _READ_BYTES = 256 * 1024
 _CLOSE_S = 2.0
 _LOOK_INTERVAL_S = 0.005
+_RETRY_S, _MAX_RETRY_S = 0.1, 5.0  # until a worker that could not be started is tried again, doubled each time
 _WORKER_ENVIRONMENT = {
     # One frame at a time in each of the workers: threads of their libraries would only get in each other's way.
     **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_THREAD_LIMIT"), "1"),
@@ -51,7 +52,11 @@ class WorkerProcess(asyncio.BufferedProtocol):
     """
 
     def __init__(self, engine: ProcessEngine, settings: Settings) -> None:
-        """Start the process; the socket is joined to the loop by `attach`."""
+        """Start the process; the socket is joined to the loop by `attach`.
+
+        Raises:
+            OSError: If the system has no more descriptors, processes or memory; nothing is left open then.
+        """
         self._engine = engine
         self._buffer = engine.buffer
         self._inbox = Inbox()
@@ -62,19 +67,21 @@ class WorkerProcess(asyncio.BufferedProtocol):
         self.gone = asyncio.Event()
         self._reason = ""
         self._handed = 0
-        ours, theirs = socket.socketpair()
-        for end in (ours, theirs):
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BYTES)
-        self._output, output_end = os.pipe()
-        self._slots = ImageSlots.create()
-        try:
-            self.process = _start(theirs, self._slots.file, output_end)
-        finally:
-            self._slots.close_file()
-            theirs.close()
-            os.close(output_end)
-        ours.setblocking(False)
-        self._socket = ours
+        with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
+            self._socket, their_socket = socket.socketpair()
+            ours.callback(self._socket.close)
+            theirs.callback(their_socket.close)
+            for end in (self._socket, their_socket):
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BYTES)
+            self._output, output_end = os.pipe()
+            ours.callback(os.close, self._output)
+            theirs.callback(os.close, output_end)
+            self._slots = ImageSlots.create()
+            ours.callback(self._slots.close)
+            theirs.callback(self._slots.close_file)
+            self.process = _start(their_socket, self._slots.file, output_end)
+            ours.pop_all()  # started: from here on they are closed when it ends
+        self._socket.setblocking(False)
         self._transport: asyncio.Transport | None = None
         self._unsent = [message(Kind.SETTINGS, (settings.max_result_bytes, settings.stream_states))]
         self._engine.spawn(self._attach())
@@ -186,6 +193,7 @@ class WorkerProcess(asyncio.BufferedProtocol):
             engine.logged(*body)
         elif kind == Kind.READY:
             self.ready.set()
+            engine.start_succeeded(slot)
             engine.worker_ready()
             if slot is not None and slot.lane is self:
                 engine.lane_ready(slot)
@@ -231,6 +239,9 @@ class ProcessEngine(LaneEngine):
         self._workers: set[WorkerProcess] = set()
         self._spare: WorkerProcess | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        # How often in a row starting a worker failed, by the slot it was for; None for the spare.
+        self._failed_starts: dict[Slot | None, int] = {}
+        self._retries: dict[Slot | None, asyncio.TimerHandle] = {}
         self.outputs: set[asyncio.BaseTransport] = set()
         # Not one for all engines: each server has a loop thread of its own, and reading lets go of the GIL.
         self.buffer = memoryview(bytearray(_READ_BYTES))
@@ -253,10 +264,44 @@ class ProcessEngine(LaneEngine):
     def _fill(self, slot: Slot) -> None:
         """Put the spare in, or a new worker; jobs may be handed over before it is ready."""
         worker, self._spare = self._spare, None
-        slot.lane = worker = worker or self._new_worker()
-        worker.slot = slot
-        slot.ready = worker.ready.is_set()
-        self.worker_ready()
+        if worker is None:
+            worker = self._start_for(slot)
+        if worker is not None:
+            slot.lane = worker
+            worker.slot = slot
+            slot.ready = worker.ready.is_set()
+            self.worker_ready()
+
+    def _start_for(self, slot: Slot | None) -> WorkerProcess | None:
+        """A new worker for a slot, or to be the spare; None if there can be none now: it is tried again later."""
+        if slot in self._retries:
+            return None
+        try:
+            return self._new_worker()
+        except OSError as error:
+            self._start_failed(slot, f"a worker process cannot be started: {error}")
+            return None
+
+    def _start_failed(self, slot: Slot | None, reason: str) -> None:
+        """Try again, later each time."""
+        self.logged("processes", reason)
+        count = self._failed_starts[slot] = self._failed_starts.get(slot, 0) + 1
+        delay_s = min(_RETRY_S * 2 ** (count - 1), _MAX_RETRY_S) if count < 16 else _MAX_RETRY_S
+        self._retries[slot] = self._loop.call_later(delay_s, self._retry, slot)
+
+    def start_succeeded(self, slot: Slot | None) -> None:
+        """A worker is ready: the next failure is the first again."""
+        self._failed_starts.pop(slot, None)
+
+    def _retry(self, slot: Slot | None) -> None:
+        del self._retries[slot]
+        if self._closed:
+            return
+        if slot is None:
+            self.worker_ready()
+        else:
+            self._fill(slot)
+            self._pump()
 
     def worker_ready(self) -> None:
         """Once all lanes are ready there is time to warm a spare."""
@@ -265,7 +310,7 @@ class ProcessEngine(LaneEngine):
             and not self._closed
             and all(isinstance(slot.lane, WorkerProcess) and slot.lane.ready.is_set() for slot in self._slots)
         ):
-            self._spare = self._new_worker()
+            self._spare = self._start_for(None)
 
     def worker_died(self, worker: WorkerProcess, cause: str) -> None:
         """Replace it; whoever ran there is answered."""
@@ -300,6 +345,8 @@ class ProcessEngine(LaneEngine):
     async def close(self) -> None:
         """Answer what is left and end all workers."""
         self._answer_all()
+        for retry in self._retries.values():
+            retry.cancel()
         workers = list(self._workers)
         for worker in workers:
             worker.close()

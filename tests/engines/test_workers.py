@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import signal
+import subprocess
+from typing import Any
+
+import pytest
+
 from tests.engines.conftest import Open
 
 
@@ -11,3 +19,44 @@ async def test_engines_do_not_share_the_buffer_they_read_into(open_bench: Open) 
     buffers = [{id(worker.get_buffer(-1).obj) for worker in engine._workers} for engine in engines]  # type: ignore[attr-defined]
     assert [len(one) for one in buffers] == [1, 1]
     assert buffers[0] != buffers[1]
+
+
+async def test_a_worker_that_cannot_be_started_is_tried_again(
+    open_bench: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = open_bench("processes", workers=1)
+    bench.cell("import os\n@fs.plugin\ndef pid(frame): return {'pid': os.getpid()}")
+    await bench.run("pid")
+    open_files = len(os.listdir("/proc/self/fd"))
+    start, failures = subprocess.Popen, [errno.EAGAIN, errno.ENOMEM]
+
+    def scarce(*args: Any, **more: Any) -> Any:
+        if failures:
+            # Nothing that was opened for those that failed before is open still.
+            assert len(os.listdir("/proc/self/fd")) < open_files + 8
+            raise OSError(failures.pop(), "too little of everything")
+        return start(*args, **more)
+
+    monkeypatch.setattr(subprocess, "Popen", scarce)
+    killed = [worker.process.pid for worker in bench.engine._workers]  # type: ignore[attr-defined]
+    for pid in killed:
+        os.kill(pid, signal.SIGKILL)
+    assert (await bench.run("pid"))["pid"] not in killed
+    assert not failures
+    assert sum("cannot be started: [Errno" in line for line in bench.logs) == 2
+
+
+async def test_an_engine_that_cannot_start_a_single_worker_starts_all_the_same(
+    open_bench: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipe, failures = os.pipe, [errno.EMFILE]
+
+    def scarce() -> tuple[int, int]:
+        if failures:
+            raise OSError(failures.pop(), "too many open files")
+        return pipe()
+
+    monkeypatch.setattr(os, "pipe", scarce)
+    bench = open_bench("processes", workers=1)
+    bench.cell("@fs.plugin\ndef p(frame): return {'seq': frame.seq}")
+    assert await bench.run("p") == {"seq": 0}
