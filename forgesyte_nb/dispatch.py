@@ -122,7 +122,7 @@ class Dispatcher:
                 )
             plugin.schema.keywords(frame.options)
             read_header(frame.image, max_pixels=self._settings.max_image_pixels)
-            self._check_room(len(frame.image))
+            self._check_room(session, len(frame.image))
         except WireError as error:
             self._refuse_frame(session, error, frame.frame_id, frame.plugin)
             return
@@ -141,9 +141,13 @@ class Dispatcher:
                 job, Outcome(error=PluginError(f"the engine could not take it ({type(fault).__name__}: {fault})"))
             )
 
-    def _check_room(self, size: int) -> None:
+    def _check_room(self, session: Session, size: int) -> None:
         if self.closing:
             raise QueueFull("The server is closing; send again when it is back")
+        if session.owed_bytes > self._settings.session_bytes:
+            raise QueueFull(
+                f"{session.owed_bytes / 1048576:.0f} MiB of answers wait to be read by this client; read on, then send"
+            )
         if (
             len(self.jobs.active) >= self._settings.queue_frames
             or self._queued_bytes + size > self._settings.queue_bytes
@@ -154,7 +158,9 @@ class Dispatcher:
             )
 
     def _subscribe(self, session: Session, topic: str) -> None:
-        self._subscriptions.add(session, check_topic(topic))
+        check_topic(topic)
+        if self.jobs.ended(topic) is None:  # of an ended job nothing more will be said
+            self._subscriptions.add(session, topic)
         if session.numbered:
             session.owe(wire.encode(Subscribed(topic)))
         ended = self.jobs.ended(topic) if topic.startswith("job_") else None
@@ -228,6 +234,8 @@ class Dispatcher:
         self._count(plugin.name, timings, outcome.error)
         self._publish(job, terminal)
         self._publish(job, update)
+        if self._subscriptions:
+            self._subscriptions.close(job.job_id)
 
     def logged(self, plugin: str, text: str) -> None:
         """A plugin, or its lane, has something for the log."""

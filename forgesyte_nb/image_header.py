@@ -19,6 +19,7 @@ FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
 """Formats taken, by Pillow's names."""
 
 _SMALLEST_BYTES = 26  # a BMP header; no complete file of any of the formats is shorter
+_MOST_MARKERS = 4096  # before the frame header; real files have some tens
 _JPEG_SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # start-of-frame markers
 _JPEG_BARE = frozenset(range(0xD0, 0xD8)) | {0x01}  # markers without a length
 
@@ -72,7 +73,9 @@ def read_header(encoded: bytes, *, max_pixels: int) -> ImageHeader:
 
 def _read_jpeg(encoded: bytes) -> ImageHeader:
     position, size = 2, len(encoded)
-    while position + 9 < size:
+    for _ in range(_MOST_MARKERS):
+        if position + 9 >= size:
+            break
         if encoded[position] != 0xFF:
             break
         marker = encoded[position + 1]

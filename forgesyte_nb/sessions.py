@@ -252,6 +252,11 @@ class Subscriptions:
             if not subscribers:
                 del self._by_topic[topic]
 
+    def close(self, topic: str) -> None:
+        """Nothing more will be said on it: nobody is subscribed to it any longer."""
+        for session in self._by_topic.pop(topic, ()):
+            session.topics.discard(topic)
+
     def leave(self, session: Session) -> None:
         """Unsubscribe from everything."""
         for topic in list(session.topics):

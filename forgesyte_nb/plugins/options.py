@@ -75,7 +75,7 @@ class OptionsSchema:
         if known is not None:
             return known
         try:
-            checked = self.model.model_validate_json(options, strict=True)
+            checked = self.model.model_validate_json(options, strict=True, extra="forbid")
         except ValidationError as error:
             errors = error.errors(include_url=False)
             reasons = [self._explain(one) for one in errors[:_EXPLAINED]]

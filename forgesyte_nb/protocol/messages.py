@@ -49,7 +49,7 @@ class SendFrame(msgspec.Struct, tag_field="type", tag="send_frame", frozen=True)
 
 
 class Cancel(msgspec.Struct, tag_field="type", tag="cancel", frozen=True):
-    """*Added, forgesyte.v2.* End a job of one's own: it is answered as an error unless it has already ended."""
+    """*Added.* Nobody waits for a job of one's own: one that has not started ends; a plugin at work is told."""
 
     job_id: str
 

@@ -33,6 +33,9 @@ _server_decoder = msgspec.json.Decoder(ServerMessage)
 _encoder = msgspec.json.Encoder()
 _HEADER_LENGTH = struct.Struct("<I")
 
+MAX_NAME_CHARS = 256
+"""Of a frame_id, stream_id or plugin: they are echoed, logged and remembered."""
+
 _MARK = secrets.token_hex(12).encode()  # nobody can send it by chance or on purpose
 _QUOTED_MARK = b'"' + _MARK + b'"'
 _WORTH_CUTTING = 1024  # base64 characters; below that, parsing it costs no more than cutting it out
@@ -171,6 +174,9 @@ def _incoming(message: SendFrame, image: bytes) -> IncomingFrame:
     options = bytes(message.options)
     if options[:1] != b"{":
         raise InvalidMessage(f"send_frame: 'options' must be an object, not {_raw_type(options)}")
+    for name, text in (("frame_id", message.frame_id), ("stream_id", message.stream_id), ("plugin", message.plugin)):
+        if len(text) > MAX_NAME_CHARS:
+            raise InvalidMessage(f"send_frame: '{name}' has {len(text)} characters, the limit is {MAX_NAME_CHARS}")
     return IncomingFrame(message.frame_id, message.plugin, options, message.stream_id, image)
 
 

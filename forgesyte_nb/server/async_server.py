@@ -129,10 +129,10 @@ class AsyncServer:
 
     # The end
 
-    async def close(self) -> None:
+    async def close(self, drain_timeout_s: float) -> None:
         """Refuse new frames, let those in flight finish, answer the rest, say goodbye with 1001."""
         self.dispatcher.closing = True
-        deadline = time.monotonic() + self.settings.drain_timeout_s
+        deadline = time.monotonic() + drain_timeout_s
         while self.dispatcher.jobs.active and time.monotonic() < deadline:
             await asyncio.sleep(0.01)
         await asyncio.gather(*(engine.close() for engine in self._engines.values()))

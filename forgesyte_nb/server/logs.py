@@ -10,6 +10,7 @@ import contextlib
 import getpass
 import logging
 import os
+import stat
 import tempfile
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -36,9 +37,18 @@ def default_path(port: int) -> Path:
         user = getpass.getuser()
     except (KeyError, OSError):
         user = str(os.getuid())  # no entry in the password file, as in some containers
-    folder = Path(tempfile.gettempdir()) / f"forgesyte_nb-{user}" / str(port)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    own = Path(tempfile.gettempdir()) / f"forgesyte_nb-{user}"
+    own.mkdir(mode=0o700, exist_ok=True)
+    if not _is_ours(own):  # somebody else made it first, and may read or redirect what is written there
+        own = Path(tempfile.mkdtemp(prefix="forgesyte_nb-"))
+    folder = own / str(port)
+    folder.mkdir(mode=0o700, exist_ok=True)
     return folder / "server.log"
+
+
+def _is_ours(folder: Path) -> bool:
+    about = folder.lstat()
+    return stat.S_ISDIR(about.st_mode) and about.st_uid == os.getuid() and not about.st_mode & 0o022
 
 
 def open_log(path: Path, name: str) -> logging.Logger:

@@ -180,6 +180,8 @@ def test_a_model_of_ones_own() -> None:
         schema.keywords(b'{"size": "4"}')
     with pytest.raises(InvalidOptions, match="cannot be checked: KeyError"):
         schema.keywords(b'{"size": 7}')
+    with pytest.raises(InvalidOptions, match="sise: no such option; did you mean 'size'"):
+        schema.keywords(b'{"sise": 4}')
 
 
 def test_names_that_pydantic_uses_itself_are_free_to_use() -> None:

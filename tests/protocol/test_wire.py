@@ -215,8 +215,15 @@ def test_no_value_of_a_client_is_taken_for_the_mark_of_a_cut_out_image() -> None
 
 def test_text_that_looks_like_the_key_is_text() -> None:
     text = '"image_data":"' + DECOY + '"'
-    got = wire.decode_client(frame(frame_id=text))
-    assert (got.frame_id, got.image) == (text, BIG)
+    got = wire.decode_client(frame(options={"note": text}))
+    assert (json.loads(got.options), got.image) == ({"note": text}, BIG)
+
+
+@pytest.mark.parametrize("name", ["frame_id", "stream_id", "plugin"])
+def test_names_have_a_limit(name: str) -> None:
+    wire.decode_client(frame(**{name: "n" * 256}))
+    with pytest.raises(InvalidMessage, match=f"'{name}' has 257 characters, the limit is 256"):
+        wire.decode_client(frame(**{name: "n" * 257}))
 
 
 @pytest.mark.parametrize("last", [TEXT, "QUJD"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import socket
 import subprocess
@@ -171,6 +172,7 @@ def test_an_engine_that_cannot_start_leaves_nothing(served: Any, monkeypatch: py
         raise OSError("no processes left")
 
     monkeypatch.setattr("forgesyte_nb.server.async_server.make_engine", fails)
+    gc.collect()  # what earlier tests left to the collector would close in between
     descriptors, threads, interval = psutil.Process().num_fds(), threading.active_count(), sys.getswitchinterval()
     with pytest.raises(OSError, match="no processes left"):
         served(port=0)
