@@ -48,7 +48,7 @@ class WorkerProcess(asyncio.BufferedProtocol):
     Attributes:
         slot: The slot it works in; None while it is a spare.
         ready: Set when it has imported what it needs.
-        gone: Set when its socket has ended.
+        gone: Set when its socket has ended, or the process has: a child of it may hold on to the socket.
     """
 
     def __init__(self, engine: ProcessEngine, settings: Settings) -> None:
@@ -66,6 +66,7 @@ class WorkerProcess(asyncio.BufferedProtocol):
         self.ready = asyncio.Event()
         self.gone = asyncio.Event()
         self._reason = ""
+        self._process_file = -1
         self._handed = 0
         with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
             self._socket, their_socket = socket.socketpair()
@@ -96,6 +97,10 @@ class WorkerProcess(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The socket is joined to the loop."""
         self._transport = transport  # type: ignore[assignment]  # a socket's transport writes
+        with contextlib.suppress(OSError):
+            self._process_file = _open_process(self.process.pid)
+        if self._process_file >= 0:
+            self._engine.loop.add_reader(self._process_file, self.process_ended)
         for data in self._unsent:
             self._write(data)
         self._unsent.clear()
@@ -109,8 +114,30 @@ class WorkerProcess(asyncio.BufferedProtocol):
         for kind, body, tail in self._inbox.feed(self._buffer[:nbytes]):
             self._hear(kind, body, tail)
 
+    def look(self) -> None:
+        """Where the loop cannot watch a process: see whether it has ended."""
+        if self._process_file < 0 and self._transport is not None and self.process.poll() is not None:
+            self.process_ended()
+
+    def process_ended(self) -> None:
+        """The process has ended; its socket need not have."""
+        self._unwatch_process()
+        if self._transport is None or self.gone.is_set():
+            return
+        with contextlib.suppress(OSError):  # when there is no more
+            while size := self._socket.recv_into(self._buffer):  # its last words
+                self.buffer_updated(size)
+        self._transport.abort()
+
+    def _unwatch_process(self) -> None:
+        if self._process_file >= 0:
+            self._engine.loop.remove_reader(self._process_file)
+            os.close(self._process_file)
+            self._process_file = -1
+
     def connection_lost(self, exc: Exception | None) -> None:
-        """The worker has died, or was killed."""
+        """The worker has died, or was killed; said once, whichever of the two ways it was noticed."""
+        self._unwatch_process()
         self.gone.set()
         self._slots.close()
         self._engine.spawn(self._reap())
@@ -228,6 +255,11 @@ class WorkerProcess(asyncio.BufferedProtocol):
             self.process.kill()
 
 
+def _open_process(pid: int) -> int:
+    """A descriptor that becomes readable when the process ends (Linux); -1 where there is no such thing."""
+    return os.pidfd_open(pid) if sys.platform == "linux" else -1
+
+
 class ProcessEngine(LaneEngine):
     """Lanes that are worker processes, and a warm spare."""
 
@@ -245,6 +277,16 @@ class ProcessEngine(LaneEngine):
         self.outputs: set[asyncio.BaseTransport] = set()
         # Not one for all engines: each server has a loop thread of its own, and reading lets go of the GIL.
         self.buffer = memoryview(bytearray(_READ_BYTES))
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop it runs on."""
+        return self._loop
+
+    def _look(self) -> None:
+        for worker in list(self._workers):
+            worker.look()
+        super()._look()
 
     def spawn(self, work: Any) -> None:
         """Run a coroutine to its end, holding on to it."""

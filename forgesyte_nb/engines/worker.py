@@ -35,6 +35,8 @@ def main() -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     _die_with_parent()
     connection = socket.socket(fileno=int(sys.argv[1]))
+    # A process that a plugin forks must not hold the socket open: its end is how the server hears of ours.
+    os.register_at_fork(after_in_child=connection.close)
     threading.Thread(target=_end_with_socket, args=(connection,), name="forgesyte-end", daemon=True).start()
     slots = ImageSlots(int(sys.argv[2]))
     slots.close_file()

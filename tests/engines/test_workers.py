@@ -6,6 +6,7 @@ import errno
 import os
 import signal
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -60,3 +61,47 @@ async def test_an_engine_that_cannot_start_a_single_worker_starts_all_the_same(
     bench = open_bench("processes", workers=1)
     bench.cell("@fs.plugin\ndef p(frame): return {'seq': frame.seq}")
     assert await bench.run("p") == {"seq": 0}
+
+
+FORKS = """
+import os, time
+
+@fs.plugin
+def dies(frame, *, keep: bool = False):
+    if keep:  # as a library in C does that forks, which knows no hooks: all of the worker's descriptors live on
+        for file in os.listdir("/proc/self/fd"):
+            try:
+                os.dup(int(file))
+            except OSError:
+                pass
+    if not (child := os.fork()):
+        time.sleep(600)
+    with open(os.environ["FORGESYTE_TEST_CHILD"], "w") as file:
+        file.write(str(child))
+    os._exit(3)
+
+@fs.plugin
+def p(frame): return {"went": "well"}
+"""
+
+
+@pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.parametrize("watched", [True, False])
+async def test_a_forked_child_does_not_hide_the_death_of_its_worker(
+    open_bench: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: bool, watched: bool
+) -> None:
+    """With descriptors of processes and without them, as on systems that have none."""
+    if not watched:
+        monkeypatch.setattr("forgesyte_nb.engines.processes._open_process", lambda pid: -1)
+    monkeypatch.setenv("FORGESYTE_TEST_CHILD", str(tmp_path / "child"))
+    open_files = len(os.listdir("/proc/self/fd"))
+    bench = open_bench("processes", workers=1)
+    bench.cell(FORKS)
+    try:
+        assert "exit code 3" in str(await bench.error(bench.submit("dies", {"keep": keep})))
+        assert await bench.run("p") == {"went": "well"}
+        assert sum("exit code 3" in line for line in bench.logs) == 1
+        await bench.engine.close()
+        assert len(os.listdir("/proc/self/fd")) == open_files
+    finally:
+        os.kill(int((tmp_path / "child").read_text()), signal.SIGKILL)
