@@ -111,8 +111,18 @@ class WorkerProcess(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """The worker says something."""
-        for kind, body, tail in self._inbox.feed(self._buffer[:nbytes]):
+        try:
+            messages = self._inbox.feed(self._buffer[:nbytes])
+        except Exception as error:  # noqa: BLE001 -- a plugin wrote to the socket: nothing after it can be trusted
+            self._garbled(error)
+            return
+        for kind, body, tail in messages:
             self._hear(kind, body, tail)
+
+    def _garbled(self, error: Exception) -> None:
+        self.kill(f"what it sent could not be read: {error}")
+        if self._transport is not None:
+            self._transport.abort()
 
     def look(self) -> None:
         """Where the loop cannot watch a process: see whether it has ended."""

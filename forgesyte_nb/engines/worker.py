@@ -62,6 +62,7 @@ class Worker:
         self._buffer = memoryview(bytearray(_READ_BYTES))
         self._messages: deque[tuple[int, Any, bytes]] = deque()
         self._out: list[bytes] = []
+        self._sending = threading.Lock()  # a plugin's own threads log and report, too
         self._tasks = 0
         self._cancelled: set[int] = set()
         self._key, self._task = PluginKey, Task
@@ -94,8 +95,7 @@ class Worker:
         if slot >= 0:
             image = self._slots.get(slot, size)
         # What is still to be said of the last task goes out with the news that this one has started.
-        self._out.append(_STARTED)
-        self._flush()
+        self._send(_STARTED)
         self._tasks += 1
         outcome = self._runner.run(
             self._task(self._key(name, revision), frame_id, stream_key, seq, options, image),
@@ -104,7 +104,7 @@ class Worker:
         )
         times = (outcome.decode_ms, outcome.plugin_ms, outcome.output)
         if outcome.error is None:
-            self._out.append(message(Kind.RESULT, times, outcome.result or b"{}"))
+            self._out.append(message(Kind.RESULT, times, outcome.result or b"{}"))  # atomic, see `_flush`
         else:
             error = outcome.error
             self._out.append(message(Kind.FAILED, (*times, error.code, str(error), error.detail)))
@@ -144,15 +144,20 @@ class Worker:
         return size > 0
 
     def _send_now(self, kind: Kind, body: Any) -> None:
-        self._out.append(message(kind, body))
+        self._send(message(kind, body))
+
+    def _send(self, data: bytes) -> None:
+        self._out.append(data)
         self._flush()
 
     def _flush(self) -> None:
-        if self._out:
-            data = b"".join(self._out)
-            self._out.clear()
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the reader will see the end
-                self._connection.sendall(data)
+        """Send what is there; another thread may be at it, and append meanwhile."""
+        with self._sending:
+            if count := len(self._out):
+                data = b"".join(self._out[:count])
+                del self._out[:count]
+                with contextlib.suppress(OSError):  # the reader will see the end; a forked child has no socket
+                    self._connection.sendall(data)
 
 
 _STARTED = message(Kind.STARTED)

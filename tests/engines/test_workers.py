@@ -105,3 +105,46 @@ async def test_a_forked_child_does_not_hide_the_death_of_its_worker(
         assert len(os.listdir("/proc/self/fd")) == open_files
     finally:
         os.kill(int((tmp_path / "child").read_text()), signal.SIGKILL)
+
+
+async def test_threads_of_a_plugin_may_log_and_report_all_at_once(open_bench: Open) -> None:
+    bench = open_bench("processes", workers=1)
+    bench.cell(
+        "import sys, threading\n"
+        "@fs.plugin\n"
+        "def chats(frame, *, ctx):\n"
+        "    sys.setswitchinterval(1e-6)\n"
+        "    def chat(name):\n"
+        "        for number in range(50):\n"
+        "            ctx.log(f'{name} {number} ' + name * 60000)\n"
+        "    threads = [threading.Thread(target=chat, args=(name,)) for name in 'abcd']\n"
+        "    for thread in threads: thread.start()\n"
+        "    for number in range(50): ctx.progress(number)\n"
+        "    for thread in threads: thread.join()\n"
+        "    return {'ok': True}"
+    )
+    assert await bench.run("chats") == {"ok": True}
+    said = [line.removeprefix("chats ") for line in bench.logs if line.startswith("chats ")]
+    for name in "abcd":
+        mine = [line for line in said if line.startswith(name)]
+        assert [line.split()[1] for line in mine] == [str(number) for number in range(50)]
+        assert {line.split()[2] for line in mine} == {name * 60000}
+
+
+async def test_a_worker_whose_words_make_no_sense_is_replaced(open_bench: Open) -> None:
+    bench = open_bench("processes", workers=1)
+    bench.cell(
+        "import os, stat, time\n"
+        "@fs.plugin\n"
+        "def garbles(frame):\n"
+        "    for file in range(3, 100):\n"
+        "        try:\n"
+        "            if stat.S_ISSOCK(os.fstat(file).st_mode): os.write(file, b'\\1\\0\\0\\0\\0\\0\\0\\0\\x0e\\xc1')\n"
+        "        except OSError: pass\n"
+        "    time.sleep(600)\n"
+        "@fs.plugin\n"
+        "def p(frame): return {'went': 'well'}"
+    )
+    assert "what it sent could not be read" in str(await bench.error(bench.submit("garbles")))
+    assert await bench.run("p") == {"went": "well"}
+    assert sum("could not be read" in line for line in bench.logs) == 1
