@@ -17,8 +17,9 @@ from forgesyte_nb.engines.contract import Listener, Outcome, closed_outcome
 from forgesyte_nb.engines.interrupt import Interruptible, Stopped
 from forgesyte_nb.engines.runner import LaneRunner, raise_in_cell, task_of
 from forgesyte_nb.engines.waiting import WaitingJobs
-from forgesyte_nb.errors import PluginError, ProcessingTimeout, WireError
+from forgesyte_nb.errors import PluginDefinitionError, PluginError, ProcessingTimeout, WireError
 from forgesyte_nb.jobs import Job
+from forgesyte_nb.plugins.contract import Plugin
 from forgesyte_nb.plugins.registry import Entry
 from forgesyte_nb.settings import Settings
 
@@ -78,18 +79,32 @@ class InlineEngine:
         job.started_at = time.monotonic()
         self._listener.started(job)
         limit_s = plugin.timeout_s or self._settings.plugin_timeout_s
+        task = task_of(job)
         try:
+            if not self._runner.knows(task.key):
+                self._load(plugin)
             with self._stopwatch.limit(limit_s):
-                try:
-                    self._runner.load(plugin)
-                    outcome = self._runner.run(task_of(job), report=self._reporter(job))
-                except WireError as error:
-                    outcome = Outcome(error=error)
+                outcome = self._runner.run(task, report=self._reporter(job))
+        except WireError as error:
+            outcome = Outcome(error=error)
         except Stopped:
             outcome = timeout_of(job, limit_s)
         except KeyboardInterrupt:
             outcome = Outcome(error=PluginError("interrupted by the notebook's stop button"))
         self._listener.ended(job, outcome)
+
+    def _load(self, plugin: Plugin) -> None:
+        """Set a plugin up, within the time there is for that.
+
+        Raises:
+            WireError: If it raises, or takes too long.
+        """
+        limit_s = self._settings.setup_timeout_s
+        try:
+            with self._stopwatch.limit(limit_s):
+                self._runner.load(plugin)
+        except Stopped:
+            raise ProcessingTimeout(f"{plugin.name} could not be set up within {limit_s:g} s and was stopped") from None
 
     def _reporter(self, job: Job) -> Callable[[float], None]:
         return lambda percent: self._listener.progressed(job, percent)
@@ -105,7 +120,9 @@ class InlineEngine:
     async def trial(self, entry: Entry) -> None:
         """Load it here: this is where it will run."""
         try:
-            self._runner.load(entry.plugin)
+            self._load(entry.plugin)
+        except ProcessingTimeout as error:
+            raise PluginDefinitionError(str(error)) from None
         except WireError as error:
             raise_in_cell(entry, error)
 

@@ -8,6 +8,7 @@ place, its late result is thrown away, and the log says so.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import threading
 import time
@@ -149,15 +150,47 @@ class ThreadEngine(LaneEngine):
         self._loop.call_later(_GRACE_S, self._check_given_up, lane, "")
 
     async def trial(self, entry: Entry) -> None:
-        """Set the plugin up in a thread, and tear it down again."""
+        """Set the plugin up in a thread, and tear it down again; if nobody waits any longer, it is stopped.
+
+        The thread is a daemon of its own: one of asyncio's would be waited for at the end, and `setup` may hang.
+        """
         runner = LaneRunner(
             max_result_bytes=self._settings.max_result_bytes, stream_states=self._settings.stream_states
         )
+        interruptible = Interruptible()
+        given_up = threading.Event()
+        tried: asyncio.Future[WireError | None] = self._loop.create_future()
+
+        def settle(error: WireError | None) -> None:
+            if not tried.done():
+                tried.set_result(error)
+
+        def try_it() -> None:
+            failure: WireError | None = None
+            try:
+                with interruptible.section():
+                    if given_up.is_set():
+                        return
+                    try:
+                        runner.load(entry.plugin)
+                    except WireError as error:
+                        failure = error
+                    runner.close()
+            except Stopped:
+                return
+            with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
+                self._loop.call_soon_threadsafe(settle, failure)
+
+        thread = threading.Thread(target=try_it, name="forgesyte-trial", daemon=True)
+        thread.start()
         try:
-            await asyncio.to_thread(runner.load, entry.plugin)
-        except WireError as error:
+            error = await tried
+        except asyncio.CancelledError:
+            given_up.set()
+            interruptible.stop()
+            raise
+        if error is not None:
             raise_in_cell(entry, error)
-        await asyncio.to_thread(runner.close)
 
     async def close(self) -> None:
         """Answer what is left, and wait a little for the threads."""
