@@ -30,8 +30,18 @@ from forgesyte_nb.settings import Settings
 _SOCKET_BYTES = 1 << 20
 _READ_BYTES = 256 * 1024
 _CLOSE_S = 2.0
+_LAST_WORDS_S = 1.0
+_LAST_LINES, _LAST_BYTES = 12, 4096  # of what a worker wrote that could not start, for the error
 _LOOK_INTERVAL_S = 0.005
+_HOPELESS = 3  # failed starts in a row in every slot, until jobs are answered instead of kept waiting
 _RETRY_S, _MAX_RETRY_S = 0.1, 5.0  # until a worker that could not be started is tried again, doubled each time
+_PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
+# Not `-m`: neither the working directory nor the package's own folder may shadow a library. What the plugins import
+# from there is found later: a plugin comes with the `sys.path` of its sender.
+_WORKER_CODE = (
+    f"import sys; sys.path[:] = [*filter(None, sys.path), {_PACKAGE_ROOT!r}]; "
+    "from forgesyte_nb.engines.worker import main; main()"
+)
 _WORKER_ENVIRONMENT = {
     # One frame at a time in each of the workers: threads of their libraries would only get in each other's way.
     **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_THREAD_LIMIT"), "1"),
@@ -65,6 +75,7 @@ class WorkerProcess(asyncio.BufferedProtocol):
         self.slot: Slot | None = None
         self.ready = asyncio.Event()
         self.gone = asyncio.Event()
+        self.output = _Output(engine)
         self._reason = ""
         self._process_file = -1
         self._handed = 0
@@ -90,7 +101,7 @@ class WorkerProcess(asyncio.BufferedProtocol):
     async def _attach(self) -> None:
         loop = asyncio.get_running_loop()
         await loop.create_connection(lambda: self, sock=self._socket)
-        await loop.connect_read_pipe(lambda: _Output(self._engine), os.fdopen(self._output, "rb"))
+        await loop.connect_read_pipe(lambda: self.output, os.fdopen(self._output, "rb"))
 
     # asyncio.BufferedProtocol
 
@@ -153,11 +164,16 @@ class WorkerProcess(asyncio.BufferedProtocol):
         self._engine.spawn(self._reap())
 
     async def _reap(self) -> None:
-        returncode = await self.ended()
+        cause = _cause_of_death(await self.ended(), self._reason)
+        if not self.ready.is_set() and not self._reason:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LAST_WORDS_S):
+                    await self.output.ended.wait()
+            cause = f"worker processes cannot start: {cause}\n{self.output.last_lines}".rstrip()
         for future in self._loads.values():
             if not future.done():
-                future.set_result(PluginError(_cause_of_death(returncode, self._reason)))
-        self._engine.worker_died(self, _cause_of_death(returncode, self._reason))
+                future.set_result(PluginError(cause))
+        self._engine.worker_died(self, cause)
 
     async def ended(self) -> int:
         """Wait for the process and return its exit code.
@@ -331,12 +347,20 @@ class ProcessEngine(LaneEngine):
         try:
             return self._new_worker()
         except OSError as error:
-            self._start_failed(slot, f"a worker process cannot be started: {error}")
+            reason = f"worker processes cannot start: {error}"
+            self.logged("processes", reason)
+            self._start_failed(slot)
+            self._answer_if_hopeless(reason)
             return None
 
-    def _start_failed(self, slot: Slot | None, reason: str) -> None:
+    def _answer_if_hopeless(self, reason: str) -> None:
+        """Answer what waits if starting a worker has failed too often in every slot."""
+        if all(self._failed_starts.get(slot, 0) >= _HOPELESS for slot in self._slots):
+            for job in self._waiting.drain():
+                self._order.ended(job, Outcome(error=PluginError(f"{job.entry.plugin.name}: {reason}")))
+
+    def _start_failed(self, slot: Slot | None) -> None:
         """Try again, later each time."""
-        self.logged("processes", reason)
         count = self._failed_starts[slot] = self._failed_starts.get(slot, 0) + 1
         delay_s = min(_RETRY_S * 2 ** (count - 1), _MAX_RETRY_S) if count < 16 else _MAX_RETRY_S
         self._retries[slot] = self._loop.call_later(delay_s, self._retry, slot)
@@ -351,7 +375,7 @@ class ProcessEngine(LaneEngine):
             return
         if slot is None:
             self.worker_ready()
-        else:
+        elif slot.lane is None:  # else the spare has taken the place
             self._fill(slot)
             self._pump()
 
@@ -369,11 +393,17 @@ class ProcessEngine(LaneEngine):
         self._workers.discard(worker)
         if not self._closed and (worker.slot is not None or worker is self._spare or worker.was_killed):
             self.logged("processes", f"worker {worker.process.pid} {cause}")
+        failed = not worker.ready.is_set() and not worker.was_killed and not self._closed
         if worker is self._spare:
             self._spare = None
+            if failed:
+                self._start_failed(None)
             self.worker_ready()
         elif worker.slot is not None and worker.slot.lane is worker:
+            if failed:
+                self._start_failed(worker.slot)
             self.lane_died(worker.slot, cause)
+            self._answer_if_hopeless(cause)
 
     async def trial(self, entry: Entry) -> None:
         """Load the plugin in the spare, or in a worker made for it; raise what it raises."""
@@ -423,6 +453,8 @@ class _Output(asyncio.Protocol):
     def __init__(self, engine: ProcessEngine) -> None:
         self._engine = engine
         self._left = self._MAX_BYTES
+        self._last = b""
+        self.ended = asyncio.Event()
         self._transport: asyncio.BaseTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -432,8 +464,15 @@ class _Output(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._transport is not None:
             self._engine.outputs.discard(self._transport)
+        self.ended.set()
+
+    @property
+    def last_lines(self) -> str:
+        """What was written last."""
+        return "\n".join(self._last.decode("utf-8", "replace").splitlines()[-_LAST_LINES:])
 
     def data_received(self, data: bytes) -> None:
+        self._last = (self._last + data)[-_LAST_BYTES:]
         if self._left > 0:
             text = data[: self._left].decode("utf-8", "replace").rstrip()
             self._left -= len(data)
@@ -442,15 +481,11 @@ class _Output(asyncio.Protocol):
 
 def _start(theirs: socket.socket, memory: int, output: int) -> subprocess.Popen[bytes]:
     """Start a worker with SIGINT blocked, so that the stop button cannot hit it before it ignores the signal."""
-    package_root = str(Path(__file__).resolve().parents[2])
     environment = {**_WORKER_ENVIRONMENT, **os.environ}
-    environment["PYTHONPATH"] = os.pathsep.join(
-        part for part in (package_root, os.environ.get("PYTHONPATH", "")) if part
-    )
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         return subprocess.Popen(
-            [sys.executable, "-m", "forgesyte_nb.engines.worker", str(theirs.fileno()), str(memory)],
+            [sys.executable, "-c", _WORKER_CODE, "forgesyte_nb.engines.worker", str(theirs.fileno()), str(memory)],
             pass_fds=(theirs.fileno(), memory) if memory >= 0 else (theirs.fileno(),),
             stdin=subprocess.DEVNULL,
             stdout=output,

@@ -1,4 +1,7 @@
-"""A worker process: one lane, one socket to the server, `python -m forgesyte_nb.engines.worker SOCKET MEMORY`.
+"""A worker process: one lane, one socket to the server.
+
+It is started as `python -c "…; main()" forgesyte_nb.engines.worker SOCKET MEMORY`, not with `-m`, so that a file in
+the working directory cannot shadow a library (see `processes.py`).
 
 It reads tasks, runs them one at a time, and answers on the same socket; the result becomes JSON here. It ignores
 SIGINT from its first instruction (the server starts it with the signal blocked): the notebook's stop button must not
@@ -34,11 +37,11 @@ def main() -> None:
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     _die_with_parent()
-    connection = socket.socket(fileno=int(sys.argv[1]))
+    connection = socket.socket(fileno=int(sys.argv[2]))
     # A process that a plugin forks must not hold the socket open: its end is how the server hears of ours.
     os.register_at_fork(after_in_child=connection.close)
     threading.Thread(target=_end_with_socket, args=(connection,), name="forgesyte-end", daemon=True).start()
-    slots = ImageSlots(int(sys.argv[2]))
+    slots = ImageSlots(int(sys.argv[3]))
     slots.close_file()
     Worker(connection, slots).serve()
     os._exit(0)  # no plugin's thread, no library's own ending may hold it up
@@ -179,7 +182,3 @@ def _die_with_parent() -> None:
 
         with contextlib.suppress(OSError, AttributeError):  # a libc without prctl: the socket's end must do
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-if __name__ == "__main__":
-    main()

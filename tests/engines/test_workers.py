@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from forgesyte_nb.errors import PluginError
 from tests.engines.conftest import Open
 
 
@@ -44,7 +45,7 @@ async def test_a_worker_that_cannot_be_started_is_tried_again(
         os.kill(pid, signal.SIGKILL)
     assert (await bench.run("pid"))["pid"] not in killed
     assert not failures
-    assert sum("cannot be started: [Errno" in line for line in bench.logs) == 2
+    assert sum("cannot start: [Errno" in line for line in bench.logs) == 2
 
 
 async def test_an_engine_that_cannot_start_a_single_worker_starts_all_the_same(
@@ -148,3 +149,35 @@ async def test_a_worker_whose_words_make_no_sense_is_replaced(open_bench: Open) 
     assert "what it sent could not be read" in str(await bench.error(bench.submit("garbles")))
     assert await bench.run("p") == {"went": "well"}
     assert sum("could not be read" in line for line in bench.logs) == 1
+
+
+async def test_a_file_in_the_working_directory_shadows_no_library(
+    open_bench: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for library in ("cv2", "numpy", "socket", "msgspec"):
+        (tmp_path / f"{library}.py").write_text("raise ImportError('not the library')")
+    (tmp_path / "mine_alone.py").write_text("answer = 42")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    bench = open_bench("processes", workers=1)
+    bench.cell("@fs.plugin\ndef p(frame):\n    import mine_alone, cv2\n    return {'answer': mine_alone.answer}")
+    assert await bench.run("p") == {"answer": 42}
+
+
+async def test_workers_that_die_before_they_are_ready_are_an_answer_and_come_back(
+    open_bench: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "cv2.py"
+    broken.write_text("raise ImportError('libGL.so.1 is missing')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    bench = open_bench("processes")
+    bench.cell("@fs.plugin\ndef p(frame): return {'went': 'well'}")
+    jobs = [bench.submit("p", owner=owner) for owner in "abcdef"]
+    for job in jobs:
+        error = await bench.error(job)
+        assert type(error) is PluginError
+        assert "p: worker processes cannot start: its worker process ended itself with exit code 1" in str(error)
+        assert "ImportError: libGL.so.1 is missing" in str(error)
+    assert bench.engine.stats()["replaced"] < 30
+    broken.unlink()
+    assert await bench.run("p") == {"went": "well"}
