@@ -199,10 +199,15 @@ class WorkerProcess(asyncio.BufferedProtocol):
         self._write(message(Kind.TASK, body, image if slot < 0 else b""))
 
     def kill(self, reason: str) -> None:
-        """End the process, whatever it is doing."""
+        """End the process, whatever it is doing, and what it has started."""
         self._reason = reason
-        with contextlib.suppress(ProcessLookupError):
-            self.process.kill()
+        if self.process.poll() is not None:
+            return
+        children = _descendants(self.process.pid)
+        self.process.kill()
+        for pid in children:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
 
     @property
     def was_killed(self) -> bool:
@@ -279,6 +284,16 @@ class WorkerProcess(asyncio.BufferedProtocol):
             self._transport.close()
         else:
             self.process.kill()
+
+
+def _descendants(pid: int) -> list[int]:
+    """Processes that a process has started, and those that these have (Linux; elsewhere none are known)."""
+    found: list[int] = []
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            for child in map(int, children.read_text().split()):
+                found += [child, *_descendants(child)]
+    return found
 
 
 def _open_process(pid: int) -> int:

@@ -9,9 +9,10 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
-from forgesyte_nb.errors import PluginError
+from forgesyte_nb.errors import PluginError, ProcessingTimeout
 from tests.engines.conftest import Open
 
 
@@ -181,3 +182,24 @@ async def test_workers_that_die_before_they_are_ready_are_an_answer_and_come_bac
     assert bench.engine.stats()["replaced"] < 30
     broken.unlink()
     assert await bench.run("p") == {"went": "well"}
+
+
+async def test_a_time_limit_ends_the_processes_that_a_plugin_has_started(open_bench: Open, tmp_path: Path) -> None:
+    bench = open_bench("processes", workers=1)
+    bench.cell(
+        "import subprocess\n@fs.plugin(timeout_s=0.5)\ndef calls(frame, *, path: str):\n"
+        "    subprocess.run(['sh', '-c', f'sleep 600 & echo $$ $! > {path}.new; mv {path}.new {path}; wait'])\n"
+        "    return {}"
+    )
+    said = tmp_path / "pids"
+    job = bench.submit("calls", {"path": str(said)})
+    pids = [int(pid) for pid in (await bench.until(lambda: said.exists() and said.read_text(), "its pids")).split()]
+    assert type(await bench.error(job)) is ProcessingTimeout
+    await bench.until(lambda: not any(map(_is_alive, pids)), "their end")
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
