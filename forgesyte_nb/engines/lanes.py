@@ -25,6 +25,7 @@ SHORT_S = 0.05
 """Jobs of plugins that take less than this are handed over one ahead."""
 
 _MAX_ATTEMPTS = 3
+_MANY_OWNERS = 4
 _MAX_PINNED = 10_000
 
 
@@ -132,7 +133,8 @@ class LaneEngine:
 
     def _pump(self) -> None:
         """Hand over jobs while there is room for them."""
-        while self._waiting:
+        # With many clients it is worth to see first whether there is room for anybody.
+        while self._waiting and (self._waiting.owners < _MANY_OWNERS or self._has_room_anywhere()):
             taken = self._waiting.take(self._room_for)
             if taken is None:
                 break
@@ -172,6 +174,9 @@ class LaneEngine:
         if not slot.jobs:
             return True
         return len(slot.jobs) == 1 and self._expected_s.get(slot.jobs[0].entry.plugin.name, 1.0) < SHORT_S
+
+    def _has_room_anywhere(self) -> bool:
+        return any(slot.lane is not None and self._has_room(slot) for slot in self._slots)
 
     def _hand_over(self, job: Job, slot: Slot) -> None:
         job.attempts += 1

@@ -51,19 +51,23 @@ def message(kind: Kind, body: Any = None, tail: bytes = b"") -> bytes:
 class Inbox:
     """Bytes in, messages out."""
 
-    __slots__ = ("_rest",)
+    __slots__ = ("_missing", "_parts")
 
     def __init__(self) -> None:
         """Make an empty one."""
-        self._rest = b""
+        self._parts: list[bytes] = []
+        self._missing = 0
 
     def feed(self, data: bytes | memoryview) -> list[tuple[int, Any, bytes]]:
         """Add bytes as they came, and take out what is complete: kind, body and tail of each message."""
-        if self._rest:
-            data = b"".join((self._rest, data))
-            if len(data) < self._missing_until():
-                self._rest = data
+        if self._parts:
+            # A large message comes in many pieces: they are joined once, when it is complete.
+            self._parts.append(bytes(data))
+            self._missing -= len(data)
+            if self._missing > 0:
                 return []
+            data = b"".join(self._parts)
+            self._parts.clear()
         view = memoryview(data)
         messages: list[tuple[int, Any, bytes]] = []
         start, size = 0, len(view)
@@ -76,12 +80,16 @@ class Inbox:
             body = _decoder.decode(view[start + _HEAD.size : tail_start])
             messages.append((kind, body, bytes(view[tail_start:end]) if tail_length else b""))
             start = end
-        self._rest = bytes(view[start:])
+        if start < size:
+            rest = bytes(view[start:])
+            self._parts.append(rest)
+            self._missing = _length_of(rest) - len(rest)
         return messages
 
-    def _missing_until(self) -> int:
-        """Size at which the first message is complete, as far as its head tells."""
-        if len(self._rest) < _HEAD.size:
-            return _HEAD.size
-        body_length, tail_length, _ = _HEAD.unpack_from(self._rest)
-        return int(_HEAD.size + body_length + tail_length)
+
+def _length_of(begun: bytes) -> int:
+    """Length of a message as far as its beginning tells."""
+    if len(begun) < _HEAD.size:
+        return _HEAD.size
+    body_length, tail_length, _ = _HEAD.unpack_from(begun)
+    return int(_HEAD.size + body_length + tail_length)

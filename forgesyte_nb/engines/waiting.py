@@ -26,6 +26,11 @@ class WaitingJobs:
     def __len__(self) -> int:
         return self._count
 
+    @property
+    def owners(self) -> int:
+        """How many have jobs here."""
+        return len(self._queues)
+
     def add(self, job: Job) -> None:
         """Put a job at the end of its owner's queue."""
         queue = self._queues.get(job.owner)
