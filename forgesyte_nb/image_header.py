@@ -10,6 +10,7 @@ Sources: JPEG markers ITU-T T.81 table B.1; PNG chunks W3C PNG (third edition) s
 from __future__ import annotations
 
 import io
+import logging
 import warnings
 from typing import NamedTuple
 
@@ -17,6 +18,9 @@ from forgesyte_nb.errors import InvalidImage
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
 """Formats taken, by Pillow's names."""
+
+# What Pillow logs of damaged files would be printed in the notebook if nobody listens; who does, still hears it.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 _SMALLEST_BYTES = 26  # a BMP header; no complete file of any of the formats is shorter
 _MOST_MARKERS = 4096  # before the frame header; real files have some tens

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 
 import pytest
@@ -96,3 +97,12 @@ async def test_the_kernels_own_streams_are_left_alone(bench: Bench) -> None:
     bench.cell("@fs.plugin\ndef quiet(frame): return {}")
     await bench.run("quiet")
     assert (sys.stdout, sys.stderr) == before
+
+
+def test_what_pillow_logs_of_a_damaged_file_is_not_printed_in_the_kernel() -> None:
+    code = (
+        "import logging, forgesyte_nb.frame\n"
+        "logging.getLogger('PIL.TiffImagePlugin').warning('more samples per pixel than can be decoded')"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (ended.stdout, ended.stderr) == ("", "")
