@@ -132,7 +132,7 @@ class Dispatcher:
         session.frames += 1
         self.tally.accepted += 1
         self._queued_bytes += len(frame.image)
-        self._publish(job, self._update(job, "pending", 0.0))
+        self._publish_later(job, self._update(job, "pending", 0.0))
         try:
             self._engine_for(plugin.engine or self._settings.engine).submit(job)
         except Exception as fault:  # noqa: BLE001 -- whatever it is, the job must end
@@ -198,7 +198,7 @@ class Dispatcher:
     def started(self, job: Job) -> None:
         """A worker has started on it."""
         job.status = "processing"
-        self._publish(job, self._update(job, "processing", 0.0))
+        self._publish_later(job, self._update(job, "processing", 0.0))
 
     def progressed(self, job: Job, percent: float) -> None:
         """Its plugin reports progress."""
@@ -297,6 +297,13 @@ class Dispatcher:
 
     def _publish(self, job: Job, encoded: bytes) -> None:
         job.owner.owe(encoded)
+        if self._subscriptions:
+            for session in self._subscriptions.of_job(job):
+                session.offer(encoded)
+
+    def _publish_later(self, job: Job, encoded: bytes) -> None:
+        """As `_publish`; the owner's copy may wait a moment for the result of a short job to go out with."""
+        job.owner.owe_later(encoded)
         if self._subscriptions:
             for session in self._subscriptions.of_job(job):
                 session.offer(encoded)

@@ -51,6 +51,7 @@ class Session:
         "_unconfirmed",
         "_unconfirmed_bytes",
         "_wake",
+        "_wake_later",
         "away_since",
         "client_id",
         "dropped",
@@ -86,11 +87,18 @@ class Session:
         self._broadcast_bytes = 0
         self._limit_bytes = limit_bytes
         self._wake: Callable[[], object] | None = None
+        self._wake_later: Callable[[], object] | None = None
         self._awake = False
 
-    def connect(self, wake: Callable[[], object]) -> None:
-        """A connection takes over; `wake` is called once whenever the outbox gets its first message."""
+    def connect(self, wake: Callable[[], object], wake_later: Callable[[], object] | None = None) -> None:
+        """A connection takes over.
+
+        Args:
+            wake: Called once when there is something in the outbox that should be written now.
+            wake_later: Called when there is only what may wait a moment; by default, `wake`.
+        """
         self._wake = wake
+        self._wake_later = wake_later or wake
         self._awake = False
         self.away_since = None
         if self.waiting:
@@ -98,7 +106,7 @@ class Session:
 
     def disconnect(self, now: float) -> None:
         """The connection is gone; broadcasts are not kept for one who is away."""
-        self._wake = None
+        self._wake = self._wake_later = None
         self._awake = False
         self._greeting = None
         self.away_since = now
@@ -127,6 +135,14 @@ class Session:
         self.owed_bytes += len(encoded)
         if not self._awake:
             self._rouse()
+
+    def owe_later(self, encoded: bytes) -> None:
+        """As `owe`, for news that may wait a moment for something to go out with."""
+        first = not self._owed
+        self._owed.append(encoded)
+        self.owed_bytes += len(encoded)
+        if first and not self._awake and self._wake_later is not None:
+            self._wake_later()
 
     def greet(self, encoded: bytes) -> None:
         """Put a message before all others in the outbox, for this connection alone: it is not owed to the next."""

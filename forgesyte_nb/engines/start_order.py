@@ -14,7 +14,7 @@ from typing import Any
 from forgesyte_nb.engines.contract import Listener, Outcome
 from forgesyte_nb.jobs import Job
 
-PATIENCE_S = 0.1
+PATIENCE_S = 1.0
 
 
 class StartOrder:

@@ -40,6 +40,9 @@ RECEIPT_DELAY_S = 0.5
 CLOSE_TIMEOUT_S = 2.0
 """A peer that has been told the end has so long to let go of the connection."""
 
+UPDATES_DELAY_S = 0.002
+"""So long `pending` and `processing` wait for something to be written with."""
+
 FLUSH_BYTES = 1024 * 1024
 """What is owed is written in portions of this size, so that little is on its way when a connection breaks."""
 
@@ -73,7 +76,7 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
     def open(self, session: Session) -> None:
         """Begin to serve a session."""
         self.session = session
-        session.connect(self._schedule)
+        session.connect(self._schedule, self._schedule_later)
         early, self._early = self._early, []
         for event in early:
             self.process_event(event)
@@ -130,6 +133,15 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
         if not self._scheduled:
             self._scheduled = True
             self.loop.call_soon(self._flush)
+
+    def _schedule_later(self) -> None:
+        """For updates alone: a write and a wake-up of the client that a short job's result would follow at once."""
+        if not self._scheduled:
+            self.loop.call_later(UPDATES_DELAY_S, self._schedule_waiting)
+
+    def _schedule_waiting(self) -> None:
+        if self.session is not None and self.session.waiting:
+            self._schedule()
 
     def _flush(self) -> None:
         """Write what the outbox holds in one write; of very much a portion, and the rest in the next turns."""
