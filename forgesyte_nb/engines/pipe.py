@@ -26,6 +26,7 @@ class Kind(IntEnum):
     from 1). From the worker: READY, LOADED (name, revision, error code, message, detail; code is empty if it went
     well), STARTED, PROGRESS (percent), LOG (plugin, text), RESULT (decode_ms, plugin_ms, output; tail: JSON),
     FAILED (decode_ms, plugin_ms, output, code, message, detail).
+    Never sent: GARBLED (why), what an inbox says of bytes that are no message.
     """
 
     SETTINGS = 1
@@ -40,6 +41,7 @@ class Kind(IntEnum):
     LOG = 14
     RESULT = 15
     FAILED = 16
+    GARBLED = 20
 
 
 def message(kind: Kind, body: Any = None, tail: bytes = b"") -> bytes:
@@ -77,7 +79,11 @@ class Inbox:
             end = tail_start + tail_length
             if end > size:
                 break
-            body = _decoder.decode(view[start + _HEAD.size : tail_start])
+            try:
+                body = _decoder.decode(view[start + _HEAD.size : tail_start])
+            except Exception as error:  # noqa: BLE001 -- a plugin wrote to the socket; what came before it counts
+                messages.append((Kind.GARBLED, str(error), b""))
+                return messages
             messages.append((kind, body, bytes(view[tail_start:end]) if tail_length else b""))
             start = end
         if start < size:

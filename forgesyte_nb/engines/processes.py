@@ -122,16 +122,12 @@ class WorkerProcess(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """The worker says something."""
-        try:
-            messages = self._inbox.feed(self._buffer[:nbytes])
-        except Exception as error:  # noqa: BLE001 -- a plugin wrote to the socket: nothing after it can be trusted
-            self._garbled(error)
-            return
-        for kind, body, tail in messages:
+        for kind, body, tail in self._inbox.feed(self._buffer[:nbytes]):
             self._hear(kind, body, tail)
 
-    def _garbled(self, error: Exception) -> None:
-        self.kill(f"what it sent could not be read: {error}")
+    def _garbled(self, why: str) -> None:
+        """A plugin wrote to the socket: nothing after it can be trusted."""
+        self.kill(f"what it sent could not be read: {why}")
         if self._transport is not None:
             self._transport.abort()
 
@@ -143,7 +139,7 @@ class WorkerProcess(asyncio.BufferedProtocol):
     def process_ended(self) -> None:
         """The process has ended; its socket need not have."""
         self._unwatch_process()
-        if self._transport is None or self.gone.is_set():
+        if self._transport is None or self._transport.is_closing():
             return
         with contextlib.suppress(OSError):  # when there is no more
             while size := self._socket.recv_into(self._buffer):  # its last words
@@ -255,6 +251,8 @@ class WorkerProcess(asyncio.BufferedProtocol):
             engine.worker_ready()
             if slot is not None and slot.lane is self:
                 engine.lane_ready(slot)
+        elif kind == Kind.GARBLED:
+            self._garbled(body)
         elif kind == Kind.LOADED:
             self._loaded(*body)
         elif slot is None or slot.lane is not self or not slot.jobs or slot.overrun is not None:
