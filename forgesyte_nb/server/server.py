@@ -64,11 +64,7 @@ class Server:
         self.settings = settings or Settings()
         self.host = host
         self.registry = plugin_registry or registry()
-        if host not in _LOOPBACK and self.settings.token is None:
-            raise ServerError(
-                f"host={host!r} can be reached from other machines: choose a secret, serve(host={host!r}, token=…), "
-                "which clients then present, or stay on host='localhost'"
-            )
+        _check_token(host, self.settings)
         folders = plugin_folders(plugins)
         if host not in _LOOPBACK:
             named = ANY_HOST if host in _WILDCARDS else host.lower()
@@ -279,6 +275,8 @@ def serve(
         if _current is not None and _current.running:
             if arguments == _arguments:
                 return _current
+            _check_token(host, chosen)  # what must fail does so before the old server is closed
+            plugin_folders(plugins)
             if port is None and host == _current.host:
                 port = _current.port
             _current.close()
@@ -286,6 +284,14 @@ def serve(
         os.environ[URL_VARIABLE] = _current.url
         _arguments = arguments
         return _current
+
+
+def _check_token(host: str, settings: Settings) -> None:
+    if host not in _LOOPBACK and settings.token is None:
+        raise ServerError(
+            f"host={host!r} can be reached from other machines: choose a secret, serve(host={host!r}, token=…), "
+            "which clients then present, or stay on host='localhost'"
+        )
 
 
 def _override(settings: Settings, values: dict[str, Any]) -> Settings:

@@ -19,6 +19,7 @@ from websockets.exceptions import ConnectionClosed
 
 import forgesyte_nb as fs
 from forgesyte_nb.errors import PluginDefinitionError, ServerError
+from forgesyte_nb.plugins.contract import define
 from forgesyte_nb.plugins.registry import Registry
 from tests.conftest import PATIENCE_S, Connect, get, run_cell, wait_for
 from tests.server.conftest import log_of
@@ -364,3 +365,46 @@ def test_the_log_is_in_a_folder_of_ones_own_if_none_is_named() -> None:
         assert "listening on ws://localhost:" in log_of(server)
     server.log.unlink()
     server.log.parent.rmdir()
+
+
+def test_what_cannot_be_started_leaves_the_running_server_alone(served: Any) -> None:
+    running = served(port=0)
+    for arguments in ({"host": "0.0.0.0"}, {"plugins": ["no/such/folder"]}):
+        with pytest.raises((ServerError, PluginDefinitionError)):
+            served(**arguments)
+        assert running.running
+
+
+def test_an_inline_plugin_may_ask_its_own_server(served: Any, tiny: bytes) -> None:
+    registry = Registry()
+    box: list[fs.Server] = []
+
+    def asks(frame: fs.Frame) -> dict[str, Any]:
+        return {"reached": box[0].broadcast("hello"), "active": box[0].stats()["active"]}
+
+    registry.register(define(asks, engine="inline"))
+    with fs.Server(port=0, plugin_registry=registry, settings=fs.Settings(engine="inline")) as server:
+        box.append(server)
+        with fs.BlockingClient(server) as client:
+            assert client.analyze(tiny, "asks").result == {"reached": 1, "active": 1}
+
+
+async def test_two_servers_in_one_process_do_not_read_each_others_bytes(tiny: bytes) -> None:
+    def well(frame: fs.Frame) -> dict[str, Any]:
+        return {}
+
+    registry = Registry()
+    registry.register(define(well, engine="inline"))
+    inline = fs.Settings(engine="inline")
+    large = tiny + bytes(100_000)
+    with (
+        fs.Server(port=0, plugin_registry=registry, settings=inline) as one,
+        fs.Server(port=0, plugin_registry=registry, settings=inline) as other,
+    ):
+        async with fs.Client(one) as first, fs.Client(other) as second:
+
+            async def all_of(client: fs.Client) -> int:
+                return len([result async for result in client.stream([large] * 300, "well") if result.ok])
+
+            assert await asyncio.gather(all_of(first), all_of(second)) == [300, 300]
+            assert (first.reconnects, second.reconnects) == (0, 0)
