@@ -21,6 +21,7 @@ from forgesyte_nb.engines.contract import Engine, Outcome
 from forgesyte_nb.errors import InvalidMessage, PluginError, QueueFull, WireError
 from forgesyte_nb.image_header import read_header
 from forgesyte_nb.jobs import Job, JobBook
+from forgesyte_nb.plugins.contract import Plugin
 from forgesyte_nb.plugins.options import check_size
 from forgesyte_nb.plugins.registry import Registry
 from forgesyte_nb.protocol import wire
@@ -240,6 +241,11 @@ class Dispatcher:
     def logged(self, plugin: str, text: str) -> None:
         """A plugin, or its lane, has something for the log."""
         self._log.info("plugin=%s %s", plugin, text)
+
+    def unloadable(self, plugin: Plugin, error: WireError) -> None:
+        """A lane could not load a plugin in force: its health says so, until its code changes."""
+        self._log.warning("plugin=%s revision=%s %s\n%s", plugin.name, plugin.revision, error, error.detail)
+        self._registry.fail(plugin.name, f"revision {plugin.revision} {error}")
 
     def _result(self, job: Job, outcome: Outcome, timings: Timings) -> bytes:
         return wire.encode(

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from forgesyte_nb.errors import QueueFull, WireError
 from forgesyte_nb.jobs import Job
+from forgesyte_nb.plugins.contract import Plugin
 from forgesyte_nb.plugins.registry import Entry
 
 
@@ -53,6 +54,9 @@ class Listener(Protocol):
 
     def logged(self, plugin: str, text: str) -> None:
         """A plugin, or the lane it ran in, has something for the log."""
+
+    def unloadable(self, plugin: Plugin, error: WireError) -> None:
+        """A lane could not load a plugin in force; its frames will be answered with that."""
 
 
 class Engine(Protocol):

@@ -86,6 +86,7 @@ class InlineEngine:
             with self._stopwatch.limit(limit_s):
                 outcome = self._runner.run(task, report=self._reporter(job))
         except WireError as error:
+            self._listener.unloadable(plugin, error)
             outcome = Outcome(error=error)
         except Stopped:
             outcome = timeout_of(job, limit_s)

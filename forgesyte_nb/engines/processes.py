@@ -274,7 +274,7 @@ class WorkerProcess(asyncio.BufferedProtocol):
         if future is not None and not future.done():
             future.set_result(error)
         elif error is not None:
-            self._engine.logged(name, f"revision {revision} {text}\n{detail}")
+            self._engine.unloadable(name, revision, error)
 
     def close(self) -> None:
         """Hang up; the worker ends by itself."""
@@ -336,6 +336,15 @@ class ProcessEngine(LaneEngine):
     def logged(self, plugin: str, text: str) -> None:
         """For the log."""
         self._listener.logged(plugin, text)
+
+    def unloadable(self, name: str, revision: int, error: WireError) -> None:
+        """A worker could not load the plugin of one of its jobs."""
+        for slot in self._slots:
+            for job in slot.jobs:
+                plugin = job.entry.plugin
+                if (plugin.name, plugin.revision) == (name, revision):
+                    self._listener.unloadable(plugin, error)
+                    return
 
     def _new_worker(self) -> WorkerProcess:
         worker = WorkerProcess(self, self._settings)

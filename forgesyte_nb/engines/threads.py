@@ -41,6 +41,7 @@ class ThreadLane:
         self._given_up = threading.Event()
         self._cancelled: set[Job] = set()
         self._runner = LaneRunner(max_result_bytes=settings.max_result_bytes, stream_states=settings.stream_states)
+        self._listener = listener
         self._runner.log = lambda plugin, text: self._say(listener.logged, plugin, text)
         self.thread = threading.Thread(target=self._main, name="forgesyte-lane", daemon=True)
         self.thread.start()
@@ -99,6 +100,7 @@ class ThreadLane:
         try:
             self._runner.load(job.entry.plugin)
         except WireError as error:
+            self._say(self._listener.unloadable, job.entry.plugin, error)
             self._say(self._engine.lane_started, self._slot)
             return Outcome(error=error)
         self._say(self._engine.lane_started, self._slot)

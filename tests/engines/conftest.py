@@ -12,7 +12,9 @@ import pytest
 
 from forgesyte_nb.engines.choose import make_engine
 from forgesyte_nb.engines.contract import Engine, Outcome
+from forgesyte_nb.errors import WireError
 from forgesyte_nb.jobs import Job
+from forgesyte_nb.plugins.contract import Plugin
 from forgesyte_nb.plugins.registry import Registry
 from forgesyte_nb.settings import Settings
 from tests.conftest import PATIENCE_S, run_cell
@@ -57,6 +59,10 @@ class Bench:
 
     def logged(self, plugin: str, text: str) -> None:
         self.logs.append(f"{plugin} {text}")
+        self._news.set()
+
+    def unloadable(self, plugin: Plugin, error: WireError) -> None:
+        self.logs.append(f"{plugin.name} revision {plugin.revision} {error}\n{error.detail}")
         self._news.set()
 
     def _hear(self, kind: str, job: Job, *more: Any) -> None:

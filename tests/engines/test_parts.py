@@ -12,7 +12,9 @@ from forgesyte_nb.engines.image_slots import SLOT_BYTES, ImageSlots
 from forgesyte_nb.engines.pipe import Inbox, Kind, message
 from forgesyte_nb.engines.start_order import PATIENCE_S, StartOrder
 from forgesyte_nb.engines.waiting import WaitingJobs
+from forgesyte_nb.errors import WireError
 from forgesyte_nb.jobs import Job
+from forgesyte_nb.plugins.contract import Plugin
 from forgesyte_nb.plugins.registry import Registry
 from tests.conftest import run_cell
 
@@ -41,6 +43,7 @@ class Heard:
 
     def progressed(self, job: Job, percent: float) -> None: ...
     def logged(self, plugin: str, text: str) -> None: ...
+    def unloadable(self, plugin: Plugin, error: WireError) -> None: ...
 
 
 def order_of(*names: str) -> tuple[StartOrder, list[str], list[Job]]:

