@@ -116,8 +116,7 @@ def load_network(weights: Path) -> Any:
         import onnxruntime
     except ImportError as error:
         raise fs.PluginError(
-            f"face_detector needs onnxruntime, which cannot be imported ({error}). "
-            "Run `pip install onnxruntime`."
+            f"face_detector needs onnxruntime, which cannot be imported ({error}). Run `pip install onnxruntime`."
         ) from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -211,9 +210,7 @@ def suppress_overlaps(boxes_xyxy: NDArray[np.float32]) -> list[int]:
     return kept
 
 
-def describe(
-    score: np.float32, box_xyxy: NDArray[np.floating], points_xy: NDArray[np.floating]
-) -> dict[str, Any]:
+def describe(score: np.float32, box_xyxy: NDArray[np.floating], points_xy: NDArray[np.floating]) -> dict[str, Any]:
     """One face of the result, from its `(4,)` box and `(5, 2)` points in pixels of the picture."""
     x0, y0, x1, y1 = (round(edge) for edge in box_xyxy.tolist())
     return {
