@@ -119,7 +119,7 @@ class DemoKernel:
     def begin(self, code: str) -> Cell:
         """Send a cell, without waiting for it."""
         cell = Cell()
-        self._cells[self._client.execute(code, store_history=False, allow_stdin=False)] = cell
+        self._cells[self._client.execute(code, store_history=False, allow_stdin=False, stop_on_error=False)] = cell
         return cell
 
     async def run(self, code: str) -> str:

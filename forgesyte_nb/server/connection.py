@@ -190,20 +190,31 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         """The loop has read something."""
         self.data_received(_of_this_thread.read_view[:nbytes])
+        if self.session is not None and self.protocol.state is not OPEN:
+            self.release()
         if self.close_deadline is not None and self._end_timer is None:
             # Told the end, a peer that does not let go is cut off; the library would do so only within a `recv`.
             self._end_timer = self.loop.call_at(self.close_deadline, self.transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection has ended, one way or another."""
+        super().connection_lost(exc)
+        self.release()
+        if self._end_timer is not None:
+            self._end_timer.cancel()
 
     def resume_writing(self) -> None:
         """The peer has caught up."""
         super().resume_writing()
         self._schedule()
 
-    def stop(self) -> None:
-        """The connection is gone."""
+    def release(self) -> None:
+        """The connection is ending: its session is free for the client's next one, at once."""
+        session, dispatcher = self.session, self.dispatcher
+        if session is None or dispatcher is None:
+            return
         self.session = None
-        if self._end_timer is not None:
-            self._end_timer.cancel()
+        dispatcher.leave(session, now=time.monotonic(), for_good=self.left())
         if self._receipt_timer is not None:
             self._receipt_timer.cancel()
             self._receipt_timer = None
@@ -236,10 +247,8 @@ async def serve_session(connection: FrameConnection) -> None:
     dispatcher = connection.dispatcher
     if dispatcher is None:
         return
-    session = dispatcher.enter(connection.client_id, numbered=connection.subprotocol is not None)
-    connection.open(session)
+    connection.open(dispatcher.enter(connection.client_id, numbered=connection.subprotocol is not None))
     try:
         await connection.wait_closed()
     finally:
-        connection.stop()
-        dispatcher.leave(session, now=time.monotonic(), for_good=connection.left())
+        connection.release()
