@@ -112,8 +112,9 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
 
     def _message(self, data: bytes, *, binary: bool) -> None:
         session, dispatcher = self.session, self.dispatcher
-        if session is None or dispatcher is None or self.protocol.state is not OPEN:
+        if session is None or dispatcher is None:
             return
+        # Also when the connection is closing already: what came before the end in the same read was sent in good faith.
         if not binary and not data.isascii():
             try:
                 data.decode()
@@ -126,6 +127,7 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
         self.protocol.fail(code, reason)
         self.close_deadline = self.loop.time() + CLOSE_TIMEOUT_S
         self.send_data()
+        self.release()  # nothing that came after it may be taken (RFC 6455 section 7.1.7)
 
     # Writing
 
