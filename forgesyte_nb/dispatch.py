@@ -19,6 +19,7 @@ import msgspec
 from forgesyte_nb import __version__
 from forgesyte_nb.engines.contract import Engine, Outcome
 from forgesyte_nb.errors import InvalidMessage, PluginError, QueueFull, WireError
+from forgesyte_nb.feeds import feed_book
 from forgesyte_nb.image_header import read_header
 from forgesyte_nb.jobs import Job, JobBook
 from forgesyte_nb.plugins.contract import Plugin
@@ -43,6 +44,7 @@ from forgesyte_nb.protocol.topics import check_topic
 from forgesyte_nb.sessions import Session, SessionBook, Subscriptions
 from forgesyte_nb.settings import Settings
 from forgesyte_nb.tally import Tally
+from forgesyte_nb.viewers import Viewers
 
 
 class Dispatcher:
@@ -53,6 +55,7 @@ class Dispatcher:
         sessions: All sessions.
         tally: What happened so far.
         server_id: Unique; a client learns by it whether it still talks to the same server.
+        viewers: Who sees which feed; None before the server has opened.
         closing: Whether new frames are refused because the server is about to end.
     """
 
@@ -86,6 +89,7 @@ class Dispatcher:
         self._queued_bytes = 0
         self._gone: dict[Session, float] = {}
         self.server_id = secrets.token_hex(8)
+        self.viewers: Viewers | None = None
         self.closing = False
 
     # What clients send
@@ -102,6 +106,8 @@ class Dispatcher:
                 self._unsubscribe(session, message.topic)
             elif type(message) is Cancel:
                 self._cancel(session, message.job_id)
+            elif self.viewers is not None:
+                self.viewers.receive(session, message)  # type: ignore[arg-type]  # all other messages are about feeds
         except WireError as error:
             self._refuse(session, error, wire.header_of(data) if binary else data)
         except Exception as fault:  # noqa: BLE001 -- a fault of ours must not cost the client its connection
@@ -354,6 +360,8 @@ class Dispatcher:
                 max_message_bytes=self._settings.max_message_bytes,
                 max_image_pixels=self._settings.max_image_pixels,
                 plugins=[plugin.name for plugin in self._registry.plugins()],
+                feeds=feed_book().infos(),
+                feeds_id=feed_book().book_id,
             )
             session.greet(wire.encode(hello))
         back = "" if session.away_since is None else f", back with {session.waiting} messages waiting"
@@ -363,6 +371,8 @@ class Dispatcher:
     def leave(self, session: Session, *, now: float, for_good: bool) -> None:
         """A connection is gone; with a Close frame, or after its grace, the session with it."""
         session.disconnect(now)
+        if self.viewers is not None:
+            self.viewers.leave(session)
         self._log.info(
             "%s client=%s session=%s", "left" if for_good else "cut off", session.client_id, session.session_id
         )

@@ -48,6 +48,8 @@ class Session:
         "_greeting",
         "_limit_bytes",
         "_owed",
+        "_pictures",
+        "_states",
         "_unconfirmed",
         "_unconfirmed_bytes",
         "_wake",
@@ -86,6 +88,8 @@ class Session:
         self._broadcasts: deque[bytes] = deque()
         self._broadcast_bytes = 0
         self._limit_bytes = limit_bytes
+        self._pictures: dict[str, bytes] = {}
+        self._states: dict[str, bytes] = {}
         self._wake: Callable[[], object] | None = None
         self._wake_later: Callable[[], object] | None = None
         self._awake = False
@@ -118,6 +122,8 @@ class Session:
         self._unconfirmed_bytes = 0
         self._broadcasts.clear()
         self._broadcast_bytes = 0
+        self._pictures.clear()
+        self._states.clear()
 
     @property
     def connected(self) -> bool:
@@ -127,7 +133,8 @@ class Session:
     @property
     def waiting(self) -> int:
         """Messages in the outbox."""
-        return len(self._owed) + len(self._broadcasts) + (self._greeting is not None)
+        waiting = len(self._owed) + len(self._broadcasts) + len(self._states) + len(self._pictures)
+        return waiting + (self._greeting is not None)
 
     def owe(self, encoded: bytes) -> None:
         """Put a message about the client's own doings into the outbox; it is never dropped."""
@@ -162,8 +169,31 @@ class Session:
         if not self._awake:
             self._rouse()
 
+    def show_state(self, feed_id: str, encoded: bytes) -> None:
+        """Put the newest state of a feed into the outbox, in place of one that still waits there."""
+        self._states[feed_id] = encoded
+        if not self._awake:
+            self._rouse()
+
+    def show_picture(self, feed_id: str, encoded: bytes) -> None:
+        """Put the newest picture of a feed, a binary message, into the outbox, in place of one that still waits."""
+        self._pictures[feed_id] = encoded
+        if not self._awake:
+            self._rouse()
+
+    def hide(self, feed_id: str) -> None:
+        """What waits of a feed is wanted no longer."""
+        self._states.pop(feed_id, None)
+        self._pictures.pop(feed_id, None)
+
+    def take_pictures(self) -> list[bytes]:
+        """Take the binary messages from the outbox; they are never owed, and carry no number."""
+        pictures = list(self._pictures.values())
+        self._pictures.clear()
+        return pictures
+
     def take(self, max_bytes: int = sys.maxsize) -> list[bytes]:
-        """Take from the outbox: what is owed first, each message with its number if the client wants one.
+        """Take the text messages: what is owed first, each message with its number if the client wants one.
 
         What is owed is kept until it is confirmed. Only a client that never confirms, against the protocol, can have
         more than `KEPT_BYTES` of it under way, and loses the oldest if its connection breaks.
@@ -186,6 +216,9 @@ class Session:
             messages.extend(self._broadcasts)
             self._broadcasts.clear()
             self._broadcast_bytes = 0
+        if self._states:
+            messages.extend(self._states.values())
+            self._states.clear()
         self._awake = False
         self.sent += len(messages)
         if self.numbered:

@@ -11,6 +11,17 @@ from typing import Literal
 
 import msgspec
 
+from forgesyte_nb.protocol.feed_messages import (
+    Ack,
+    Control,
+    Controlled,
+    FeedEnded,
+    FeedInfo,
+    FeedState,
+    Unwatch,
+    Watch,
+)
+
 JobStatus = Literal["pending", "processing", "completed", "failed"]
 
 SUBPROTOCOL_V2 = "forgesyte.v2"
@@ -54,7 +65,7 @@ class Cancel(msgspec.Struct, tag_field="type", tag="cancel", frozen=True):
     job_id: str
 
 
-ClientMessage = Subscribe | Unsubscribe | SendFrame | Cancel
+ClientMessage = Subscribe | Unsubscribe | SendFrame | Cancel | Watch | Unwatch | Ack | Control
 
 
 class Timings(msgspec.Struct, frozen=True):
@@ -122,7 +133,12 @@ class JobUpdate(msgspec.Struct, tag_field="type", tag="job_update", frozen=True)
 
 
 class Hello(msgspec.Struct, tag_field="type", tag="hello", frozen=True):
-    """*Added, forgesyte.v2.* The first message: who answers, and within which limits."""
+    """*Added, forgesyte.v2.* The first message: who answers, within which limits, and what can be watched.
+
+    Attributes:
+        feeds_id: Of the process whose feeds these are: a widget learns by it that it talks to its own kernel, whatever
+            server there answers.
+    """
 
     server_id: str
     session: str
@@ -130,6 +146,8 @@ class Hello(msgspec.Struct, tag_field="type", tag="hello", frozen=True):
     max_message_bytes: int
     max_image_pixels: int
     plugins: list[str]
+    feeds: list[FeedInfo] = []
+    feeds_id: str = ""
 
 
 class Subscribed(msgspec.Struct, tag_field="type", tag="subscribed", frozen=True):
@@ -152,4 +170,6 @@ class Broadcast(msgspec.Struct, tag_field="type", tag="broadcast", frozen=True):
     timestamp: str
 
 
-ServerMessage = FrameResult | Error | JobUpdate | Hello | Subscribed | Unsubscribed | Broadcast
+ServerMessage = (
+    FrameResult | Error | JobUpdate | Hello | Subscribed | Unsubscribed | Broadcast | FeedState | Controlled | FeedEnded
+)

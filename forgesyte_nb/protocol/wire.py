@@ -19,6 +19,7 @@ import msgspec
 import pybase64
 
 from forgesyte_nb.errors import InvalidImage, InvalidMessage
+from forgesyte_nb.protocol.feed_messages import Ack, Control, Unwatch, Watch
 from forgesyte_nb.protocol.messages import (
     Cancel,
     ClientMessage,
@@ -45,8 +46,15 @@ _REQUIRED: dict[str, dict[str, str]] = {
     "unsubscribe": {"topic": "string"},
     "send_frame": {"frame_id": "string", "plugin": "string", "image_data": "base64 string"},
     "cancel": {"job_id": "string"},
+    "watch": {"feed": "string"},
+    "unwatch": {"feed": "string"},
+    "ack": {"feed": "string"},
+    "control": {"feed": "string", "action": "string"},
 }
-_OPTIONAL: dict[str, dict[str, str]] = {"send_frame": {"options": "object", "stream_id": "string"}}
+_OPTIONAL: dict[str, dict[str, str]] = {
+    "send_frame": {"options": "object", "stream_id": "string"},
+    "control": {"request_id": "string"},
+}
 
 
 class IncomingFrame(NamedTuple):
@@ -101,7 +109,11 @@ def decode_server(data: bytes | str) -> ServerMessage:
         raise InvalidMessage(f"not a server message: {error}") from error
 
 
-def decode_client(data: bytes) -> Subscribe | Unsubscribe | Cancel | IncomingFrame:
+FeedMessage = Watch | Unwatch | Ack | Control
+DecodedMessage = Subscribe | Unsubscribe | Cancel | FeedMessage | IncomingFrame
+
+
+def decode_client(data: bytes) -> DecodedMessage:
     """A client message from its JSON text (UTF-8, already checked to be so).
 
     Raises:
@@ -151,7 +163,7 @@ def _decode_around_image(data: bytes) -> IncomingFrame | None:
     return _incoming(message, image)
 
 
-def _decode_whole(data: bytes) -> Subscribe | Unsubscribe | Cancel | IncomingFrame:
+def _decode_whole(data: bytes) -> DecodedMessage:
     message = _decode_fields(data)
     if type(message) is SendFrame:
         image_data = message.image_data

@@ -12,6 +12,7 @@ import logging
 import socket
 import time
 import weakref
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote
 
@@ -23,6 +24,7 @@ from websockets.typing import Subprotocol
 from forgesyte_nb.dispatch import Dispatcher
 from forgesyte_nb.engines.choose import make_engine
 from forgesyte_nb.engines.contract import Engine
+from forgesyte_nb.feeds import ShownPicture, feed_book
 from forgesyte_nb.plugins.registry import Entry, Registry
 from forgesyte_nb.protocol.messages import SUBPROTOCOL_V2
 from forgesyte_nb.protocol.topics import CLIENT_ID
@@ -30,6 +32,7 @@ from forgesyte_nb.server.connection import CLOSE_TIMEOUT_S, FrameConnection, ser
 from forgesyte_nb.server.gate import refusal
 from forgesyte_nb.server.lookups import look_up, respond
 from forgesyte_nb.settings import Settings
+from forgesyte_nb.viewers import Viewers
 
 _HOUSEKEEPING_S = 1.0
 
@@ -39,6 +42,7 @@ class AsyncServer:
 
     Attributes:
         dispatcher: Where messages go.
+        viewers: Who sees which feed.
         registry: Where plugins are looked up.
     """
 
@@ -48,10 +52,30 @@ class AsyncServer:
         self.registry = registry
         self.log = log
         self.dispatcher = Dispatcher(registry, settings, self.engine, log)
+        self._loop = asyncio.get_running_loop()
+        self.viewers = self.dispatcher.viewers = Viewers(
+            feed_book(), log, call_soon=self._call_soon, call_later=self._loop.call_later, resize=self._resize
+        )
         self._engines: dict[str, Engine] = {}
         self._servers: list[WebSocketServer] = []
         self._connections: weakref.WeakSet[FrameConnection] = weakref.WeakSet()
         self._tasks: list[asyncio.Task[None]] = []
+
+    def _call_soon(self, call: Callable[[], None]) -> None:
+        """From any thread; a server that has ended hears nothing more."""
+        try:
+            self._loop.call_soon_threadsafe(call)
+        except RuntimeError:
+            self.log.debug("the loop has ended")
+
+    def _resize(
+        self, picture: ShownPicture, max_width: int, quality: int, done: Callable[[ShownPicture], None]
+    ) -> None:
+        """Make a picture narrower, in a thread."""
+        from forgesyte_nb.server.narrower import narrower
+
+        making = self._loop.run_in_executor(None, narrower, picture, max_width, quality)
+        making.add_done_callback(lambda made: None if made.cancelled() else done(made.result()))
 
     async def start(self, sockets: list[socket.socket]) -> None:
         """Begin to listen on bound sockets and to make the default engine ready."""
@@ -73,6 +97,7 @@ class AsyncServer:
                 logger=library_log,
             )
             self._servers.append(server)
+        feed_book().listen(self.viewers.changed)
         self._tasks.append(asyncio.create_task(self._keep_house()))
         self.engine(self.settings.engine)
 
@@ -132,10 +157,12 @@ class AsyncServer:
     async def close(self, drain_timeout_s: float) -> None:
         """Refuse new frames, let those in flight finish, answer the rest, say goodbye with 1001."""
         self.dispatcher.closing = True
+        feed_book().unlisten(self.viewers.changed)
         deadline = time.monotonic() + drain_timeout_s
         while self.dispatcher.jobs.active and time.monotonic() < deadline:
             await asyncio.sleep(0.01)
         await asyncio.gather(*(engine.close() for engine in self._engines.values()))
+        self.viewers.close()
         await asyncio.sleep(0)  # connections write what the engines' last answers put into outboxes
         for connection in list(self._connections):
             connection.finish()
