@@ -210,7 +210,8 @@ class Client:
             image: Bytes of an image file, a path, a uint8 array `(H, W, 3)` in RGB order, a Pillow image, a `Frame`.
             plugin: Name of the plugin.
             options: The plugin's options.
-            frame_id: Its name; by default one that no other frame has.
+            frame_id: Its name; by default one that no other frame has. Once this client has subscribed to anything,
+                others see `~` and a unique text behind it: answers to their frames of that name are told apart so.
             stream_id: Which stream it belongs to, for plugins that keep a state.
 
         Returns:
@@ -345,8 +346,9 @@ class Client:
         picture: Picture = as_picture(image)
         if isinstance(picture, RawImage) and picture.unreadable:
             raise SourceError(f"{picture.unreadable}: there is nothing to send")
+        chosen = frame_id is not None
         name = frame_id if frame_id is not None else next(self._frames)
-        return SentFrame(name, plugin, encode_options(options), stream_id, picture, _nobody)
+        return SentFrame(name, plugin, encode_options(options), stream_id, picture, _nobody, chosen=chosen)
 
     def __repr__(self) -> str:
         state = "connected" if self.connected else "not connected"

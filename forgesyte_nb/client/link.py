@@ -111,6 +111,7 @@ class Link:
             ConnectionLost: If there is no connection and none is being tried.
         """
         self.upkeep.check()
+        self.unanswered.overhears = True
         if topic not in self.topics:
             self.topics[topic] = None
             await self._say(encode(Subscribe(topic)))
@@ -140,9 +141,8 @@ class Link:
         if frame.attempts > self._patience.max_retries + 1:
             self._fail(frame, ConnectionLost(f"sent {frame.attempts - 1} times without an answer"))
             return
-        message, is_text = self._format.pack(
-            frame.frame_id, frame.plugin, frame.options, frame.stream_id, frame.picture.bytes
-        )
+        wire_id = self.unanswered.name(frame)
+        message, is_text = self._format.pack(wire_id, frame.plugin, frame.options, frame.stream_id, frame.picture.bytes)
         if self._max_message_bytes and len(message) > self._max_message_bytes:
             self._fail(frame, _too_large(frame, self._max_message_bytes))
         else:
@@ -204,6 +204,7 @@ class Link:
         elif kind == "hello":
             self._greet(message)
         self._last_seq = message.get("seq", self._last_seq)
+        self.unanswered.restore_name(message)
         self._heard(message)
 
     def _greet(self, hello: dict[str, Any]) -> None:

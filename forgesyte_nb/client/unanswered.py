@@ -2,11 +2,15 @@
 
 A frame is answered once. When a connection breaks, its frames are sent again on the next one, so a second answer
 may come for the same frame, from the job that was thought lost: it is recognised by its `frame_id` or `job_id` and
-swallowed. Messages about other clients' frames (a subscriber gets those too) are left alone.
+swallowed. Messages about other clients' frames (a subscriber gets those too) are left alone: from the first
+subscription on, a frame whose `frame_id` its sender chose travels under a name that nobody else can have chosen, and
+the messages about it get the chosen one back.
 """
 
 from __future__ import annotations
 
+import itertools
+import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,12 +28,14 @@ class SentFrame:
     """One frame on its way.
 
     Attributes:
-        frame_id: Its name on the wire; unique among those unanswered.
+        frame_id: Its name; unique among those unanswered.
         plugin: Name of the plugin.
         options: JSON.
         stream_id: Which stream of this client it belongs to.
         picture: The picture.
         deliver: Called once with its `Result`.
+        chosen: Whether the sender chose `frame_id`, so that another client may have chosen the same.
+        wire_id: Its name on the wire, where it was sent last.
         job_id: From its first `job_update`; empty before.
         sent_at: When it was first sent, monotonic seconds; 0 before.
         connection: Number of the connection it was last sent on; 0 before.
@@ -42,6 +48,8 @@ class SentFrame:
     stream_id: str
     picture: Picture
     deliver: Callable[[Result], object]
+    chosen: bool = False
+    wire_id: str = ""
     job_id: str = ""
     sent_at: float = 0.0
     connection: int = 0
@@ -80,12 +88,20 @@ class SentFrame:
 
 
 class Unanswered:
-    """What was sent and not answered, in the order it was sent."""
+    """What was sent and not answered, in the order it was sent.
+
+    Attributes:
+        overhears: Whether messages about other clients' frames may come; true from the first subscription on.
+    """
 
     def __init__(self) -> None:
         """Make an empty book."""
+        self.overhears = False
         self._waiting: dict[str, SentFrame] = {}
-        self._answered: OrderedDict[str, None] = OrderedDict()
+        self._by_wire_id: dict[str, SentFrame] = {}
+        self._answered: OrderedDict[Any, bool] = OrderedDict()  # ids; whether others may have chosen the same
+        self._mark = f"~{secrets.token_hex(4)}."
+        self._numbers = itertools.count(1)
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -110,23 +126,48 @@ class Unanswered:
         self._waiting[frame.frame_id] = frame
         self._answered.pop(frame.frame_id, None)
 
+    def name(self, frame: SentFrame) -> str:
+        """The name under which a frame is sent now. Answers to those it was sent under before are still known."""
+        if self.overhears and frame.chosen and frame.wire_id in ("", frame.frame_id):
+            if not frame.job_id:
+                self._by_wire_id.pop(frame.frame_id, None)  # nothing would tell an answer to it from another client's
+            frame.wire_id = f"{frame.frame_id}{self._mark}{next(self._numbers)}"
+        frame.wire_id = frame.wire_id or frame.frame_id
+        self._by_wire_id[frame.wire_id] = frame
+        return frame.wire_id
+
     def find(self, message: dict[str, Any]) -> SentFrame | None:
         """The unanswered frame that a message is about."""
-        frame_id = message.get("frame_id")
-        frame = self._waiting.get(frame_id) if isinstance(frame_id, str) else None
-        if frame is not None and not frame.job_id:
-            frame.job_id = message.get("job_id") or ""
+        wire_id, job_id = message.get("frame_id"), message.get("job_id") or ""
+        frame = self._by_wire_id.get(wire_id) if isinstance(wire_id, str) else None
+        if frame is None:
+            return None
+        # Sent before the first subscription: what the server said of it came before what it says of others.
+        if self.overhears and frame.chosen and wire_id == frame.frame_id and job_id and frame.job_id:
+            return frame if job_id == frame.job_id else None
+        frame.job_id = frame.job_id or job_id
         return frame
 
     def is_repeat(self, message: dict[str, Any]) -> bool:
         """Whether a terminal message is about a frame that has been answered."""
-        return message.get("frame_id") in self._answered or message.get("job_id") in self._answered
+        if message.get("job_id") in self._answered:
+            return True
+        is_chosen = self._answered.get(message.get("frame_id"))
+        return is_chosen is not None and not (is_chosen and self.overhears)
+
+    def restore_name(self, message: dict[str, Any]) -> None:
+        """Give a message about a frame of this client, answered or not, the `frame_id` that its sender chose."""
+        if isinstance(wire_id := message.get("frame_id"), str) and self._mark in wire_id:
+            message["frame_id"] = wire_id.rpartition(self._mark)[0]
 
     def remove(self, frame: SentFrame, job_id: str | None = None) -> None:
         """It is answered (by that job), or nobody waits for it any more."""
         self._waiting.pop(frame.frame_id, None)
-        for known in {frame.frame_id, frame.job_id, job_id}:
+        for wire_id in {frame.frame_id, frame.wire_id}:
+            if self._by_wire_id.get(wire_id) is frame:
+                del self._by_wire_id[wire_id]
+        for known in {frame.wire_id, frame.job_id, job_id}:
             if known:
-                self._answered[known] = None
+                self._answered[known] = frame.chosen and known == frame.frame_id
         while len(self._answered) > _REMEMBERED:
             self._answered.popitem(last=False)

@@ -173,6 +173,58 @@ async def test_subscribers_hear_of_others_frames_and_keep_their_own_apart(server
     assert [message async for message in heard] == []
 
 
+@pytest.mark.parametrize("subscribed", ["before", "after"])
+async def test_others_frames_of_the_same_id_are_told_apart(server, picture, gate, offer_v2, subscribed):
+    async with Client(server.url, offer_v2=offer_v2) as watcher, Client(server.url, offer_v2=offer_v2) as other:
+        own, heard = watcher.messages("job_update"), watcher.messages("frame_result", "error")
+        if subscribed == "before":
+            await watcher.subscribe("all")
+        frame_id = await watcher.send_frame(picture, "gated", frame_id="same")
+        await asyncio.to_thread(gate.wait_for, 1)
+        if subscribed == "after":
+            assert gate.calls == ["same"]  # nobody else is heard, so nothing has to be told apart
+            assert (await anext(own))["frame_id"] == "same"
+            await watcher.subscribe("all")
+        await watcher.analyze(picture, "mean", k=1)  # the subscription is in force when this is answered
+        for plugin in ("mean", "boom", "no such plugin"):
+            await other.send_frame(picture, plugin, {"k": 2} if plugin == "mean" else None, frame_id="same")
+            await other.drain()
+        said = [await anext(heard) for _ in range(3)]
+        assert [(m["plugin"], m["type"]) for m in said[1:]] == [("mean", "frame_result"), ("boom", "error")]
+        assert watcher.unanswered == 1
+        gate.open()
+        await watcher.drain()
+        answer = await anext(heard)
+        assert (answer["plugin"], answer["frame_id"], frame_id) == ("gated", "same", "same")
+        await other.send_frame(picture, "mean", frame_id="same")  # the watcher's is answered: no repeat of that
+        assert (await anext(heard))["plugin"] == "mean"
+    assert {m["frame_id"] for m in [m async for m in own] if m["plugin"] == "gated"} == {"same"}
+
+
+async def test_others_frames_of_the_same_id_are_told_apart_over_reconnections(cable, server, picture, gate, offer_v2):
+    async with Client(cable.url, offer_v2=offer_v2, **FAST) as watcher, Client(server.url) as other:
+        heard, accepted = watcher.messages("frame_result"), watcher.messages("job_update")
+        ids = [await watcher.send_frame(picture, "gated", frame_id="early")]
+        await anext(accepted)
+        await watcher.subscribe("all")
+        ids.append(await watcher.send_frame(picture, "gated", frame_id="late"))
+        await asyncio.to_thread(gate.wait_for, 2)
+        for _ in range(2):
+            cable.cut()
+            cable.mend()
+            while not watcher.connected:
+                await asyncio.sleep(0)
+        gate.open()
+        await watcher.drain()
+        await watcher.analyze(picture, "mean")
+        own = [(await anext(heard))["frame_id"] for _ in range(3)]
+        for frame_id in ids:
+            await other.send_frame(picture, "counter", frame_id=frame_id)
+            await other.drain()
+        assert sorted(own[:2]) == ["early", "late"]
+        assert [(await anext(heard))["plugin"] for _ in ids] == ["counter", "counter"]
+
+
 async def test_broadcasts_reach_their_listeners(server):
     heard = asyncio.Queue()
     async with Client(server.url, client_id="the_one") as client:
