@@ -40,10 +40,11 @@ if TYPE_CHECKING:
         WireError,
     )
     from forgesyte_nb.frame import Frame
+    from forgesyte_nb.jupyter.publishing import serve
     from forgesyte_nb.plugins.context import Context
     from forgesyte_nb.plugins.contract import plugin
     from forgesyte_nb.plugins.results import Box, Keypoint, Label, Mask, Text
-    from forgesyte_nb.server.server import Server, serve
+    from forgesyte_nb.server.server import Server
     from forgesyte_nb.settings import Settings
 
 __version__ = "0.1.0"
@@ -72,10 +73,12 @@ _HOMES = {
         "WireError",
     ),
     "forgesyte_nb.frame": ("Frame",),
+    "forgesyte_nb.jupyter.extension": ("_jupyter_server_extension_points",),  # the Jupyter Server asks the package
+    "forgesyte_nb.jupyter.publishing": ("serve",),
     "forgesyte_nb.plugins.context": ("Context",),
     "forgesyte_nb.plugins.contract": ("plugin",),
     "forgesyte_nb.plugins.results": ("Box", "Keypoint", "Label", "Mask", "Text"),
-    "forgesyte_nb.server.server": ("Server", "serve"),
+    "forgesyte_nb.server.server": ("Server",),
     "forgesyte_nb.settings": ("Settings",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -75,6 +75,7 @@ class Server:
         sockets = bind(host, port)
         self.port: int = sockets[0].getsockname()[1]
         self._closed = threading.Event()
+        self._undo: list[Callable[[], None]] = []
         try:
             self.log = Path(log) if log is not None else default_path(self.port)
             self._log = open_log(self.log, str(self.port))
@@ -112,6 +113,11 @@ class Server:
     def page_url(self) -> str:
         """Address of the page that streams from a browser."""
         return self.url.replace("ws://", "http://", 1) + "/"
+
+    @property
+    def server_id(self) -> str:
+        """Unique; `hello` and `/healthz` say it too."""
+        return self._async.dispatcher.server_id
 
     @property
     def running(self) -> bool:
@@ -214,6 +220,8 @@ class Server:
         if os.environ.get(URL_VARIABLE) == self.url:
             del os.environ[URL_VARIABLE]
         atexit.unregister(self.close)
+        for undo in self._undo:
+            undo()
         self.registry.remove_trial(self._trial)
         self._watch.close()
         try:
@@ -258,6 +266,9 @@ async def _make_async_server(settings: Settings, plugin_registry: Registry, log:
 
     return AsyncServer(settings, plugin_registry, log)
 
+
+on_serve: list[Callable[[Server], Callable[[], None] | None]] = []
+"""Called with each server that `serve()` starts; what they return is called when it closes. They do not raise."""
 
 _current: Server | None = None
 _arguments: dict[str, Any] = {}
@@ -310,6 +321,7 @@ def serve(
             _current.close()
         _current = Server(host=host, port=port, plugins=plugins, settings=chosen, log=log)
         os.environ[URL_VARIABLE] = _current.url
+        _current._undo = [undo for told in on_serve if (undo := told(_current)) is not None]
         _arguments = arguments
         return _current
 

@@ -1,0 +1,36 @@
+"""Publishes the server that `serve()` starts in a kernel, so that the Jupyter Server finds it.
+
+`fs.serve` is taken from here: whoever calls it has this module loaded, and whoever only imports the package has not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Literal
+
+from forgesyte_nb.jupyter.kernel_file import publish, withdraw
+from forgesyte_nb.server.server import Server, on_serve, serve
+
+__all__ = ["serve"]
+
+_REACHED_AT: dict[str, Literal["127.0.0.1", "::1"]] = {
+    "localhost": "127.0.0.1",
+    "127.0.0.1": "127.0.0.1",
+    "0.0.0.0": "127.0.0.1",  # noqa: S104 -- recognised, not bound
+    "": "127.0.0.1",
+    "::1": "::1",
+    "::": "::1",
+}
+"""The loopback address of a server by its host; one that is bound to a single other address has none."""
+
+
+def _publish(server: Server) -> Callable[[], None] | None:
+    address = _REACHED_AT.get(server.host)
+    if address is None:
+        return None
+    path = publish(server_id=server.server_id, port=server.port, address=address, secret=server.settings.token)
+    return None if path is None else partial(withdraw, path, server.server_id)
+
+
+on_serve.append(_publish)
