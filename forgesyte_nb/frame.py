@@ -166,6 +166,11 @@ class Frame:
         return shape[1], shape[0]
 
     @property
+    def stored_size_wh(self) -> tuple[int, int]:
+        """Width and height in pixels as they stand in the file's header: upright unless EXIF turns it; not decoded."""
+        return self.size_wh if self._header is None else (self._header.width, self._header.height)
+
+    @property
     def format(self) -> str:
         """Format of the file it came in as, such as "JPEG"; "array" if it came as pixels."""
         return self._header.format if self._header is not None else "array"

@@ -32,6 +32,7 @@ PUBLIC = {
     "ServerError",
     "Settings",
     "SourceError",
+    "Stream",
     "Text",
     "WireError",
     "allow_nested_asyncio",
@@ -40,6 +41,7 @@ PUBLIC = {
     "open_source",
     "plugin",
     "serve",
+    "stream",
     "synthetic",
 }
 

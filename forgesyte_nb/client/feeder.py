@@ -24,6 +24,7 @@ class Feeder:
     """Reads one source; made, iterated and stopped on one loop.
 
     Attributes:
+        freshest: Whether only the newest picture is kept; may change at any time.
         read: Pictures read so far.
         skipped: Of those, how many were dropped for a newer one.
     """
@@ -33,7 +34,7 @@ class Feeder:
         self.read = 0
         self.skipped = 0
         self._source = source
-        self._freshest = freshest
+        self.freshest = freshest
         self._pictures: deque[Picture] = deque()
         self._changed = threading.Condition()
         self._stopped = False
@@ -92,7 +93,7 @@ class Feeder:
     def _put(self, picture: Picture) -> bool:
         with self._changed:
             self.read += 1
-            if self._freshest:
+            if self.freshest:
                 self.skipped += len(self._pictures)
                 self._pictures.clear()
             while len(self._pictures) >= _AHEAD and not self._stopped:

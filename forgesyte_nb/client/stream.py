@@ -76,6 +76,21 @@ class Stream:
         self._changed, self._room = asyncio.Event(), asyncio.Event()
 
     @property
+    def read(self) -> int:
+        """Pictures that the source gave: those sent, those skipped, and the few that wait to be sent."""
+        return self._feeder.read if self._feeder is not None else 0
+
+    def retune(self, options: bytes) -> None:
+        """Send the pictures to come with other options, as JSON; on any thread."""
+        self._options = options
+
+    def switch(self, intent: Intent, in_flight: int) -> None:
+        """Go on with another intent; on any thread."""
+        self.intent, self._in_flight = intent, in_flight
+        if self._feeder is not None:
+            self._feeder.freshest = intent == "freshest"
+
+    @property
     def skipped(self) -> int:
         """Pictures that were read and dropped for a newer one."""
         return self._feeder.skipped if self._feeder is not None else 0

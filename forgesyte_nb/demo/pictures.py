@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from forgesyte_nb.client.results import Result
+from forgesyte_nb.drawing import DARK_RGB, RGB, Image8, corners, draw_box, draw_label
 from forgesyte_nb.frame import Frame
-
-Image8 = NDArray[np.uint8]
-RGB = tuple[int, int, int]
 
 MOTION_RGB: RGB = (255, 176, 32)
 FACE_RGB: RGB = (45, 212, 191)
 WORD_RGB: RGB = (14, 116, 144)
-_DARK_RGB: RGB = (12, 18, 26)
 _QUALITY = 86
 _SHEET_FRAMES, _SHEET_COLUMNS, _SHEET_WIDTH = 12, 4, 320
 
@@ -38,7 +33,7 @@ def motion_sheet(results: Sequence[Result]) -> bytes:
     gap = 6
     height, width = tiles[0].shape[:2]
     rows = -(-len(tiles) // _SHEET_COLUMNS)
-    sheet = np.full((rows * (height + gap) - gap, _SHEET_COLUMNS * (width + gap) - gap, 3), _DARK_RGB, np.uint8)
+    sheet = np.full((rows * (height + gap) - gap, _SHEET_COLUMNS * (width + gap) - gap, 3), DARK_RGB, np.uint8)
     for index, tile in enumerate(tiles):
         top, left = (height + gap) * (index // _SHEET_COLUMNS), (width + gap) * (index % _SHEET_COLUMNS)
         sheet[top : top + height, left : left + width] = tile
@@ -52,7 +47,7 @@ def faces(result: Result) -> bytes:
         draw_box(image_rgb, block["bbox"], scale, FACE_RGB)
         for point in block["landmarks"]:
             centre = (round(point["x"] * scale), round(point["y"] * scale))
-            cv2.circle(image_rgb, centre, 5, _DARK_RGB, -1, cv2.LINE_AA)
+            cv2.circle(image_rgb, centre, 5, DARK_RGB, -1, cv2.LINE_AA)
             cv2.circle(image_rgb, centre, 3, FACE_RGB, -1, cv2.LINE_AA)
         corner = (round(block["bbox"]["x"] * scale), round(block["bbox"]["y"] * scale))
         draw_label(image_rgb, f"face {block['confidence']:.2f}", corner)
@@ -107,32 +102,6 @@ def enlarged(frame: Frame, width: int) -> tuple[Image8, float]:
         scale = width / picture.width
         size_wh = (width, round(picture.height * scale))
         return np.array(picture.convert("RGB").resize(size_wh, Image.Resampling.LANCZOS)), scale
-
-
-def corners(bbox: dict[str, Any], scale: float) -> tuple[int, int, int, int]:
-    """Left, top, right, bottom in the scaled picture."""
-    left, top = bbox["x"] * scale, bbox["y"] * scale
-    return round(left), round(top), round(left + bbox["width"] * scale), round(top + bbox["height"] * scale)
-
-
-def draw_box(image_rgb: Image8, bbox: dict[str, Any], scale: float, colour_rgb: RGB) -> None:
-    """A frame that can be seen on light and dark."""
-    left, top, right, bottom = corners(bbox, scale)
-    height, width = image_rgb.shape[:2]
-    first, last = (max(1, left), max(1, top)), (min(width - 2, right), min(height - 2, bottom))
-    cv2.rectangle(image_rgb, first, last, _DARK_RGB, 4, cv2.LINE_AA)
-    cv2.rectangle(image_rgb, first, last, colour_rgb, 2, cv2.LINE_AA)
-
-
-def draw_label(image_rgb: Image8, text: str, corner_xy: tuple[int, int]) -> None:
-    """A text on a dark ground, above a corner or below it where there is no room."""
-    (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.5, 1)
-    left = max(0, min(corner_xy[0], image_rgb.shape[1] - width - 10))
-    top = corner_xy[1] - height - 10
-    top = top if top >= 0 else corner_xy[1]
-    cv2.rectangle(image_rgb, (left, top), (left + width + 10, top + height + 10), _DARK_RGB, -1)
-    origin = (left + 5, top + height + 5)
-    cv2.putText(image_rgb, text, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1, cv2.LINE_AA)
 
 
 def jpeg(image_rgb: Image8) -> bytes:

@@ -326,6 +326,11 @@ def serve(
         return _current
 
 
+def running_server() -> Server | None:
+    """The server of `serve()`, if it runs."""
+    return _current if _current is not None and _current.running else None
+
+
 def _check_token(host: str, settings: Settings) -> None:
     if host not in _LOOPBACK and settings.token is None:
         raise ServerError(

@@ -1,0 +1,1 @@
+"""The workbench: what people hold in a cell, without any widget: streams, ledgers, histories, plots, diagnosis."""

@@ -1,0 +1,122 @@
+"""What a stream remembers: all its results within bounds, and the last pictures for looking back.
+
+Results are kept without their pictures, at most so many and so many bytes of JSON; the oldest go first and are
+counted. Not thread-safe: the stream holds its lock.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, replace
+from typing import Any
+
+import orjson
+
+from forgesyte_nb.client.results import Result
+from forgesyte_nb.errors import InvalidImage
+from forgesyte_nb.frame import Frame
+
+MOST_RESULTS = 50_000
+MOST_RESULT_BYTES = 256 * 1024 * 1024
+MOST_PICTURES = 300
+MOST_PICTURE_BYTES = 64 * 1024 * 1024
+
+SHOWN_IN_BROWSERS = {
+    "JPEG": "image/jpeg",
+    "array": "image/jpeg",
+    "PNG": "image/png",
+    "GIF": "image/gif",
+    "BMP": "image/bmp",
+    "WEBP": "image/webp",
+}
+"""Content types of the formats that every browser decodes; what comes as pixels travels as JPEG."""
+
+_EXIF_WITHIN = 4096  # bytes: the segment stands first in a JPEG (Exif 2.3, section 4.5.4)
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A picture that was analysed, ready to be shown again.
+
+    Attributes:
+        payload: Bytes of an image file that browsers decode.
+        content_type: Such as "image/jpeg".
+        about: Fields for the header of a feed's picture.
+    """
+
+    payload: bytes
+    content_type: str
+    about: dict[str, Any]
+
+
+class History:
+    """Results and pictures of one stream.
+
+    Attributes:
+        results: Results without their pictures, oldest first.
+        pictures: The last pictures, oldest first.
+        forgotten: Results that were dropped because there were too many.
+        total: Results ever added.
+    """
+
+    def __init__(self, *, results: int = MOST_RESULTS, result_bytes: int = MOST_RESULT_BYTES) -> None:
+        """Make an empty one with these bounds."""
+        self.results: deque[Result] = deque()
+        self.pictures: deque[Shown] = deque()
+        self.forgotten = 0
+        self.total = 0
+        self._most, self._most_bytes = results, result_bytes
+        self._sizes: deque[int] = deque()
+        self._bytes = 0
+        self._picture_bytes = 0
+
+    def add(self, result: Result) -> Shown | None:
+        """Remember a result; what there is to show of it, if its picture was one."""
+        self.total += 1
+        self.results.append(replace(result, frame=None))
+        self._sizes.append(len(orjson.dumps(result.result)))
+        self._bytes += self._sizes[-1]
+        while len(self.results) > self._most or (self._bytes > self._most_bytes and len(self.results) > 1):
+            self.results.popleft()
+            self._bytes -= self._sizes.popleft()
+            self.forgotten += 1
+        shown = _shown(result)
+        if shown is not None:
+            self.pictures.append(shown)
+            self._picture_bytes += len(shown.payload)
+            while len(self.pictures) > MOST_PICTURES or (
+                self._picture_bytes > MOST_PICTURE_BYTES and len(self.pictures) > 1
+            ):
+                self._picture_bytes -= len(self.pictures.popleft().payload)
+        return shown
+
+
+def _shown(result: Result) -> Shown | None:
+    frame = result.frame
+    if not isinstance(frame, Frame):
+        return None
+    try:
+        content_type = SHOWN_IN_BROWSERS.get(frame.format)
+        if content_type is None:
+            frame, content_type = Frame.from_array(frame.rgb), "image/jpeg"
+        # Results speak of the upright picture; only EXIF can turn it, and then it must be decoded to be sure.
+        turned = b"Exif" in frame.bytes[:_EXIF_WITHIN]
+        width, height = frame.size_wh if turned else frame.stored_size_wh
+    except InvalidImage:
+        return None
+    about: dict[str, Any] = {
+        "frame_id": result.frame_id,
+        "name": result.name,
+        "source_seq": result.seq,
+        "width": width,
+        "height": height,
+        "plugin": result.plugin,
+        "plugin_revision": result.plugin_revision,
+        "latency_ms": result.latency_ms,
+        "timings": result.timings,
+    }
+    if result.error is None:
+        about["result"] = result.result
+    else:
+        about["error"] = {"code": result.error_code, "message": str(result.error)}
+    return Shown(frame.bytes, content_type, about)

@@ -1,0 +1,251 @@
+"""`fs.stream`: a source in the background, its controls, its ledger, and what is left of it afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import forgesyte_nb as fs
+from forgesyte_nb.plugins.registry import Registry
+from tests.conftest import run_cell, wait_for
+
+PLUGINS = """
+@fs.plugin
+def bright(frame, *, gain: float = 1.0):
+    box = {"bbox": {"x": 2, "y": 2, "width": 9, "height": 9}}
+    return {"bright": float(frame.gray.mean()) * gain, "gain": gain, "box": box}
+
+@fs.plugin
+def odd_fails(frame):
+    if frame.seq % 2:
+        raise fs.PluginError("odd")
+    return {"seq": frame.seq}
+
+@fs.plugin
+def counts(frame, *, state):
+    state["n"] = state.get("n", 0) + 1
+    return {"n": state["n"]}
+"""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[fs.Server]:
+    registry = Registry()
+    run_cell(PLUGINS, registry)
+    log = tmp_path_factory.mktemp("log") / "server.log"
+    with fs.Server(port=0, settings=fs.Settings(engine="inline"), plugin_registry=registry, log=log) as server:
+        yield server
+
+
+Begin = Callable[..., fs.Stream]
+
+
+@pytest.fixture
+def begin(server: fs.Server) -> Iterator[Begin]:
+    streams: list[fs.Stream] = []
+
+    def begin(source: Any, plugin: str = "bright", **more: Any) -> fs.Stream:
+        streams.append(fs.stream(source, plugin, server=server, **more))
+        return streams[-1]
+
+    yield begin
+    for stream in streams:
+        stream.close()
+
+
+def pictures(count: int) -> list[np.ndarray]:
+    return [np.full((24, 32, 3), 10 * (index % 20), np.uint8) for index in range(count)]
+
+
+def balanced(stream: fs.Stream) -> bool:
+    ledger = stream.ledger
+    return ledger["sent"] == sum(ledger[name] for name in ("results", "errors", "skipped", "pending"))
+
+
+def test_every_picture_of_a_list_has_its_result(begin: Begin) -> None:
+    stream = begin(pictures(30)).wait(20)
+    assert stream.status == "ended"
+    assert [result.seq for result in stream.results] == list(range(30))
+    assert stream.ledger == {"sent": 30, "results": 30, "errors": 0, "skipped": 0, "pending": 0}
+    table = stream.to_frame()
+    assert list(table["result.bright"])[:3] == [0.0, 10.0, 20.0]
+    assert "30 results" in repr(stream)
+
+
+async def test_it_can_be_awaited(begin: Begin) -> None:
+    stream = await asyncio.to_thread(begin, pictures(5))
+    assert (await stream).ledger["results"] == 5
+
+
+def test_iterating_waits_for_what_is_to_come_and_may_be_done_twice(begin: Begin) -> None:
+    stream = begin(pictures(12), speed=5)
+    assert [result.seq for result in stream] == list(range(12))
+    assert [result.seq for result in stream] == list(range(12))
+
+
+def test_errors_are_counted_and_told(begin: Begin) -> None:
+    stream = begin(pictures(10), "odd_fails").wait(20)
+    assert stream.ledger == {"sent": 10, "results": 5, "errors": 5, "skipped": 0, "pending": 0}
+    assert stream.state()["last_error"]["code"] == "PLUGIN_ERROR"
+    assert stream.status == "ended"
+
+
+def test_pause_step_and_play(begin: Begin) -> None:
+    stream = begin("synthetic", speed=4).pause()
+    wait_for(lambda: stream.ledger["pending"] <= 1, "the frames under way")
+    before = stream.ledger["results"]
+    stream.step(3)
+    wait_for(lambda: stream.ledger["results"] == before + 3, "three pictures")
+    assert stream.status == "paused"
+    stream.play()
+    wait_for(lambda: stream.ledger["results"] > before + 6, "it to go on")
+    assert balanced(stream)
+    stream.stop().wait(20)
+    assert stream.status == "stopped"
+    assert stream.ledger["pending"] == 0
+
+
+def test_playing_again_is_another_pass(begin: Begin) -> None:
+    stream = begin(pictures(4), "counts").wait(20)
+    stream.play().wait(20)
+    assert stream.ledger["results"] == 8
+    assert [result["n"] for result in stream.results] == [1, 2, 3, 4, 1, 2, 3, 4]
+
+
+def test_options_change_in_mid_stream(begin: Begin) -> None:
+    stream = begin("synthetic", gain=2.0, speed=4)
+    wait_for(lambda: stream.ledger["results"] > 1, "results")
+    stream.tune(gain=3.0)
+    wait_for(lambda: stream.results[-1]["gain"] == 3.0, "the new option")
+    assert stream.options == {"gain": 3.0}
+    with pytest.raises(fs.InvalidOptions, match="gain"):
+        stream.tune(gain="loud")
+    assert stream.options == {"gain": 3.0}
+
+
+def test_mistakes_are_told_in_the_cell(begin: Begin) -> None:
+    with pytest.raises(fs.PluginNotFound, match="did you mean 'bright'"):
+        begin(pictures(1), "brihgt")
+    with pytest.raises(fs.InvalidOptions, match="gian"):
+        begin(pictures(1), gian=1)
+    with pytest.raises(fs.SourceError, match="nowhere"):
+        begin("nowhere.mp4")
+    with pytest.raises(ValueError, match="speed"):
+        begin(pictures(1), speed=0)
+
+
+def test_a_source_that_breaks_fails_the_stream_with_its_reason(begin: Begin) -> None:
+    def breaks() -> Iterator[np.ndarray]:
+        yield from pictures(2)
+        raise OSError("the disk is gone")
+
+    stream = begin(breaks()).wait(20)
+    assert stream.status == "failed"
+    assert "the disk is gone" in stream.problem
+    assert stream.ledger["results"] == 2
+    assert "the disk is gone" in repr(stream)
+
+
+def test_no_server_fails_it_with_a_remedy() -> None:
+    stream = fs.stream(pictures(1), "bright", server="ws://127.0.0.1:9").wait(60)
+    assert stream.status == "failed"
+    assert "127.0.0.1:9" in stream.problem
+    stream.close()
+
+
+def test_the_freshest_skips_and_counts(begin: Begin) -> None:
+    stream = begin(pictures(300), intent="freshest").wait(20)
+    ledger = stream.ledger
+    assert ledger["sent"] == 300
+    assert ledger["skipped"] > 0
+    assert ledger["pending"] == 0
+    assert balanced(stream)
+
+
+def test_viewers_see_pictures_results_and_the_ledger(begin: Begin) -> None:
+    stream = begin(pictures(6))
+    stream.wait(20)
+    picture = stream.feed.picture
+    assert picture is not None
+    assert picture.content_type == "image/jpeg"
+    assert picture.about["result"]["bright"] == 50.0
+    assert (picture.about["width"], picture.about["height"], picture.about["source_seq"]) == (32, 24, 5)
+    state = json.loads(stream.feed.state)
+    assert state["status"] == "ended"
+    assert state["ledger"]["results"] == 6
+    assert state["schema"]["properties"]["gain"]["default"] == 1.0
+    assert set(state["latency_ms"]) == {"queue", "decode", "plugin", "total", "round_trip"}
+
+
+def test_viewers_can_look_back(begin: Begin) -> None:
+    stream = begin(pictures(6)).wait(20)
+    stream.feed.control("show", 2)
+    assert stream.feed.picture is not None
+    assert stream.feed.picture.about["source_seq"] == 3
+    assert stream.state()["history"] == {"length": 6, "back": 2}
+    with pytest.raises(ValueError, match="the last 6 pictures"):
+        stream.feed.control("show", 6)
+    stream.feed.control("show", None)
+    assert stream.feed.picture.about["source_seq"] == 5
+
+
+def test_viewers_can_steer(begin: Begin) -> None:
+    stream = begin("synthetic")
+    stream.feed.control("pause", None)
+    assert stream.status == "paused"
+    stream.feed.control("speed", 2.0)
+    assert stream.speed == 2.0
+    assert stream.feed.control("options", {"gain": 5.0}) == {"gain": 5.0}
+    stream.feed.control("intent", "freshest")
+    assert stream.intent == "freshest"
+    stream.feed.control("step", 2)
+    stream.feed.control("play", None)
+    assert stream.status == "playing"
+    stream.feed.control("stop", None)
+    stream.wait(20)
+    with pytest.raises(ValueError, match="no action 'fly'"):
+        stream.feed.control("fly", None)
+
+
+def test_a_snapshot_has_the_result_drawn_over_the_picture(begin: Begin) -> None:
+    stream = begin(pictures(3)).wait(20)
+    image_rgb = np.asarray(stream.snapshot())
+    assert image_rgb.shape == (24, 32, 3)
+    assert image_rgb.std() > 10
+    with pytest.raises(ValueError, match="3 pictures are kept"):
+        stream.snapshot(3)
+
+
+def test_results_are_bounded_and_the_forgotten_counted(begin: Begin) -> None:
+    stream = begin(pictures(40), history=10).wait(20)
+    assert [result.seq for result in stream.results] == list(range(30, 40))
+    assert stream.ledger["results"] == 40
+
+
+def test_closing_leaves_nothing(begin: Begin) -> None:
+    stream = begin("synthetic")
+    wait_for(lambda: stream.ledger["results"] > 2, "results")
+    stream.close()
+    stream.close()
+    names = [thread.name for thread in threading.enumerate()]
+    assert not [name for name in names if stream.feed.feed_id in name]
+    assert stream.play().status == "stopped"
+
+
+def test_speed_one_is_the_sources_own_rate() -> None:
+    from forgesyte_nb.client.sources import open_source
+    from forgesyte_nb.workbench.playback import Playback
+
+    playback = Playback(open_source(pictures(4)), speed=1000.0)
+    began = time.monotonic()
+    assert len(list(playback.frames())) == 4
+    playback.set_speed(20.0)  # of 10 pictures per second: 5 ms each
+    assert len(list(playback.frames())) == 4
+    assert time.monotonic() - began >= 3 * 0.005
