@@ -224,7 +224,6 @@ class Link:
         )
 
     def _try_later(self, frame: SentFrame) -> None:
-        frame.job_id = ""  # it will be another job
         frame.connection = 0  # if there is another connection before, it goes out there
         self._in_background(self._send_again(frame, self._patience.pause_s(frame.attempts)))
 

@@ -13,7 +13,7 @@ import itertools
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from forgesyte_nb.client.pictures import Picture
@@ -36,7 +36,8 @@ class SentFrame:
         deliver: Called once with its `Result`.
         chosen: Whether the sender chose `frame_id`, so that another client may have chosen the same.
         wire_id: Its name on the wire, where it was sent last.
-        job_id: From its first `job_update`; empty before.
+        jobs: The job that each of its names on the wire became; empty before anything is known of it.
+        job_id: The job it became when it was sent last; empty before its first message.
         sent_at: When it was first sent, monotonic seconds; 0 before.
         connection: Number of the connection it was last sent on; 0 before.
         attempts: How often it was sent.
@@ -50,6 +51,7 @@ class SentFrame:
     deliver: Callable[[Result], object]
     chosen: bool = False
     wire_id: str = ""
+    jobs: dict[str, str] = field(default_factory=dict)
     job_id: str = ""
     sent_at: float = 0.0
     connection: int = 0
@@ -129,10 +131,10 @@ class Unanswered:
     def name(self, frame: SentFrame) -> str:
         """The name under which a frame is sent now. Answers to those it was sent under before are still known."""
         if self.overhears and frame.chosen and frame.wire_id in ("", frame.frame_id):
-            if not frame.job_id:
+            if not frame.jobs.get(frame.frame_id):
                 self._by_wire_id.pop(frame.frame_id, None)  # nothing would tell an answer to it from another client's
             frame.wire_id = f"{frame.frame_id}{self._mark}{next(self._numbers)}"
-        frame.wire_id = frame.wire_id or frame.frame_id
+        frame.wire_id, frame.job_id = frame.wire_id or frame.frame_id, ""
         self._by_wire_id[frame.wire_id] = frame
         return frame.wire_id
 
@@ -143,9 +145,11 @@ class Unanswered:
         if frame is None:
             return None
         # Sent before the first subscription: what the server said of it came before what it says of others.
-        if self.overhears and frame.chosen and wire_id == frame.frame_id and job_id and frame.job_id:
-            return frame if job_id == frame.job_id else None
+        known = frame.jobs.get(wire_id) if self.overhears and frame.chosen and wire_id == frame.frame_id else None
+        if known and job_id and job_id != known:
+            return None
         frame.job_id = frame.job_id or job_id
+        frame.jobs[wire_id] = frame.jobs.get(wire_id) or job_id
         return frame
 
     def is_repeat(self, message: dict[str, Any]) -> bool:
@@ -163,10 +167,10 @@ class Unanswered:
     def remove(self, frame: SentFrame, job_id: str | None = None) -> None:
         """It is answered (by that job), or nobody waits for it any more."""
         self._waiting.pop(frame.frame_id, None)
-        for wire_id in {frame.frame_id, frame.wire_id}:
+        for wire_id in {frame.wire_id, *frame.jobs}:
             if self._by_wire_id.get(wire_id) is frame:
                 del self._by_wire_id[wire_id]
-        for known in {frame.wire_id, frame.job_id, job_id}:
+        for known in {frame.wire_id, *frame.jobs.values(), job_id}:
             if known:
                 self._answered[known] = frame.chosen and known == frame.frame_id
         while len(self._answered) > _REMEMBERED:

@@ -646,6 +646,41 @@ async def test_unknown_messages_codes_and_garbage_are_survived(odd_server, pictu
     assert [message["type"] async for message in heard][:3] == ["news", "error", "error"]
 
 
+async def test_a_frame_that_a_second_session_never_got_is_sent_to_it_again(picture):
+    """The first server has made it a job and is gone; the connection to the next breaks before it has the frame."""
+    import websockets
+
+    heard = []
+
+    async def talk(socket):
+        heard.append(number := len(heard) + 1)
+        hello = {"type": "hello", "seq": max(1, number - 1), "session": "first" if number == 1 else "second"}
+        await socket.send(json.dumps(hello))
+        header = await socket.recv()
+        message = json.loads(header[4 : 4 + int.from_bytes(header[:4], "little")])
+        names = {"frame_id": message["frame_id"], "plugin": "ocr", "seq": 2}
+        if number == 1:
+            await socket.send(json.dumps({**names, "type": "job_update", "status": "pending", "job_id": "job_1"}))
+            await socket.send(json.dumps({"type": "news", "seq": 3}))
+            await said.wait()
+        if number < 3:
+            socket.transport.abort()
+        else:
+            await socket.send(json.dumps({**RESULT, **names}))
+            await socket.wait_closed()
+
+    said = asyncio.Event()
+    async with websockets.serve(talk, "127.0.0.1", 0, subprotocols=["forgesyte.v2"]) as listening:
+        url = f"ws://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+        async with Client(url, **FAST) as client, asyncio.timeout(20):
+            news = client.messages("news")
+            answer = asyncio.create_task(client.analyze(picture, "ocr"))
+            await anext(news)
+            said.set()
+            assert (await answer)["text"] == "a"
+    assert heard == [1, 2, 3]
+
+
 async def test_a_frame_that_is_never_answered_is_not_sent_for_ever(picture, caplog):
     """A server that breaks down on every frame."""
     import websockets
