@@ -261,6 +261,41 @@ test("subscriptions: topics deliver other clients' results until they are ended;
   assert.equal(listener.ledger.sent, 1);
 });
 
+for (const subprotocol of [true, false]) {
+  for (const subscribed of ["before", "after"]) {
+    const how = `${subprotocol ? "v2" : "plain"}, subscribed ${subscribed} sending`;
+    test(`others' frames of the same id are told apart (${how})`, async () => {
+      const proxy = await proxied();
+      proxy.strips = !subprotocol;
+      const [watcher, other] = [await opened(proxy.url), await opened()];
+      const [own, heard] = [[], []];
+      watcher.onJobUpdate((message) => message.plugin === "gate" && own.push(message));
+      for (const listen of ["onFrameResult", "onError"]) watcher[listen](({ plugin, frame_id }) => heard.push([plugin, frame_id]));
+      const subscribe = async () => {
+        watcher.subscribe("all");
+        await watcher.analyze(PICTURE, "probe");
+        heard.length = 0;
+      };
+      if (subscribed === "before") await subscribe();
+      const [shut, letThrough] = aGate();
+      const answer = watcher.analyze(PICTURE, "gate", shut, { frameId: "same" });
+      await until(() => own.length > 0);
+      if (subscribed === "after") await subscribe();
+      await other.analyze(PICTURE, "probe", {}, { frameId: "same" });
+      await other.analyze(PICTURE, "broken", {}, { frameId: "same" }).catch(() => {});
+      await until(() => heard.length === 2);
+      assert.equal(watcher.ledger.pending, 1);
+      await letThrough();
+      const { plugin, frame_id } = await answer;
+      assert.deepEqual([plugin, frame_id], ["gate", "same"]);
+      await other.analyze(PICTURE, "probe", {}, { frameId: "same" }); // no repeat of the watcher's own answer
+      await until(() => heard.length === 4);
+      assert.deepEqual(heard, ["probe", "broken", "gate", "probe"].map((name) => [name, "same"]));
+      assert.ok(own.every((message) => message.frame_id === "same"));
+    });
+  }
+}
+
 test("listeners can be taken off, and one that throws harms nobody", async () => {
   const client = await opened();
   const uncaught = [];
@@ -310,6 +345,32 @@ test("stream, freshest: the newest waits, those it replaced are counted", async 
   for await (const { index } of client.stream(source(), "gate", shut, { intent: "freshest", window: 2 })) seen.push(index);
   assert.deepEqual(seen, [0, 1, 19]);
   assert.deepEqual(client.ledger, { sent: 20, results: 3, errors: 0, skipped: 17, pending: 0 });
+});
+
+test("a source that fails while the window is full: what is under way is answered, then the error comes", async () => {
+  const client = await opened();
+  const [shut, letThrough] = aGate();
+  const uncaught = [];
+  const note = (reason) => uncaught.push(reason);
+  process.on("unhandledRejection", note);
+  closing.push(() => process.off("unhandledRejection", note));
+  async function* source() {
+    yield PICTURE;
+    yield PICTURE;
+    throw new Error("the camera fell down");
+  }
+  const seen = [];
+  const streaming = (async () => {
+    for await (const { index } of client.stream(source(), "gate", shut, { window: 2 })) seen.push(index);
+  })();
+  const failed = assert.rejects(streaming, { message: "the camera fell down" });
+  await until(() => client.ledger.pending === 2);
+  await new Promise((resolve) => setImmediate(resolve)); // rejections without a listener are told by now
+  await letThrough();
+  await failed;
+  assert.deepEqual(uncaught, []);
+  await until(() => client.ledger.pending === 0);
+  assert.deepEqual(client.ledger, { sent: 2, results: 2, errors: 0, skipped: 0, pending: 0 });
 });
 
 test("a stream that is aborted or left ends, and its source with it", async () => {

@@ -22,7 +22,7 @@ from forgesyte_nb.plugins.registry import Registry
 
 HERE = Path(__file__).parent
 NODE = Path(ROOT_DIR, "bin", "node")
-NODE_TEST = ("--test", "--test-isolation=none", "--test-timeout=20000", "--test-reporter=spec")
+NODE_TEST = ("--test", "--test-isolation=none", "--test-force-exit", "--test-timeout=20000", "--test-reporter=spec")
 """In one process: with a child for each file, one that hangs would outlive a runner that is killed."""
 
 

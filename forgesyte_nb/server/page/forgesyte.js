@@ -67,9 +67,8 @@ export class ForgeSyteClient {
   #drainTimer = null;
   #limits = null; // the server's `hello`
   #session = null;
-  #frames = new Map(); // by frame_id, in the order they are to be sent; unanswered ones only
+  #frames = new Unanswered();
   #underWay = 0;
-  #answered = new Set(); // frame_ids of late, to know an answer that comes twice
   #topics = new Set();
   #counts = { sent: 0, results: 0, errors: 0, skipped: 0 };
   #numbers = 0;
@@ -135,7 +134,7 @@ export class ForgeSyteClient {
     this.#everOpen = false;
     this.#session = null;
     if (this.#state !== "idle") this.#setState("closed");
-    for (const frame of [...this.#frames.values()]) {
+    for (const frame of this.#frames) {
       this.#fail(frame, "CLOSED", "the client was closed before it was answered");
     }
     if (socket === null || socket.readyState === WebSocket.CLOSED) return;
@@ -147,10 +146,10 @@ export class ForgeSyteClient {
   }
 
   /**
-   * Receive what is published to `topic`: a `job_id`, `plugin_<name>` or `all`. Kept over reconnections. Frame ids
-   * chosen by the caller must be unique among all frames of the topics subscribed to (see `sendFrame`).
+   * Receive what is published to `topic`: a `job_id`, `plugin_<name>` or `all`. Kept over reconnections.
    */
   subscribe(topic) {
+    this.#frames.overhears = true;
     this.#topics.add(topic);
     this.#say({ type: "subscribe", topic });
   }
@@ -169,9 +168,8 @@ export class ForgeSyteClient {
    * @param {string} plugin
    * @param {object} [options] The plugin's options.
    * @param {{frameId?: string, streamId?: string}} [names] A `frameId` of one's own must differ from all that are
-   *   unanswered, and be unique among the topics this client is subscribed to: answers are told apart by it alone, so
-   *   the answer to another client's frame of that id would be taken for this one's. `streamId` tells a stateful
-   *   plugin which frames belong together.
+   *   unanswered. Once this client has subscribed to anything, others see `~` and a unique text behind it: answers to
+   *   their frames of that id are told apart so. `streamId` tells a stateful plugin which frames belong together.
    * @returns {Promise<string>} The frame's id, once it has left. Nobody need wait for it: a frame that cannot be
    *   sent is an `error` to `onError` listeners like any other.
    */
@@ -355,7 +353,7 @@ export class ForgeSyteClient {
     this.#failures = 0;
     this.#underWay = 0;
     for (const topic of this.#topics) this.#post(JSON.stringify({ type: "subscribe", topic }));
-    for (const frame of [...this.#frames.values()]) this.#putBack(frame, resumed);
+    for (const frame of this.#frames) this.#putBack(frame, resumed);
     this.#setState("open");
     this.#flush();
   }
@@ -384,7 +382,7 @@ export class ForgeSyteClient {
 
   /** The server closed because a message was too large: without this it would be sent again for ever. */
   #failLargest(reason) {
-    const sent = [...this.#frames.values()].filter((frame) => frame.onWire);
+    const sent = [...this.#frames].filter((frame) => frame.onWire);
     const largest = sent.reduce((a, b) => (b.bytes.length > (a?.bytes.length ?? -1) ? b : a), null);
     if (largest === null) return;
     const text = `the server refused a message of this size (${reason || TOO_BIG}): send a smaller picture`;
@@ -403,14 +401,13 @@ export class ForgeSyteClient {
   #giveUp(error) {
     this.#everOpen = false;
     this.#setState("closed", { reason: error.message });
-    for (const frame of [...this.#frames.values()]) {
-      this.#fail(frame, error.code, error.message);
-    }
+    for (const frame of this.#frames) this.#fail(frame, error.code, error.message);
   }
 
   // Frames
 
-  #submit(image, plugin, options, { frameId = `${this.idPrefix}${++this.#numbers}`, streamId = "" }) {
+  #submit(image, plugin, options, { frameId: chosen, streamId = "" }) {
+    const frameId = chosen ?? `${this.idPrefix}${++this.#numbers}`;
     if (this.#state === "idle" || this.#state === "closed") {
       throw new ForgeSyteError("NOT_CONNECTED", "not connected: call connect() first", frameId);
     }
@@ -423,9 +420,8 @@ export class ForgeSyteClient {
     }
     const header = { type: "send_frame", frame_id: frameId, plugin, options: structuredClone(options) };
     if (streamId) header.stream_id = streamId;
-    const frame = new Frame(header);
-    this.#frames.set(frameId, frame);
-    this.#answered.delete(frameId);
+    const frame = new Frame(header, chosen !== undefined);
+    this.#frames.add(frame);
     this.#counts.sent += 1;
     bytesOf(image, this.settings.jpegQuality).then(
       (bytes) => {
@@ -451,7 +447,7 @@ export class ForgeSyteClient {
   /** Send what may be sent; a frame that is still being encoded holds up those behind it, to keep the order. */
   #flush() {
     if (!this.#canSend()) return;
-    for (const frame of this.#frames.values()) {
+    for (const frame of this.#frames) {
       if (this.#underWay >= this.window) return;
       if (frame.onWire) continue;
       if (frame.bytes === null) return;
@@ -467,10 +463,11 @@ export class ForgeSyteClient {
   }
 
   #transmit(frame) {
+    const header = { ...frame.header, frame_id: this.#frames.name(frame) };
     const binary = this.#knowsV2 && this.settings.binary;
     const message = binary
-      ? binaryMessage(frame.header, frame.bytes)
-      : JSON.stringify({ ...frame.header, image_data: toBase64(frame.bytes) });
+      ? binaryMessage(header, frame.bytes)
+      : JSON.stringify({ ...header, image_data: toBase64(frame.bytes) });
     const limit = this.#limits?.max_message_bytes ?? Infinity;
     if (message.length > limit) {
       const sizes = `${mib(message.length)} MiB, the server takes ${mib(limit)}`;
@@ -487,12 +484,10 @@ export class ForgeSyteClient {
 
   /** The one place where a frame gets its answer. */
   #settle(frame, message, error) {
-    if (!this.#frames.delete(frame.frameId)) return;
+    if (!this.#frames.remove(frame, message?.job_id)) return;
     if (frame.onWire) this.#underWay -= 1;
     this.#counts[error === null ? "results" : "errors"] += 1;
     if (frame.asked) this.#say({ type: "unsubscribe", topic: frame.jobId });
-    this.#answered.add(frame.frameId);
-    if (this.#answered.size > REMEMBERED_ANSWERS) this.#answered.delete(this.#answered.values().next().value);
     if (frame.attempts === 0) frame.stay(error);
     frame.finish({ message, error, latencyMs: frame.sentAt ? performance.now() - frame.sentAt : 0 });
     queueMicrotask(() => this.#flush());
@@ -534,13 +529,11 @@ export class ForgeSyteClient {
   // Messages
 
   #receive(message) {
-    const frame = this.#frames.get(message.frame_id);
-    const ours = frame !== undefined && frame.attempts > 0;
-    if (message.type === "job_update" && ours) frame.jobId = message.job_id;
-    if (message.type === "frame_result" || message.type === "error") {
-      if (ours) this.#settle(frame, message, errorOf(message));
-      else if (this.#answered.has(message.frame_id)) return; // answered before: it was sent twice
-    }
+    const ends = message.type === "frame_result" || message.type === "error";
+    if (ends && this.#frames.isRepeat(message)) return;
+    const frame = ends || message.type === "job_update" ? this.#frames.find(message) : undefined;
+    this.#frames.restoreName(message);
+    if (ends && frame !== undefined) this.#settle(frame, message, errorOf(message));
     this.#tell(message.type, message);
     this.#tell("", message);
   }
@@ -584,17 +577,106 @@ class Frame {
   bytes = null; // null while it is being encoded
   onWire = false; // sent on the connection there is now
   attempts = 0; // times sent
-  jobId = null; // known once the server has accepted it
+  wireId = null; // its name on the wire, where it was sent last
+  jobs = new Map(); // by each of its names on the wire: the job it became, null if it is not known
+  jobId = null; // the job it became where it was sent last
   asked = false; // its job was subscribed to after a reconnection
   abandoned = false; // nobody waits for its answer
   sentAt = 0;
 
-  constructor(header) {
+  constructor(header, chosen) {
     this.header = header;
     this.frameId = header.frame_id;
+    this.chosen = chosen; // by the caller, so that another client may have chosen the same
     ({ promise: this.left, resolve: this.leave, reject: this.stay } = deferred());
     ({ promise: this.done, resolve: this.finish } = deferred());
     this.left.catch(() => {}); // whoever awaits it is told; nobody needs to
+  }
+}
+
+/**
+ * The frames that have not been answered, in the order they are to be sent, and the memory of those that have.
+ *
+ * A frame is answered once; a second answer, after it was sent twice, is known by `frame_id` or `job_id`. From the
+ * first subscription on, messages about other clients' frames come too: a frame whose id the caller chose then travels
+ * under a name that nobody else can have chosen, and the messages about it get the chosen one back.
+ */
+class Unanswered {
+  #waiting = new Map(); // by frameId
+  #byWireId = new Map();
+  #answered = new Map(); // ids of frames and jobs of late; whether others may have chosen the same
+  #mark = `~${randomHex(4)}.`;
+  #numbers = 0;
+  /** Whether messages about other clients' frames may come. */
+  overhears = false;
+
+  get size() {
+    return this.#waiting.size;
+  }
+
+  [Symbol.iterator]() {
+    return [...this.#waiting.values()].values();
+  }
+
+  has(frameId) {
+    return this.#waiting.has(frameId);
+  }
+
+  add(frame) {
+    this.#waiting.set(frame.frameId, frame);
+    this.#answered.delete(frame.frameId);
+  }
+
+  /** The name under which a frame is sent now. Answers to those it was sent under before are still known. */
+  name(frame) {
+    const { frameId, wireId, jobs } = frame;
+    if (this.overhears && frame.chosen && (wireId ?? frameId) === frameId) {
+      // Without its job nothing would tell an answer to the chosen name from another client's.
+      if (!jobs.get(frameId)) this.#byWireId.delete(frameId);
+      frame.wireId = `${frameId}${this.#mark}${++this.#numbers}`;
+    }
+    frame.wireId ??= frameId;
+    frame.jobId = null;
+    if (!jobs.has(frame.wireId)) jobs.set(frame.wireId, null);
+    this.#byWireId.set(frame.wireId, frame);
+    return frame.wireId;
+  }
+
+  /** The unanswered frame that a message is about; undefined if there is none. */
+  find({ frame_id: wireId, job_id: jobId = null }) {
+    const frame = this.#byWireId.get(wireId);
+    if (frame === undefined) return undefined;
+    // Sent before the first subscription: what the server said of it came before what it says of others.
+    const known = this.overhears && frame.chosen && wireId === frame.frameId ? frame.jobs.get(wireId) : null;
+    if (known !== null && jobId !== null && jobId !== known) return undefined;
+    frame.jobId ??= jobId;
+    if (frame.jobs.get(wireId) === null) frame.jobs.set(wireId, jobId);
+    return frame;
+  }
+
+  /** Whether a terminal message is about a frame that has been answered. */
+  isRepeat({ frame_id: wireId, job_id: jobId = null }) {
+    if (jobId !== null && this.#answered.has(jobId)) return true;
+    return this.#answered.has(wireId) && !(this.#answered.get(wireId) && this.overhears);
+  }
+
+  /** Give a message about a frame of this client, answered or not, the `frame_id` that the caller chose. */
+  restoreName(message) {
+    const end = typeof message.frame_id === "string" ? message.frame_id.lastIndexOf(this.#mark) : -1;
+    if (end >= 0) message.frame_id = message.frame_id.slice(0, end);
+  }
+
+  /** It is answered (by that job), or nobody waits for it any more. @returns {boolean} Whether it was waiting. */
+  remove(frame, jobId) {
+    if (!this.#waiting.delete(frame.frameId)) return false;
+    for (const [wireId, job] of frame.jobs) {
+      if (this.#byWireId.get(wireId) === frame) this.#byWireId.delete(wireId);
+      if (job !== null) this.#answered.set(job, false);
+    }
+    if (jobId) this.#answered.set(jobId, false);
+    if (frame.wireId !== null) this.#answered.set(frame.wireId, frame.chosen && frame.wireId === frame.frameId);
+    while (this.#answered.size > REMEMBERED_ANSWERS) this.#answered.delete(this.#answered.keys().next().value);
+    return true;
   }
 }
 
