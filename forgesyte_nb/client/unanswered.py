@@ -140,8 +140,8 @@ class Unanswered:
 
     def find(self, message: dict[str, Any]) -> SentFrame | None:
         """The unanswered frame that a message is about."""
-        wire_id, job_id = message.get("frame_id"), message.get("job_id") or ""
-        frame = self._by_wire_id.get(wire_id) if isinstance(wire_id, str) else None
+        wire_id, job_id = str(message.get("frame_id")), message.get("job_id") or ""
+        frame = self._by_wire_id.get(wire_id)
         if frame is None:
             return None
         # Sent before the first subscription: what the server said of it came before what it says of others.
