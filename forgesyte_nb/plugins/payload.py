@@ -1,7 +1,7 @@
 """How a plugin travels to a worker: the source of its file, or a pickle of what a cell defined.
 
-A plugin from a file is sent as that file's text and executed there under the same name, so its imports, module
-state and line numbers are its own. One from a cell or a script is sent with cloudpickle, along with the lines of
+A plugin from a file is sent as that file's text and executed there as a module, so its imports, module state and line
+numbers are its own. That module is in `sys.modules` for as long as one of its plugins is in use. One from a cell or a script is sent with cloudpickle, along with the lines of
 its source, so that tracebacks in the worker show them. Pickles are made from the user's own objects and read
 only from the private socket of a worker; nothing from a client ever comes here.
 """
@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import itertools
 import linecache
 import pickle
 import re
 import sys
 import types
 import warnings
+import weakref
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from forgesyte_nb.errors import PluginDefinitionError
@@ -109,13 +111,11 @@ def unpack(payload: Payload) -> Plugin:
         found = {plugin.name: plugin for plugin in load_source(payload.source, payload.path)}
         if payload.name not in found:
             raise PluginDefinitionError(f"{payload.path} no longer defines the plugin '{payload.name}'")
-        target = found[payload.name].target
-    else:
-        target, hints = pickle.loads(payload.pickled)  # noqa: S301 -- from the user's own kernel, see above
-        if hints:
-            call_of(target).__annotations__ = hints
-    plugin = define(target, payload.name, **payload.arguments)
-    return Plugin(**{**plugin.__dict__, "revision": payload.revision})
+        return replace(found[payload.name], revision=payload.revision)
+    target, hints = pickle.loads(payload.pickled)  # noqa: S301 -- from the user's own kernel, see above
+    if hints:
+        call_of(target).__annotations__ = hints
+    return replace(define(target, payload.name, **payload.arguments), revision=payload.revision)
 
 
 def load_source(source: str, path: str) -> list[Plugin]:
@@ -127,23 +127,50 @@ def load_source(source: str, path: str) -> list[Plugin]:
     """
     from forgesyte_nb.plugins.registry import Registry, registering_in
 
-    digest = hashlib.sha256(path.encode() + b"\0" + source.encode()).hexdigest()[:12]
-    stem = path.replace("\\", "/").rpartition("/")[2].removesuffix(".py")
-    module = types.ModuleType(f"forgesyte_plugin_{stem}_{digest}")
-    module.__file__ = path
-    module.__dict__["__forgesyte_source__"] = source
     code = compile(source, path, "exec")
+    module = _new_module(source, path)
+    module.__dict__["__forgesyte_source__"] = source
     linecache.cache[path] = (len(source), None, source.splitlines(keepends=True), path)
     collected = Registry()
-    # In sys.modules while it is in use: dataclasses and type hints look their module up there.
-    sys.modules[module.__name__] = module
+    found: list[Plugin] = []
     try:
         with registering_in(collected):
             exec(code, module.__dict__)  # noqa: S102 -- a plugin file is code that the user put in the folder
-    except BaseException:
-        del sys.modules[module.__name__]
-        raise
-    return [plugin for plugin in collected.plugins() if plugin.target.__module__ == module.__name__]
+        found = [plugin for plugin in collected.plugins() if plugin.target.__module__ == module.__name__]
+    finally:
+        _keep_while_used(module, found)
+    return found
+
+
+_again = itertools.count(2)
+
+
+def _new_module(source: str, path: str) -> types.ModuleType:
+    """An empty module in `sys.modules`, where dataclasses, pickles and type hints look theirs up."""
+    digest = hashlib.sha256(path.encode() + b"\0" + source.encode()).hexdigest()[:12]
+    stem = path.replace("\\", "/").rpartition("/")[2].removesuffix(".py")
+    name = f"forgesyte_plugin_{stem}_{digest}"
+    module = types.ModuleType(name)
+    module.__file__ = path
+    while sys.modules.setdefault(module.__name__, module) is not module:  # the same text, loaded for another registry
+        module.__name__ = f"{name}_{next(_again)}"
+    return module
+
+
+def _keep_while_used(module: types.ModuleType, plugins: list[Plugin]) -> None:
+    """Leave a module in `sys.modules` until the last of its plugins has gone; at once, if it has none."""
+    used = {plugin.name for plugin in plugins}
+
+    def gone(name: str) -> None:
+        used.discard(name)
+        if not used:
+            sys.modules.pop(module.__name__, None)
+
+    for plugin in plugins:
+        # The schema is what all copies of a plugin share.
+        weakref.finalize(plugin.schema, gone, plugin.name).atexit = False
+    if not plugins:
+        gone("")
 
 
 def _pickle(plugin: Plugin) -> bytes:

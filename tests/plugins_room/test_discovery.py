@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -203,3 +205,41 @@ def test_a_running_server_follows_its_folders(watched: tuple[Path, Registry, lis
     write(folder, "last")
     wait_for(lambda: "last" in names(registry), "the last file")
     assert value(registry, "first") == "cell"
+
+
+def modules_of(name: str) -> list[str]:
+    gc.collect()
+    return [module for module in sys.modules if module.startswith(f"forgesyte_plugin_{name}_")]
+
+
+def test_the_modules_of_a_file_that_was_loaded_again_and_again_go_with_their_plugins(tmp_path: Path) -> None:
+    registry, other = Registry(), Registry()
+    for number in range(5):
+        path = write(tmp_path, "renewed", value=number)
+        load_file(registry, path)
+        assert modules_of("renewed") == [registry.entry("renewed").plugin.target.__module__]
+    write(tmp_path, "renewed", "import forgesyte_nb as fs\nraise RuntimeError('no weights')")
+    load_file(registry, path)
+    write(tmp_path, "renewed", "no_plugin = 1")
+    load_file(registry, path)
+    assert len(modules_of("renewed")) == 1, "what failed left nothing behind"
+    write(tmp_path, "renewed", value=4)
+    load_file(registry, path)
+    load_file(other, path)
+    registry.unregister("renewed")
+    assert modules_of("renewed") == [other.entry("renewed").plugin.target.__module__], "each registry has its own"
+    other.unregister("renewed")
+    assert modules_of("renewed") == []
+
+
+def test_the_module_of_a_plugin_that_still_runs_stays(tmp_path: Path) -> None:
+    registry = Registry()
+    text = GOOD.format(name="kept", value=1) + "\n@fs.plugin\ndef beside(frame):\n    return {}\n"
+    path = write(tmp_path, "kept", text)
+    load_file(registry, path)
+    running = registry.entry("beside").plugin
+    write(tmp_path, "kept", value=2)
+    load_file(registry, path)
+    assert len(modules_of("kept")) == 2, "a frame in flight may still use the old one"
+    del running
+    assert modules_of("kept") == [registry.entry("kept").plugin.target.__module__]
