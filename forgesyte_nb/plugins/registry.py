@@ -56,14 +56,13 @@ class Registry:
             PluginDefinitionError: If it cannot travel to a worker.
             Exception: What a trial raised; the old plugin stays.
         """
+        # Outside of the lock: large globals take their time, and pickling calls code of the user's.
+        payload = pack(plugin) if plugin.engine not in ("threads", "inline") else None
         with self._lock:
             old = self._entries.get(plugin.name)
-            payload = None
-            if plugin.engine not in ("threads", "inline"):
-                payload = pack(plugin)
-                if old is not None and old.payload is not None and old.payload.fingerprint == payload.fingerprint:
-                    self._failures.pop(plugin.name, None)
-                    return old.plugin
+            if old is not None and _unchanged(old, plugin, payload):
+                self._failures.pop(plugin.name, None)
+                return old.plugin
             revision = self._revisions.get(plugin.name, 0) + 1
             plugin = replace(plugin, revision=revision)
             entry = Entry(plugin, replace(payload, revision=revision) if payload is not None else None)
@@ -144,6 +143,12 @@ class Registry:
         """Stop doing so."""
         with self._lock, contextlib.suppress(ValueError):
             self._trials.remove(trial)
+
+
+def _unchanged(old: Entry, new: Plugin, payload: Payload | None) -> bool:
+    if old.payload is None or payload is None:
+        return False
+    return old.payload.fingerprint == payload.fingerprint
 
 
 _default = Registry()

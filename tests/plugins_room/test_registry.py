@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
 
 from forgesyte_nb.errors import PluginNotFound
 from forgesyte_nb.plugins.registry import Entry, Registry
-from tests.conftest import run_cell
+from tests.conftest import PATIENCE_S, run_cell
 
 ONE = """
 @fs.plugin
@@ -181,3 +182,22 @@ def test_a_text_that_looks_like_cloudpickles_ids_still_counts() -> None:
     for number, digest in enumerate(("0123456789abcdef" * 2, "fedcba9876543210" * 2), start=1):
         run_cell(source % digest, registry)
         assert revision(registry, "C") == number
+
+
+def test_the_registry_answers_while_a_plugin_is_pickled() -> None:
+    registry = Registry()
+    run_cell(ONE, registry)
+    answered: list[int] = []
+
+    class Heavy:
+        """Asks the registry, from another thread, while it is being pickled."""
+
+        def __reduce__(self) -> Any:
+            asking = threading.Thread(target=lambda: answered.append(len(registry.plugins())), daemon=True)
+            asking.start()
+            asking.join(PATIENCE_S)
+            return dict, ()
+
+    run_cell("@fs.plugin\ndef heavy(frame): return {'n': len(weights)}", registry, weights=Heavy())
+    assert answered
+    assert set(answered) == {1}
