@@ -71,7 +71,7 @@ def pack(plugin: Plugin) -> Payload:
         PluginDefinitionError: If it holds on to something that cannot leave the process.
     """
     arguments = {"timeout_s": plugin.timeout_s, "engine": plugin.engine, "version": plugin.version}
-    source, path = _source_of(plugin), file_of(plugin)
+    source, path = source_of(plugin), file_of(plugin)
     if source is not None and path is not None:
         return Payload(plugin.name, plugin.revision, source, path, b"", arguments, {}, list(sys.path))
     pickled = _pickle(plugin)
@@ -88,10 +88,11 @@ def is_from_file(plugin: Plugin) -> bool:
 
 def file_of(plugin: Plugin) -> str | None:
     """Path of the plugin file it was loaded from; None if it comes from elsewhere."""
-    return sys.modules[plugin.target.__module__].__file__ if _source_of(plugin) is not None else None
+    return sys.modules[plugin.target.__module__].__file__ if source_of(plugin) is not None else None
 
 
-def _source_of(plugin: Plugin) -> str | None:
+def source_of(plugin: Plugin) -> str | None:
+    """Text of the plugin file it was loaded from; None if it comes from elsewhere."""
     return getattr(sys.modules.get(plugin.target.__module__), "__forgesyte_source__", None)
 
 

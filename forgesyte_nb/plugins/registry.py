@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from forgesyte_nb.errors import PluginNotFound
 from forgesyte_nb.plugins.contract import Plugin
 from forgesyte_nb.plugins.payload import Payload, pack
+from forgesyte_nb.plugins.sameness import is_same
 
 Trial = Callable[["Entry"], None]
 
@@ -147,7 +148,7 @@ class Registry:
 
 def _unchanged(old: Entry, new: Plugin, payload: Payload | None) -> bool:
     if old.payload is None or payload is None:
-        return False
+        return old.payload is payload and is_same(old.plugin, new)
     return old.payload.fingerprint == payload.fingerprint
 
 
