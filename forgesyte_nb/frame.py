@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from forgesyte_nb.errors import InvalidImage
-from forgesyte_nb.image_header import FORMATS, ImageHeader, read_header
+from forgesyte_nb.image_header import FORMATS, ImageHeader, check_png_chunks, jpeg_end, read_header
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,6 +29,12 @@ JPEG_QUALITY = 90
 """Quality of the JPEG made of an array; visually lossless at normal viewing."""
 
 _NO_LIMIT = 1 << 62
+
+_MISSING = 128
+"""Value of all channels where a JPEG has no data: coefficients of 0 (ITU-T T.81 section A.3.1, the level shift)."""
+
+_MORE_DATA = b"".join(bytes(range(1, 255)) + bytes([0xFF, 0xD0 + number % 8]) for number in range(16))
+"""Noise for a JPEG decoder, with the restart markers that it may be waiting for (ITU-T T.81 table B.1)."""
 
 # What Pillow raises for damaged files, after years of fuzzing.
 _PILLOW_SAYS = (OSError, ValueError, SyntaxError, TypeError, KeyError, EOFError, OverflowError)
@@ -200,7 +206,9 @@ def decode(encoded: bytes, header: ImageHeader, *, rgb: bool = True) -> Image8:
     """Decode an image file to 8-bit colour, upright.
 
     OpenCV decodes (fast, any bit depth); CMYK JPEGs, animations, and whatever it does not know go to Pillow.
-    Alpha is dropped.
+    Alpha is dropped. A JPEG whose data end early is refused even if it has an end marker. Not noticed, since no
+    decoder here does: a progressive JPEG that lacks its last scans (it is less sharp), a CMYK one whose data end early,
+    and damage within a JPEG that leaves it decodable.
 
     Args:
         encoded: Bytes of the file.
@@ -213,29 +221,67 @@ def decode(encoded: bytes, header: ImageHeader, *, rgb: bool = True) -> Image8:
     Raises:
         InvalidImage: If the data are damaged.
     """
-    if header.format not in ("GIF",) and not (header.format == "JPEG" and header.channels == 4):
-        import cv2
-        import numpy as np
+    if header.format == "JPEG":
+        for_pillow = header.channels == 4
+    elif header.format == "PNG":
+        for_pillow = check_png_chunks(encoded)  # OpenCV takes animations that are cut short
+    else:
+        for_pillow = header.format == "GIF"
+    pixels = None if for_pillow else _decode_with_opencv(encoded, rgb=rgb)
+    if pixels is None:
+        return _decode_with_pillow(encoded, header, rgb=rgb)
+    if header.format == "JPEG" and _may_be_cut(pixels) and _is_cut(encoded):
+        raise InvalidImage(
+            f"JPEG of {header.width}×{header.height} is cut short: its data end before the picture does; "
+            "send the whole file"
+        )
+    return _read_only(pixels)
 
-        flag = cv2.IMREAD_COLOR_RGB if rgb else cv2.IMREAD_COLOR
-        try:
-            pixels = cv2.imdecode(np.frombuffer(encoded, np.uint8), flag)
-        except cv2.error:
-            pixels = None
-        if pixels is not None:
-            return _read_only(pixels)
-    return _decode_with_pillow(encoded, header, rgb=rgb)
+
+def _decode_with_opencv(encoded: bytes, *, rgb: bool) -> Any:
+    import cv2
+    import numpy as np
+
+    try:
+        return cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR_RGB if rgb else cv2.IMREAD_COLOR)
+    except cv2.error:
+        return None
+
+
+def _may_be_cut(pixels: Any) -> bool:
+    """Whether a corner (any: pictures may be turned) has the gray that libjpeg puts where data are missing."""
+    return bool(
+        pixels[-1, -1, 0] == _MISSING
+        or pixels[0, 0, 0] == _MISSING
+        or pixels[-1, 0, 0] == _MISSING
+        or pixels[0, -1, 0] == _MISSING
+    )
+
+
+def _is_cut(encoded: bytes) -> bool:
+    """Whether a decoder that finds more data before the end marker makes another picture of them."""
+    end = jpeg_end(encoded)
+    longer = encoded[:end].rstrip(b"\xff") + _MORE_DATA + encoded[end:]  # 0xFF may fill up before a marker
+    try:
+        # By Pillow: OpenCV would print of each gray picture that there are extraneous bytes in it.
+        with _open_with_pillow(encoded) as found, _open_with_pillow(longer) as more:
+            for picture in (found, more):
+                picture.draft("L", (1, 1))  # an eighth of the size: the same data are read, and little is computed
+            return found.tobytes() != more.tobytes()
+    except _PILLOW_SAYS:
+        return True
 
 
 def _decode_with_pillow(encoded: bytes, header: ImageHeader, *, rgb: bool) -> Image8:
     import numpy as np
-    from PIL import ImageOps
+    from PIL import ImageOps, UnidentifiedImageError
 
     try:
         with _open_with_pillow(encoded) as picture:
             upright = ImageOps.exif_transpose(picture).convert("RGB")
     except (*_PILLOW_SAYS, MemoryError) as error:
-        raise InvalidImage(f"{header.format} of {header.width}×{header.height} is damaged: {error}") from error
+        reason = "it cannot be read" if isinstance(error, UnidentifiedImageError) else error
+        raise InvalidImage(f"{header.format} of {header.width}×{header.height} is damaged: {reason}") from error
     pixels = np.asarray(upright)
     return _read_only(pixels if rgb else np.ascontiguousarray(pixels[:, :, ::-1]))
 

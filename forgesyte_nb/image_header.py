@@ -22,9 +22,13 @@ FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
 # What Pillow logs of damaged files would be printed in the notebook if nobody listens; who does, still hears it.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
+MAX_SIDE = 1 << 20
+"""Longest side in pixels; OpenCV decodes no longer one (its `CV_IO_MAX_IMAGE_WIDTH` and `_HEIGHT`)."""
+
 _SMALLEST_BYTES = 26  # a BMP header; no complete file of any of the formats is shorter
 _MOST_MARKERS = 4096  # before the frame header; real files have some tens
 _JPEG_SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # start-of-frame markers
+_JPEG_END = b"\xff\xd9"
 _JPEG_BARE = frozenset(range(0xD0, 0xD8)) | {0x01}  # markers without a length
 
 
@@ -67,6 +71,10 @@ def read_header(encoded: bytes, *, max_pixels: int) -> ImageHeader:
     pixels = header.width * header.height
     if pixels <= 0:
         raise InvalidImage(f"{header.format} without pixels: its header says {header.width}×{header.height}")
+    if max(header.width, header.height) > MAX_SIDE:
+        raise InvalidImage(
+            f"{header.format} of {header.width}×{header.height}: no side may be over {MAX_SIDE:,} pixels"
+        )
     if pixels > max_pixels:
         raise InvalidImage(
             f"{header.format} of {header.width}×{header.height} = {pixels / 1e6:.1f} megapixels is over the limit "
@@ -75,7 +83,48 @@ def read_header(encoded: bytes, *, max_pixels: int) -> ImageHeader:
     return header
 
 
+def jpeg_end(encoded: bytes) -> int:
+    """Where the end marker of a JPEG's (first) picture is, past the thumbnails that may stand before its data.
+
+    Raises:
+        InvalidImage: If there is no frame header or no end marker.
+    """
+    # The marker cannot stand in the picture's data; telephones append whole videos after it.
+    found = encoded.find(_JPEG_END, _jpeg_frame_header(encoded))
+    if found < 0:
+        raise InvalidImage(f"JPEG is cut short: no end marker in its {len(encoded)} bytes; send the whole file")
+    return found
+
+
+def check_png_chunks(encoded: bytes) -> bool:
+    """Whether a PNG is animated.
+
+    Decoders believe the lengths of chunks: one that says 4 GB costs some seconds, whatever the file's size.
+
+    Raises:
+        InvalidImage: If a chunk is longer than the file, or the end is missing.
+    """
+    position, size, animated = 8, len(encoded), False
+    while position + 12 <= size:
+        kind = encoded[position + 4 : position + 8]
+        if kind == b"IEND":
+            return animated
+        animated = animated or kind == b"acTL"
+        position += 12 + int.from_bytes(encoded[position : position + 4], "big")
+    raise InvalidImage(f"PNG is damaged: its chunks do not fit into its {size} bytes")
+
+
 def _read_jpeg(encoded: bytes) -> ImageHeader:
+    position = _jpeg_frame_header(encoded)
+    if encoded[-2:] != _JPEG_END:
+        jpeg_end(encoded)
+    height = (encoded[position + 5] << 8) | encoded[position + 6]
+    width = (encoded[position + 7] << 8) | encoded[position + 8]
+    return ImageHeader("JPEG", width, height, encoded[position + 9])
+
+
+def _jpeg_frame_header(encoded: bytes) -> int:
+    """Where the start-of-frame marker is."""
     position, size = 2, len(encoded)
     for _ in range(_MOST_MARKERS):
         if position + 9 >= size:
@@ -84,12 +133,7 @@ def _read_jpeg(encoded: bytes) -> ImageHeader:
             break
         marker = encoded[position + 1]
         if marker in _JPEG_SOF:
-            # The end marker cannot stand in the picture's data; telephones append whole videos after it.
-            if encoded[-2:] != b"\xff\xd9" and encoded.find(b"\xff\xd9", position) < 0:
-                raise InvalidImage(f"JPEG is cut short: no end marker in its {size} bytes; send the whole file")
-            height = (encoded[position + 5] << 8) | encoded[position + 6]
-            width = (encoded[position + 7] << 8) | encoded[position + 8]
-            return ImageHeader("JPEG", width, height, encoded[position + 9])
+            return position
         if marker == 0xFF or marker in _JPEG_BARE:
             position += 1 if marker == 0xFF else 2
         else:

@@ -1,9 +1,10 @@
 """How a plugin travels to a worker: the source of its file, or a pickle of what a cell defined.
 
 A plugin from a file is sent as that file's text and executed there as a module, so its imports, module state and line
-numbers are its own. That module is in `sys.modules` for as long as one of its plugins is in use. One from a cell or a script is sent with cloudpickle, along with the lines of
-its source, so that tracebacks in the worker show them. Pickles are made from the user's own objects and read
-only from the private socket of a worker; nothing from a client ever comes here.
+numbers are its own. That module is in `sys.modules` for as long as one of its plugins is in use. One from a cell or
+a script is sent with cloudpickle, along with the lines of its source, so that tracebacks in the worker show them.
+Pickles are made from the user's own objects and read only from the private socket of a worker; nothing from a client
+ever comes here.
 """
 
 from __future__ import annotations

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import struct
 import warnings
+import zlib
 from typing import Any
 
 import numpy as np
@@ -193,3 +195,87 @@ def test_real_pages_and_pictures(shared_data: Any) -> None:
         frame = Frame(path.read_bytes())
         with Image.open(path) as opened:
             assert far(frame.rgb, ImageOps.exif_transpose(opened).convert("RGB")) < 2
+
+
+def cut_with_an_end(data: bytes, share: float) -> bytes:
+    """The first part of a JPEG and an end marker, as a program writes it that ran out of data."""
+    start = data.index(b"\xff\xda") + 20
+    return data[: start + int(share * (len(data) - start))] + b"\xff\xd9"
+
+
+CUT: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "444": {"subsampling": 0},
+    "fine": {"quality": 98},
+    "restarts": {"restart_marker_blocks": 4},
+    "optimized": {"optimize": True},
+}
+
+
+@pytest.mark.parametrize("rgb", [True, False], ids=["rgb", "bgr"])
+@pytest.mark.parametrize("share", [0.01, 0.3, 0.7, 0.95])
+@pytest.mark.parametrize("kind", CUT)
+def test_a_jpeg_whose_data_end_early_is_refused_in_spite_of_its_end_marker(
+    photo: Image.Image, kind: str, share: float, rgb: bool
+) -> None:
+    for turned in (1, 2, 3, 4, 5, 6, 7, 8):
+        exif = Image.Exif()
+        exif[0x0112] = turned
+        for picture in (photo, photo.convert("L")):
+            whole = encoded(picture, "JPEG", exif=exif, **CUT[kind])
+            frame = Frame(cut_with_an_end(whole, share) + b"what telephones append")
+            with pytest.raises(InvalidImage, match="JPEG of 96×128 is cut short: its data end before the picture does"):
+                _ = frame.rgb if rgb else frame.bgr
+
+
+@pytest.mark.parametrize("shade", [127, 128, 129])
+@pytest.mark.parametrize("kind", CUT)
+def test_gray_pictures_are_not_taken_to_be_cut(photo: Image.Image, kind: str, shade: int) -> None:
+    gray = np.full((40, 60, 3), shade, np.uint8)
+    corner = np.array(photo)
+    corner[-40:, -40:] = shade
+    for pixels in (gray, gray[:, :, 0], corner, gray[:1, :1]):
+        data = encoded(pixels, "JPEG", **CUT[kind])
+        thumbnail = Image.Exif()
+        thumbnail[0x010E] = "\xff\xd8\xff\xd9"
+        for whole in (data, data + b"\xff\xd9 appended", encoded(pixels, "JPEG", exif=thumbnail, **CUT[kind])):
+            assert Frame(whole).rgb.shape[:2] == pixels.shape[:2]
+
+
+def chunk(kind: bytes, body: bytes, length: int | None = None) -> bytes:
+    return (
+        struct.pack(">I", len(body) if length is None else length)
+        + kind
+        + body
+        + struct.pack(">I", zlib.crc32(kind + body))
+    )
+
+
+def test_a_png_whose_chunks_lie_about_their_length_is_refused_before_memory_is_taken_for_them(
+    photo: Image.Image,
+) -> None:
+    whole = encoded(photo)
+    at = whole.index(b"IDAT") - 4
+    for length in (0xFFFFFFFF, 0x7FFFFFFF, len(whole)):
+        lying = whole[:at] + struct.pack(">I", length) + whole[at + 4 :]
+        with pytest.raises(InvalidImage, match="PNG is damaged: its chunks do not fit into its"):
+            _ = Frame(lying).rgb
+    with pytest.raises(InvalidImage, match="PNG is damaged"):
+        _ = Frame(whole[: whole.index(b"IEND") + 2] + b"IEND" + bytes(40)).rgb
+
+
+@pytest.mark.parametrize("animated", [False, True])
+def test_a_png_with_less_data_than_its_header_says_is_refused(animated: bool) -> None:
+    size = struct.pack(">II", 2000, 1000)
+    head = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", size + b"\x08\x02\0\0\0")
+    if animated:
+        head += chunk(b"acTL", struct.pack(">II", 5, 0)) + chunk(b"fcTL", bytes(4) + size + bytes(8) + b"\0\1\0\1\0\0")
+    short = head + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    with pytest.raises(InvalidImage, match="PNG of 2000×1000 is damaged"):
+        _ = Frame(short).rgb
+
+
+def test_what_pillow_cannot_identify_is_told_without_its_objects() -> None:
+    whole = encoded(np.zeros((8, 8, 3), np.uint8))
+    with pytest.raises(InvalidImage, match=r"PNG of 8×8 is damaged: it cannot be read$"):
+        _ = Frame(whole[:24] + b"\x07" + whole[25:]).rgb

@@ -93,6 +93,13 @@ def test_no_pixels(width: int, height: int) -> None:
     assert f"without pixels: its header says {width}×{height}" in refused(png(width, height))
 
 
+@pytest.mark.parametrize(("width", "height"), [(1 << 20, 1), (1, 1 << 20)])
+def test_the_longest_side(width: int, height: int) -> None:
+    assert read_header(png(width, height), max_pixels=LIMIT)[1:3] == (width, height)
+    longer = png(width + (width > 1), height + (height > 1))
+    assert "no side may be over 1,048,576 pixels" in refused(longer)
+
+
 def test_a_jpeg_without_pixels() -> None:
     data = bytearray(encoded(picture(), "JPEG"))
     at = data.index(b"\xff\xc0")
