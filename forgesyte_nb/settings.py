@@ -53,9 +53,13 @@ class Settings:
         ping_interval_s: Time between keepalive pings.
         ping_timeout_s: Silence after a ping that ends a connection (a client busy in a handler cannot pong).
         drain_timeout_s: Time that frames in flight get when the server closes.
-        allow_origins: Origins besides loopback that a browser page may connect from, such as
-            "https://lab.example.org". An empty tuple allows loopback pages alone.
+        max_connections: WebSocket connections at once; more are answered 503.
+        handshake_timeout_s: Time a new connection has to ask for something.
+        allow_origins: Origins that a browser page may connect from, such as "https://lab.example.org", compared whole.
+            An empty tuple allows any loopback page; one that names some allows these alone. The server's own page may
+            always.
         allow_hosts: Host names by which the server may be addressed, besides loopback and the one it is bound to.
+        check_peer_uid: Whether loopback is for this user's processes alone (on Linux, where the kernel can tell).
         token: Secret that clients must present; required when the server is bound to other than loopback.
     """
 
@@ -80,8 +84,11 @@ class Settings:
     ping_interval_s: float = 20.0
     ping_timeout_s: float = 60.0
     drain_timeout_s: float = 5.0
+    max_connections: int = 10_000
+    handshake_timeout_s: float = 10.0
     allow_origins: tuple[str, ...] = ()
     allow_hosts: tuple[str, ...] = ()
+    check_peer_uid: bool = True
     token: str | None = None
 
     def __post_init__(self) -> None:
@@ -94,7 +101,9 @@ class Settings:
             raise ValueError(f"engine={self.engine!r}: choose one of {', '.join(ENGINE_NAMES)}")
         for field in fields(self):
             number = getattr(self, field.name)
-            if isinstance(number, (int, float)) and not number > 0 and (number != 0 or field.name not in _MAY_BE_ZERO):
+            if not isinstance(number, (int, float)) or isinstance(number, bool):
+                continue
+            if not number > 0 and (number != 0 or field.name not in _MAY_BE_ZERO):
                 raise ValueError(f"{field.name}={number}: it must be {'≥' if field.name in _MAY_BE_ZERO else '>'} 0")
 
     def __repr__(self) -> str:

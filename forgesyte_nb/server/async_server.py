@@ -29,8 +29,9 @@ from forgesyte_nb.plugins.registry import Entry, Registry
 from forgesyte_nb.protocol.messages import SUBPROTOCOL_V2
 from forgesyte_nb.protocol.topics import CLIENT_ID
 from forgesyte_nb.server.connection import CLOSE_TIMEOUT_S, FrameConnection, serve_session
-from forgesyte_nb.server.gate import refusal
-from forgesyte_nb.server.lookups import look_up, respond
+from forgesyte_nb.server.gate import Ends, refusal
+from forgesyte_nb.server.lookups import PAGE_PATHS, look_up, respond
+from forgesyte_nb.server.peer_uid import can_tell
 from forgesyte_nb.settings import Settings
 from forgesyte_nb.viewers import Viewers
 
@@ -93,10 +94,13 @@ class AsyncServer:
                 max_size=self.settings.max_message_bytes,
                 ping_interval=self.settings.ping_interval_s,
                 ping_timeout=self.settings.ping_timeout_s,
+                open_timeout=self.settings.handshake_timeout_s,
                 close_timeout=CLOSE_TIMEOUT_S,
                 logger=library_log,
             )
             self._servers.append(server)
+        if self.settings.check_peer_uid and not can_tell():
+            self.log.warning("this system does not tell whose a connection is: all users of the machine may connect")
         feed_book().listen(self.viewers.changed)
         self._tasks.append(asyncio.create_task(self._keep_house()))
         self.engine(self.settings.engine)
@@ -134,11 +138,15 @@ class AsyncServer:
 
     def _process_request(self, connection: ServerConnection, request: Request) -> Response | None:
         """Every HTTP request, before any upgrade: refuse, answer a look-up, or let a client in."""
-        reason = refusal(request.headers, self.settings)
+        path = request.path.partition("?")[0]
+        ends = Ends(connection.remote_address[:2], connection.local_address[:2])
+        reason = refusal(request.headers, self.settings, path=path, ends=ends, page=PAGE_PATHS)
         if reason is not None:
             self.log.warning("refused at the gate peer=%s: %s", connection.remote_address, reason)
             return respond(http.HTTPStatus.FORBIDDEN, {"error": "forbidden; the server's log says why"})
-        path = request.path.partition("?")[0]
+        if request.method != "GET":
+            body = {"error": f"{request.method[:20]} is not answered; there is GET"}
+            return respond(http.HTTPStatus.METHOD_NOT_ALLOWED, body, extra={"Allow": "GET"})
         if not path.startswith("/ws/"):
             return look_up(path, self)
         client_id = unquote(path.removeprefix("/ws/"))
@@ -147,6 +155,8 @@ class AsyncServer:
                 http.HTTPStatus.NOT_FOUND,
                 {"error": "bad client id: /ws/<client_id> takes 1 to 128 of the characters A-Z a-z 0-9 _ . : -"},
             )
+        if sum(len(server.all_connections) for server in self._servers) >= self.settings.max_connections:
+            return respond(http.HTTPStatus.SERVICE_UNAVAILABLE, {"error": "too many connections; see max_connections"})
         if isinstance(connection, FrameConnection):
             connection.client_id = client_id
             connection.dispatcher = self.dispatcher

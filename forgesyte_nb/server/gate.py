@@ -1,21 +1,29 @@
 """Who may come in: one function, asked once for every path, before the upgrade.
 
-The server listens on loopback and needs no token there, so three things are checked: `Host` names this machine's
-loopback (a page on the web whose name was made to point here does not), `Origin` is absent or a loopback page or
-a listed one (any page in a browser may open a WebSocket), and where the server is bound to more than loopback, the
-token. Names are compared whole. The answer to a refused client is constant; the reason is for the log.
+In this order: `Host` names this machine's loopback (a page on the web whose name was made to point here does not), or
+what `allow_hosts` names. `Origin` is absent (programs), the server's own page, a loopback page (any, unless
+`allow_origins` narrows it), or listed: any page in a browser may open a WebSocket. A peer on loopback is a process of
+our own user: the machine's other users can reach loopback too. And the token, where one is set. Only the page and its
+files need none: a browser cannot present one on its way to a page, they are the same for everyone, and the page asks
+for the token itself. Names are compared whole. The answer to a refused client is constant; the reason is for the log.
 
-Sources: RFC 6454 (Origin), RFC 9110 section 7.2 (Host); what went wrong elsewhere is listed in SECURITY.md of
-the projects concerned (DNS rebinding, cross-site WebSocket hijacking).
+Sources: RFC 6454 (Origin), RFC 9110 section 7.2 (Host); what went wrong elsewhere: DNS rebinding (CVE-2025-66414),
+cross-site WebSocket hijacking (CVE-2025-24010), one route without the check (CVE-2026-39987), a prefix taken for the
+whole (CVE-2026-40110).
 """
 
 from __future__ import annotations
 
 import hmac
+import ipaddress
+import os
 import re
+from collections.abc import Collection
+from typing import NamedTuple
 
 from websockets.datastructures import Headers
 
+from forgesyte_nb.server.peer_uid import GONE, Address, peer_uid
 from forgesyte_nb.settings import Settings
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -30,22 +38,56 @@ _LAST_PORT = 65535
 _BEARER = "bearer "
 
 
-def refusal(headers: Headers, settings: Settings) -> str | None:
+class Ends(NamedTuple):
+    """The two ends of a connection.
+
+    Attributes:
+        peer: Address and port of whoever asks.
+        local: Ours.
+    """
+
+    peer: Address
+    local: Address
+
+
+def refusal(
+    headers: Headers, settings: Settings, *, path: str = "", ends: Ends | None = None, page: Collection[str] = ()
+) -> str | None:
     """Why a request may not pass; None if it may.
 
     Args:
         headers: Of the HTTP request.
-        settings: `allow_hosts`, `allow_origins` and `token` are looked at.
+        settings: `allow_hosts`, `allow_origins`, `check_peer_uid` and `token` are looked at.
+        path: Of the request, without its query.
+        ends: Of its connection.
+        page: Paths of the page and its files, which need no token.
     """
     hosts = headers.get_all("Host")
     if len(hosts) != 1 or not _host_allowed(hosts[0], settings):
         return f"Host {hosts!r} is not this server; list it in allow_hosts if it is"
     origins = headers.get_all("Origin")
-    if len(origins) > 1 or (origins and not _origin_allowed(origins[0], settings)):
+    if len(origins) > 1 or (origins and not _origin_allowed(origins[0], hosts[0], settings)):
         return f"Origin {origins!r} may not connect; list it in allow_origins if it may"
-    if settings.token is not None and not _token_matches(headers, settings.token):
+    if settings.check_peer_uid and ends is not None and (reason := _foreign(ends)):
+        return reason
+    if settings.token is not None and path not in page and not _token_matches(headers, settings.token):
         return "no token, or a wrong one"
     return None
+
+
+def _foreign(ends: Ends) -> str | None:
+    """What is wrong with the user of a peer on this machine; nothing where that cannot be told."""
+    if not ipaddress.ip_address(ends.peer[0]).is_loopback:
+        return None
+    uid = peer_uid(*ends)
+    if uid is None or uid == os.getuid():
+        return None
+    if uid == GONE:
+        return "the peer is gone, so its user cannot be told"
+    return (
+        f"the peer belongs to uid {uid}, this server to uid {os.getuid()}; "
+        "to let other users of this machine in, set a token and check_peer_uid=False"
+    )
 
 
 def _host_allowed(host: str, settings: Settings) -> bool:
@@ -64,13 +106,15 @@ def _host_name(host: str) -> str | None:
     return (match["address"] or match["name"]).lower()
 
 
-def _origin_allowed(origin: str, settings: Settings) -> bool:
+def _origin_allowed(origin: str, host: str, settings: Settings) -> bool:
     if origin in settings.allow_origins:
         return True
-    scheme, separator, host = origin.partition("://")
+    scheme, separator, page_host = origin.partition("://")
     if not separator or scheme not in ("http", "https"):
         return False
-    return _host_name(host) in LOOPBACK_NAMES
+    if page_host.lower() == host.lower():
+        return True  # the server's own page: the host was allowed before
+    return not settings.allow_origins and _host_name(page_host) in LOOPBACK_NAMES
 
 
 def _token_matches(headers: Headers, token: str) -> bool:

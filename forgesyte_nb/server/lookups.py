@@ -22,12 +22,15 @@ from forgesyte_nb.server.metrics import exposition
 
 JOBS_SHOWN = 200
 
-_SCRIPTS = ("page.js", "controls.js", "picture_sources.js", "overlay.js", "forgesyte.js")
+_SCRIPTS = ("page.js", "controls.js", "picture_sources.js", "overlay.js", "forgesyte.js", "token.js")
 _PAGE_FILES = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/page.css": ("page.css", "text/css; charset=utf-8"),
     **{f"/{name}": (name, "text/javascript; charset=utf-8") for name in _SCRIPTS},
 }
+PAGE_PATHS = frozenset(_PAGE_FILES)
+"""The page and its files: the same for everyone, without a secret in them."""
+
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
     "media-src 'self' blob:; connect-src 'self' ws: wss:; base-uri 'none'; frame-ancestors 'self'"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import forgesyte_nb as fs
-from forgesyte_nb.plugins.registry import registering_in
+from forgesyte_nb.plugins.registry import Registry, registering_in
 from tests.page.conftest import Watched, start_server
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -215,3 +215,30 @@ async def test_nothing_overflows_a_narrow_window(watched: Watched, server: fs.Se
         "document.querySelector('footer').getBoundingClientRect().bottom <= innerHeight"
     )
     assert shown, "the ledger is not in sight"
+
+
+async def test_a_server_behind_a_token_is_opened_by_typing_it(watched: Watched, picture: Path, tmp_path: Path) -> None:
+    token = "correct-horse-battery"  # noqa: S105 -- of this test alone
+    settings = fs.Settings(engine="threads", workers=1, token=token)
+    folder = Path(__file__).parent / "plugins"
+    with fs.Server(
+        port=0, plugins=[folder], settings=settings, log=tmp_path / "log", plugin_registry=Registry()
+    ) as server:
+        await watched.page.goto(server.page_url)
+        await watched.until("document.getElementById('token') !== null")
+        assert await watched.page.get_attribute("#token", "type") == "password"
+        await watched.page.fill("#token", "wrong")
+        await watched.page.click("#token-form button")
+        await watched.until("document.getElementById('token-hint').textContent === 'That is not it.'")
+        await watched.page.fill("#token", token)
+        await watched.page.click("#token-form button")
+        await watched.until("document.getElementById('plugin').options.length > 0")
+        assert await watched.page.locator("#token").count() == 0
+        await watched.page.select_option("#plugin", "boxes")
+        await watched.drop(picture, "image/png")
+        await watched.until("document.getElementById('canvas').dataset.plugin === 'boxes'")
+        assert token not in watched.page.url
+        assert not await watched.page.evaluate("localStorage.length + sessionStorage.length + document.cookie.length")
+        assert token not in (tmp_path / "log").read_text()
+    assert all("403" in error or "ERR_CONNECTION_REFUSED" in error for error in watched.errors), watched.errors
+    watched.errors.clear()

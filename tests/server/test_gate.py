@@ -13,6 +13,7 @@ import forgesyte_nb as fs
 from forgesyte_nb.errors import ServerError
 from forgesyte_nb.plugins.registry import Registry
 from forgesyte_nb.server.gate import refusal
+from forgesyte_nb.server.lookups import PAGE_PATHS
 from forgesyte_nb.settings import Settings
 from tests.conftest import Connect
 from tests.server.conftest import RawSocket, Start, log_of, upgrade
@@ -48,7 +49,6 @@ ORIGINS_IN = [
     "http://127.0.0.1:{port}",
     "http://[::1]:8888",
     "http://LOCALHOST",
-    "https://lab.example.org",
 ]
 ORIGINS_OUT = ["null", "", "http://evil.example", "http://localhost.evil.example", "http://127.0.0.1.evil.example",
                "http://evil.example/localhost", "http://localhost@evil.example", "http://evil.example@localhost",
@@ -62,6 +62,12 @@ ORIGINS_OUT = ["null", "", "http://evil.example", "http://localhost.evil.example
 
 @pytest.fixture(scope="module")
 def server(start_for_module: Start) -> fs.Server:
+    return start_for_module("", engine="inline")
+
+
+@pytest.fixture(scope="module")
+def narrowed(start_for_module: Start) -> fs.Server:
+    """One that names the pages that may connect."""
     return start_for_module("", engine="inline", allow_origins=("https://lab.example.org",))
 
 
@@ -105,11 +111,13 @@ def test_every_path_is_behind_the_gate(server: fs.Server, guarded: fs.Server, as
         (server, [evil_host, page]),
         (server, [local, evil_page]),
         (server, [page]),
-        (guarded, [local]),
-        (guarded, [local, ("Authorization", "Bearer wrong")]),
         (guarded, [evil_host, ("Authorization", f"Bearer {TOKEN}")]),
         (guarded, [local, evil_page, ("Authorization", f"Bearer {TOKEN}")]),
     ]
+    if path in PAGE_PATHS:
+        assert ask(guarded, path, [local])[0] == 200, "a browser cannot present a token on its way to a page"
+    else:
+        refused += [(guarded, [local]), (guarded, [local, ("Authorization", "Bearer wrong")])]
     for which, headers in refused:
         assert ask(which, path, headers) == (403, FORBIDDEN), headers
 
@@ -146,6 +154,16 @@ def test_pages_that_may_not(server: fs.Server, ask: Ask, origin: str) -> None:
     last = log_of(server).splitlines()[-1]
     assert "Origin [" in last
     assert "list it in allow_origins if it may" in last
+
+
+def test_allow_origins_narrows_loopback_pages_to_those_named_and_the_servers_own(narrowed: fs.Server, ask: Ask) -> None:
+    for origin in ("https://lab.example.org", "http://localhost:{port}", "http://LOCALHOST:{port}"):
+        assert ask(narrowed, "/ws/x", [("Host", "localhost:{port}"), ("Origin", origin)])[0] == 101, origin
+    for origin in (*ORIGINS_OUT, "http://localhost", "http://localhost:3000", "http://127.0.0.1:{port}",
+                   "http://localhost:{port}1", "https://lab.example.org/", "https://LAB.example.org"):  # fmt: skip
+        answer = ask(narrowed, "/ws/x", [("Host", "localhost:{port}"), ("Origin", origin)])
+        assert answer == (403, FORBIDDEN), origin
+    assert ask(narrowed, "/ws/x", [("Host", "localhost:{port}")])[0] == 101, "programs have no origin"
 
 
 def test_two_origins_are_refused(server: fs.Server, ask: Ask) -> None:

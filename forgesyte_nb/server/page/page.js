@@ -13,6 +13,7 @@ import { element, optionControls } from "./controls.js";
 import { ForgeSyteClient } from "./forgesyte.js";
 import { drawOverlay, loadMasks, rowsOf, shapesOf } from "./overlay.js";
 import { Camera, Demo, cameraRemedy, openFile } from "./picture_sources.js";
+import { neededToken } from "./token.js";
 
 const TABLE_EVERY_MS = 200;
 const NOTICE_STAYS_MS = 4000;
@@ -24,7 +25,7 @@ const SVG = "http://www.w3.org/2000/svg";
 
 const at = (id) => document.getElementById(id);
 const canvas = at("canvas");
-const client = new ForgeSyteClient();
+const client = new ForgeSyteClient(undefined, { token: await neededToken(at("notices")) });
 
 let plugins = [];
 let refreshTimer = null;
