@@ -7,6 +7,7 @@ import os
 import secrets
 import socket
 import struct
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,32 @@ from forgesyte_nb.plugins.registry import Registry
 from tests.conftest import PATIENCE_S, run_cell
 
 Start = Callable[..., fs.Server]
+
+# Plugins that several modules' cells contain.
+WAITS = """
+@fs.plugin(engine="threads")
+def waits(frame):
+    gate.wait(60)
+    return {}
+"""
+FAILS = """
+@fs.plugin
+def fails(frame):
+    raise ValueError("on purpose")
+"""
+LONG = """
+@fs.plugin
+def long(frame):
+    return {"text": "x" * 16_000}
+"""
+
+
+@pytest.fixture
+def gate() -> Iterator[threading.Event]:
+    """What `waits` waits for; open at the end of the test."""
+    event = threading.Event()
+    yield event
+    event.set()
 
 
 @pytest.fixture(scope="module")

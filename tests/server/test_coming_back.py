@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,9 +15,11 @@ import forgesyte_nb as fs
 from forgesyte_nb.plugins.registry import Registry
 from forgesyte_nb.server.connection import RECEIPT_MESSAGES
 from tests.conftest import Connect, SeedClient, get, run_cell, wait_for
-from tests.server.conftest import log_of
+from tests.server.conftest import WAITS, log_of
 
-PLUGINS = """
+PLUGINS = (
+    WAITS
+    + """
 @fs.plugin
 def well(frame):
     return {"frame": frame.frame_id}
@@ -26,22 +28,10 @@ def well(frame):
 def counts(frame, *, state):
     state["n"] = state.get("n", 0) + 1
     return {"n": state["n"], "seq": frame.seq}
-
-@fs.plugin(engine="threads")
-def waits(frame):
-    gate.wait(60)
-    return {}
 """
+)
 
 Open = Callable[..., fs.Server]
-
-
-@pytest.fixture
-def gate() -> Iterator[threading.Event]:
-    """What `waits` waits for."""
-    event = threading.Event()
-    yield event
-    event.set()
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import threading
 import urllib.request
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,8 +13,12 @@ from prometheus_client.parser import text_string_to_metric_families
 import forgesyte_nb as fs
 from forgesyte_nb.plugins.registry import Registry
 from tests.conftest import PATIENCE_S, Connect, get, run_cell
+from tests.server.conftest import FAILS, WAITS
 
-PLUGINS = """
+PLUGINS = (
+    FAILS
+    + WAITS
+    + """
 from typing import Annotated
 from pydantic import Field
 
@@ -27,23 +30,8 @@ def bright(frame, *, threshold: Annotated[float, Field(ge=0, le=1)] = 0.5):
 @fs.plugin
 def counts(frame, *, state):
     return {}
-
-@fs.plugin
-def fails(frame):
-    raise ValueError("on purpose")
-
-@fs.plugin(engine="threads")
-def waits(frame):
-    gate.wait(60)
-    return {}
 """
-
-
-@pytest.fixture
-def gate() -> Iterator[threading.Event]:
-    event = threading.Event()
-    yield event
-    event.set()
+)
 
 
 @pytest.fixture

@@ -22,23 +22,18 @@ from forgesyte_nb.errors import PluginDefinitionError, ServerError
 from forgesyte_nb.plugins.contract import define
 from forgesyte_nb.plugins.registry import Registry
 from tests.conftest import PATIENCE_S, Connect, get, run_cell, wait_for
-from tests.server.conftest import log_of
+from tests.server.conftest import LONG, WAITS, log_of
 
 INLINE: dict[str, Any] = {"settings": fs.Settings(engine="inline", workers=1, drain_timeout_s=0.2)}
-PLUGINS = """
+PLUGINS = (
+    LONG
+    + WAITS
+    + """
 @fs.plugin
 def well(frame):
     return {}
-
-@fs.plugin(engine="threads")
-def waits(frame):
-    gate.wait(60)
-    return {}
-
-@fs.plugin
-def long(frame):
-    return {"text": "x" * 16_000}
 """
+)
 
 
 @pytest.fixture

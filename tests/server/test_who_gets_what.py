@@ -13,9 +13,13 @@ import forgesyte_nb as fs
 from forgesyte_nb.errors import InvalidMessage
 from forgesyte_nb.plugins.registry import Registry
 from tests.conftest import PATIENCE_S, Connect, get, run_cell, wait_for
-from tests.server.conftest import Start
+from tests.server.conftest import FAILS, LONG, WAITS, Start
 
-PLUGINS = """
+PLUGINS = (
+    FAILS
+    + LONG
+    + WAITS
+    + """
 @fs.plugin
 def well(frame):
     return {"seq": frame.seq, "frame": frame.frame_id}
@@ -25,20 +29,8 @@ def steps(frame, *, ctx):
     for step in (1, 2, 3):
         ctx.progress(step, 4)
     return {}
-
-@fs.plugin
-def fails(frame):
-    raise ValueError("on purpose")
-
-@fs.plugin(engine="threads")
-def waits(frame):
-    gate.wait(60)
-    return {}
-
-@fs.plugin
-def long(frame):
-    return {"text": "x" * 16_000}
 """
+)
 gate = threading.Event()
 
 
