@@ -155,13 +155,12 @@ class Dispatcher:
             raise QueueFull(
                 f"{session.owed_bytes / 1048576:.0f} MiB of answers wait to be read by this client; read on, then send"
             )
-        if (
-            len(self.jobs.active) >= self._settings.queue_frames
-            or self._queued_bytes + size > self._settings.queue_bytes
-        ):
+        too_many = len(self.jobs.active) >= self._settings.queue_frames
+        if too_many or self._queued_bytes + size > self._settings.queue_bytes:
             raise QueueFull(
-                f"{len(self.jobs.active)} frames ({self._queued_bytes / 1048576:.0f} MiB) are waiting, the limit; "
-                "send on when results have come, or raise queue_bytes in the server's Settings"
+                f"{len(self.jobs.active)} frames ({self._queued_bytes / 1048576:.0f} MiB) are under way, the limit; "
+                f"send on when results have come, or raise {'queue_frames' if too_many else 'queue_bytes'} in the "
+                "server's Settings"
             )
 
     def _subscribe(self, session: Session, topic: str) -> None:
@@ -222,11 +221,16 @@ class Dispatcher:
         plugin = job.entry.plugin
         if outcome.output:
             self._log.info("plugin=%s frame=%.80r printed: %s", plugin.name, job.frame_id, outcome.output)
+        total_ms = (now - job.received_at) * 1000
+        # The loop hears of a start later than the worker starts, by as much as the plugin has run then.
+        queue_ms = min(
+            ((job.started_at or now) - job.received_at) * 1000, total_ms - outcome.decode_ms - outcome.plugin_ms
+        )
         timings = Timings(
-            queue_ms=round(((job.started_at or now) - job.received_at) * 1000, 3),
+            queue_ms=round(max(0.0, queue_ms), 3),
             decode_ms=round(outcome.decode_ms, 3),
             plugin_ms=round(outcome.plugin_ms, 3),
-            total_ms=round((now - job.received_at) * 1000, 3),
+            total_ms=round(total_ms, 3),
         )
         if outcome.error is None and outcome.result is not None:
             status: JobStatus = "completed"

@@ -75,6 +75,11 @@ class Frame:
         Raises:
             InvalidImage: If the header shows that it cannot be decoded or is over the limit.
         """
+        if not isinstance(encoded, (bytes, bytearray, memoryview)):
+            raise InvalidImage(
+                f"fs.Frame takes the bytes of an image file, not {type(encoded).__name__}: pixels go to "
+                "Frame.from_array(…), and clients and streams take paths and arrays as they are"
+            )
         self._header: ImageHeader | None = read_header(encoded, max_pixels=max_pixels)
         self._encoded: bytes | None = encoded
         self._rgb: Image8 | None = None
@@ -100,6 +105,8 @@ class Frame:
         """
         import numpy as np
 
+        if isinstance(image_rgb, (str, bytes)):
+            raise InvalidImage("Frame.from_array takes pixels: for the bytes of an image file use fs.Frame(…)")
         array = np.asarray(image_rgb)
         if array.dtype != np.uint8:
             raise InvalidImage(

@@ -32,18 +32,20 @@ def batch(
     window: int = 16,
     every: int = 1,
     progress: bool = True,
+    **more_options: Any,
 ) -> pd.DataFrame:
     """Send many pictures through a plugin and return a table.
 
     Args:
         source: Whatever `open_source` takes: a folder, a glob, a list of paths or arrays, a video.
         plugin: Name of the plugin.
-        options: The plugin's options.
+        options: The plugin's options; they can be given as keywords as well.
         url: Base URL of the server, or a `Server`; see `Client`.
         token: The server's secret, if it has one.
         window: Pictures under way at a time.
         every: Take every n-th picture.
         progress: Whether to show a progress bar.
+        **more_options: Options.
 
     Returns:
         One row for each picture in the source's order, with the columns of `to_frame`.
@@ -56,7 +58,7 @@ def batch(
     from forgesyte_nb.client.blocking import BlockingClient
 
     with BlockingClient(url, token=token, window=window) as client:
-        return client.batch(source, plugin, options, every=every, progress=progress)
+        return client.batch(source, plugin, options, every=every, progress=progress, **more_options)
 
 
 def collect(stream: BlockingStream, *, progress: bool) -> pd.DataFrame:

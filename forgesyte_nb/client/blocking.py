@@ -117,6 +117,7 @@ class BlockingClient:
         every: int = 1,
         loop: bool = False,
         fps: float | None = None,
+        **more_options: Any,
     ) -> BlockingStream:
         """Send all pictures of a source; iterate over what is returned for the results. See `Client.stream`.
 
@@ -134,6 +135,7 @@ class BlockingClient:
             every=every,
             loop=loop,
             fps=fps,
+            **more_options,
         )
         return BlockingStream(self._call, stream)
 
@@ -145,11 +147,13 @@ class BlockingClient:
         *,
         every: int = 1,
         progress: bool = True,
+        **more_options: Any,
     ) -> pd.DataFrame:
         """Send all pictures of a source and return a table, one row for each; see `forgesyte_nb.batch`."""
         from forgesyte_nb.client.batch import collect
 
-        return collect(self.stream(source, plugin, options, ordered=True, every=every), progress=progress)
+        stream = self.stream(source, plugin, options, ordered=True, every=every, **more_options)
+        return collect(stream, progress=progress)
 
     def send_frame(
         self,

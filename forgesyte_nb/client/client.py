@@ -68,7 +68,7 @@ class Client:
             url: Base URL of the server, or a `Server`; by default what `FORGESYTE_NB_URL` says, else
                 "ws://localhost:8000".
             client_id: Its name at the server; unique by default.
-            token: The server's secret, if it has one. Travels in a header and is never shown.
+            token: The server's secret, if it has one; of a `Server` it is known. Travels in a header, is never shown.
             window: Frames that may be unanswered at a time; sending waits beyond it.
             reconnect: Whether to come back when the connection breaks.
             max_retries: Attempts in a row, with pauses of `backoff_s`, doubling up to `max_backoff_s`.
@@ -88,7 +88,8 @@ class Client:
         if window < 1:
             raise ValueError(f"window={window}: at least one frame must be under way")
         self._window = window
-        self._token = token
+        own_settings = getattr(url, "settings", None)
+        self._token = token if token is not None else getattr(own_settings, "token", None)
         self._ping = {"ping_interval_s": ping_interval_s, "ping_timeout_s": ping_timeout_s}
         self._offer_v2 = offer_v2
         self._listeners = Listeners()
@@ -283,6 +284,7 @@ class Client:
         every: int = 1,
         loop: bool = False,
         fps: float | None = None,
+        **more_options: Any,
     ) -> Stream:
         """Send all pictures of a source and iterate over the results as they come.
 
@@ -291,7 +293,7 @@ class Client:
         Args:
             source: Whatever `open_source` takes, or a `Source`.
             plugin: Name of the plugin.
-            options: The plugin's options.
+            options: The plugin's options; they can be given as keywords as well.
             intent: "every_frame": nothing is skipped, the source waits; "freshest": the newest picture when there
                 is room, the others are counted in `skipped`. By default what suits the source.
             ordered: Whether results keep the source's order.
@@ -299,6 +301,7 @@ class Client:
             every: Take every n-th picture.
             loop: Begin the source again at its end.
             fps: Send no more than this many pictures per second.
+            **more_options: Options.
 
         Raises:
             SourceError: If the source cannot be opened.
@@ -309,7 +312,7 @@ class Client:
         return Stream(
             opened,
             plugin,
-            encode_options(options),
+            encode_options({**(options or {}), **more_options}),
             send=self._link.submit,
             forget=self._link.forget,
             frame_ids=self._frames.__next__,
@@ -319,7 +322,9 @@ class Client:
             in_flight=in_flight or (min(_FRESH_IN_FLIGHT, self._window) if freshest else self._window),
         )
 
-    async def batch(self, source: Any, plugin: str, options: dict[str, Any] | None = None) -> pd.DataFrame:
+    async def batch(
+        self, source: Any, plugin: str, options: dict[str, Any] | None = None, **more_options: Any
+    ) -> pd.DataFrame:
         """Send all pictures of a source and return a table, one row for each, in the source's order.
 
         Raises:
@@ -328,7 +333,7 @@ class Client:
         """
         from forgesyte_nb.client.batch import to_frame
 
-        return to_frame([result async for result in self.stream(source, plugin, options, ordered=True)])
+        return to_frame([result async for result in self.stream(source, plugin, options, ordered=True, **more_options)])
 
     async def drain(self, timeout_s: float | None = None) -> None:
         """Wait until every frame is answered and every listener has been called.

@@ -52,6 +52,9 @@ def plugin_folders(asked: Sequence[str | os.PathLike[str]] = ()) -> list[Path]:
 
 def discover(registry: Registry, folders: Iterable[Path]) -> None:
     """Load everything that is found; what fails is remembered in the registry."""
+    for named in filter(None, os.environ.get(FOLDERS_VARIABLE, "").split(os.pathsep)):
+        if not Path(named).expanduser().is_dir():
+            registry.fail(named, f"no such folder; {FOLDERS_VARIABLE} names it")
     shipped, *others = folders
     _load_folder(registry, shipped)
     _load_entry_points(registry)

@@ -184,9 +184,24 @@ def _model_of(name: str, parameters: list[inspect.Parameter], hints: dict[str, A
         with warnings.catch_warnings():
             # Options may be called `json` or `copy`: nobody calls the model's old methods of that name.
             warnings.filterwarnings("ignore", message="Field name", category=UserWarning)
-            return create_model(f"{name.rpartition('.')[2]}_options", __config__=config, **options)
+            model: type[BaseModel] = create_model(f"{name.rpartition('.')[2]}_options", __config__=config, **options)
+        _check_defaults(name, model)
+        return model
     except (PydanticUserError, NameError, TypeError, ValueError) as error:
         raise PluginDefinitionError(f"{name}: its options cannot be described: {error}") from error
+
+
+def _check_defaults(name: str, model: type[BaseModel]) -> None:
+    """A default that its own type refuses would come to light only in the plugin."""
+    for option, field in model.model_fields.items():
+        if not field.is_required() and field.default is not None:
+            try:
+                model.__pydantic_validator__.validate_assignment(model.model_construct(), option, field.default)
+            except ValidationError as error:
+                reason = error.errors()[0]["msg"]
+                raise PluginDefinitionError(
+                    f"{name}: the default of '{option}', {_shown(field.default)}, is no value for it: {reason}"
+                ) from error
 
 
 def _json_schema_of(name: str, model: type[BaseModel]) -> dict[str, Any]:

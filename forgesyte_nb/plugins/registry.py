@@ -112,6 +112,8 @@ class Registry:
         near = difflib.get_close_matches(shown, names, n=1)
         hint = f"; did you mean '{near[0]}'?" if near else "."
         loaded = f"Loaded: {', '.join(names)}" if names else "None is loaded; define one with @fs.plugin"
+        if self._failures:
+            loaded += f". Could not be loaded: {', '.join(sorted(self._failures))} (server.failures says why)"
         return f"No plugin '{shown}'{hint} {loaded}"
 
     def plugins(self) -> list[Plugin]:

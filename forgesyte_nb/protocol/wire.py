@@ -133,6 +133,8 @@ def decode_client_binary(data: bytes) -> IncomingFrame:
         raise InvalidMessage("binary message shorter than its 4-byte header length")
     (length,) = _HEADER_LENGTH.unpack_from(data)
     end = _HEADER_LENGTH.size + length
+    if end > len(data) and data.lstrip()[:1] == b"{":
+        raise InvalidMessage("binary message that begins like JSON: send JSON as text (in Python a str, not bytes)")
     if end > len(data):
         raise InvalidMessage(f"binary message: header length {length} goes past its end ({len(data)} bytes)")
     message = _decode_fields(data[_HEADER_LENGTH.size : end], in_payload=True)

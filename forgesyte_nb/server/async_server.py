@@ -148,6 +148,9 @@ class AsyncServer:
             body = {"error": f"{request.method[:20]} is not answered; there is GET"}
             return respond(http.HTTPStatus.METHOD_NOT_ALLOWED, body, extra={"Allow": "GET"})
         if not path.startswith("/ws/"):
+            if request.headers.get("Upgrade", "").lower() == "websocket":
+                error = f"no WebSocket at {path[:100]!r}: connect to /ws/<client_id>, with a client id of your own"
+                return respond(http.HTTPStatus.NOT_FOUND, {"error": error})
             return look_up(path, self)
         client_id = unquote(path.removeprefix("/ws/"))
         if CLIENT_ID.fullmatch(client_id) is None:

@@ -306,18 +306,20 @@ def serve(
         PluginDefinitionError: If a plugin folder does not exist.
     """
     global _current, _arguments  # noqa: PLW0603 -- the one server of this process
-    chosen = settings or Settings()
+    chosen = Settings() if settings is None else settings
+    if not isinstance(chosen, Settings):
+        raise TypeError(f"settings={chosen!r}: give fs.Settings(workers=1, …), which names and checks each limit")
     overrides = {"engine": engine, "workers": workers, "token": token}
     chosen = _override(chosen, {name: value for name, value in overrides.items() if value is not None})
     arguments = {"host": host, "port": port, "plugins": [str(p) for p in plugins], "settings": chosen, "log": log}
     with _lock:
         if _current is not None and _current.running:
-            if arguments == _arguments:
+            if arguments == _arguments or arguments == {**_arguments, "port": _current.port}:
                 return _current
             _check_token(host, chosen)  # what must fail does so before the old server is closed
             plugin_folders(plugins)
-            if port is None and host == _current.host:
-                port = _current.port
+            if not port and host == _current.host:
+                port = _current.port  # clients come back by themselves
             _current.close()
         _current = Server(host=host, port=port, plugins=plugins, settings=chosen, log=log)
         os.environ[URL_VARIABLE] = _current.url

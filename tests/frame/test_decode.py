@@ -178,7 +178,7 @@ def test_from_array() -> None:
         (np.zeros((2, 3, 4, 3), np.uint8), "shape (2, 3, 4, 3)"),
         (np.zeros((0, 4, 3), np.uint8), "shape (0, 4, 3)"),
         (np.zeros((0, 0), np.uint8), "shape (0, 0, 3)"),
-        ("picture.png", "Array of <U11"),
+        ("picture.png", "takes pixels"),
         (None, "Array of object"),
     ],
 )
