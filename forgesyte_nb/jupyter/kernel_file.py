@@ -190,15 +190,17 @@ def _read(path: Path) -> tuple[KernelFile, int]:
         raise NotPublished(f"there is no {path.name}") from None
     except OSError as error:
         raise Untrusted(f"{path.name} cannot be opened as a plain file: {error.strerror}") from error
-    with os.fdopen(file, "rb") as opened:
-        facts = os.fstat(opened.fileno())
+    try:
+        facts = os.fstat(file)
         if not stat.S_ISREG(facts.st_mode):
             raise Untrusted(f"{path.name} is no regular file")
         if facts.st_uid != os.getuid():
             raise Untrusted(f"{path.name} belongs to user {facts.st_uid}, not to {os.getuid()}")
         if facts.st_mode & 0o077:
             raise Untrusted(f"{path.name} has mode {stat.S_IMODE(facts.st_mode):04o}; only 0600 keeps its secret")
-        text = opened.read(_MOST_BYTES)
+        text = os.read(file, _MOST_BYTES)
+    finally:
+        os.close(file)
     try:
         return msgspec.json.decode(text, type=KernelFile), facts.st_ino
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:

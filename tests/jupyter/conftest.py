@@ -23,6 +23,18 @@ ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "0123456789abcdef"  # noqa: S105 -- of a server that lives as long as a test
 SERVE = "import forgesyte_nb as fs; server = fs.serve(port=0, engine='inline', log={log!r}{more})"
 
+AUTHORIZER = """
+from jupyter_server.auth import Authorizer
+
+
+class AsTheRequestSays(Authorizer):
+    def is_authorized(self, handler, user, action, resource):
+        return handler.request.headers.get("X-May-Not") != f"{action} {resource}"
+
+
+c.ServerApp.authorizer_class = AsTheRequestSays
+"""
+
 
 class Kernel:
     """A kernel of the Jupyter Server; cells go to it directly."""
@@ -35,6 +47,16 @@ class Kernel:
         self.file = jupyter.runtime / f"forgesyte_nb-{self.id}.json"
         self._client: BlockingKernelClient | None = None
         self._connect()
+
+    @property
+    def way(self) -> str:
+        """Its path in the relay, under the base URL."""
+        return f"/forgesyte_nb/{self.id}"
+
+    @property
+    def ws(self) -> str:
+        """Its WebSocket in the relay."""
+        return f"ws://{self.jupyter.base}{self.way}/ws/tester"
 
     def _connect(self) -> None:
         self._client = BlockingKernelClient(connection_file=str(self.connection_file))
@@ -98,6 +120,8 @@ class Jupyter:
             "PYTHONPATH": str(ROOT),
         }
         (folder / "notebooks").mkdir()
+        (folder / "config").mkdir()
+        (folder / "config" / "jupyter_server_config.py").write_text(AUTHORIZER)
         self._log = (folder / "jupyter.log").open("wb")
         self.process = subprocess.Popen(
             [
