@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import socket
+import tomllib
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,7 +19,7 @@ from websockets.exceptions import ConnectionClosed
 
 import forgesyte_nb as fs
 from tests.conftest import encoded, wait_for
-from tests.jupyter.conftest import TOKEN, Jupyter, Kernel
+from tests.jupyter.conftest import ROOT, TOKEN, Jupyter, Kernel
 
 MIB = 1024 * 1024
 PLUGINS = f"""
@@ -238,3 +239,11 @@ def _alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def test_installing_the_package_enables_the_extension() -> None:
+    folder = "forgesyte_nb/jupyter/jupyter_server_config.d"  # the tests' Jupyter Server reads it where it lies
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    shared = project["tool"]["hatch"]["build"]["targets"]["wheel"]["shared-data"]
+    assert shared[folder] == "etc/jupyter/jupyter_server_config.d"
+    assert [path.name for path in (ROOT / folder).iterdir()] == ["forgesyte_nb.json"]
