@@ -15,7 +15,7 @@ from typing import Any
 from forgesyte_nb.plugins.registry import Entry
 from forgesyte_nb.protocol.messages import JobStatus
 
-_HISTORY_BYTES = 32 * 1024 * 1024  # of terminal messages kept for late subscribers, over all ended jobs
+_HISTORY_BYTES = 32 * 1024 * 1024  # of messages kept for late subscribers, over all ended jobs
 
 
 class Job:
@@ -35,10 +35,12 @@ class Job:
         received_at: Monotonic seconds.
         started_at: Monotonic seconds; 0 before a worker started on it.
         attempts: Times it was handed to a worker.
+        deaths: Workers that died when it was their first.
     """
 
     __slots__ = (
         "attempts",
+        "deaths",
         "entry",
         "frame_id",
         "image",
@@ -79,6 +81,7 @@ class Job:
         self.status: JobStatus = "pending"
         self.progress_percent = 0.0
         self.attempts = 0
+        self.deaths = 0
 
     @property
     def ended(self) -> bool:
@@ -150,21 +153,21 @@ class JobBook:
         self.active.pop(job.job_id, None)
         if self._history:
             self._ended[job.job_id] = EndedJob(summary, update, terminal)
-            self._history_bytes += len(terminal)
+            self._history_bytes += len(terminal) + len(update)
             while len(self._ended) > self._history:
                 self._forget(self._ended.popitem(last=False)[1])
             if self._history_bytes > _HISTORY_BYTES:
                 self._trim()
 
     def _forget(self, ended: EndedJob) -> None:
-        self._history_bytes -= len(ended.terminal or b"")
+        self._history_bytes -= len(ended.terminal or b"") + len(ended.update)
 
     def _trim(self) -> None:
         """Let go of the oldest terminal messages; their jobs stay listed."""
         for ended in self._ended.values():
             if self._history_bytes <= _HISTORY_BYTES:
                 break
-            self._forget(ended)
+            self._history_bytes -= len(ended.terminal or b"")
             ended.terminal = None
 
     def ended(self, job_id: str) -> EndedJob | None:

@@ -1,9 +1,9 @@
 """The part that all engines with lanes share: which job goes to which lane, deadlines, and lanes that die.
 
-`LaneEngine` hands jobs to `Lane`s and hears from them; it knows neither processes nor threads. A lane has at most
-two jobs: one running and, if jobs of that plugin are short, one handed over ahead so that the lane never waits
-for the loop. Only the job that had started pays for a crash; one handed over but not started goes to another
-lane. A stream of a stateful plugin stays with the lane that got it first.
+`LaneEngine` hands jobs to `Lane`s and hears from them; it knows neither processes nor threads. A lane has one job
+running and, if jobs of that plugin are short, some handed over ahead so that the lane never waits for the loop. If the
+running one takes long after all, those behind it are taken back. Only the job that had started pays for a crash; one
+handed over but not started goes to another lane. A stream of a stateful plugin stays with the lane that got it first.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from forgesyte_nb.settings import Settings
 
 WATCH_INTERVAL_S = 0.05
 SHORT_S = 0.05
-"""Jobs of plugins that take less than this are handed over one ahead."""
+"""Jobs are handed over ahead as long as all of a lane's together should take less than this."""
 
-_MAX_ATTEMPTS = 3
+_MAX_DEATHS = 3
 _MANY_OWNERS = 4
 _MAX_PINNED = 10_000
 
@@ -37,6 +37,9 @@ class Lane(Protocol):
 
     def kill(self, reason: str) -> None:
         """Stop whatever is running, now; the engine hears `lane_died`."""
+
+    def recall(self, job: Job) -> bool:
+        """Take back a job that was handed over; whether it certainly will not start."""
 
     def tell_cancelled(self, job: Job) -> None:
         """Tell the plugin that runs, or will run, for `job` that nobody waits any more."""
@@ -52,11 +55,12 @@ class Slot:
         lane: The lane in it; None while a dead one is being replaced.
         jobs: Handed over and not ended, in order; the first is running or about to.
         deadline: When the running job is overdue, monotonic seconds; infinite while none runs.
+        stuck: Whether the running job takes so long that nothing is handed over ahead.
         overrun: The job that was ended for running too long; its lane's death is no news.
         ready: Whether the lane could start at once; a process that is still starting could not.
     """
 
-    __slots__ = ("deadline", "jobs", "lane", "overrun", "ready", "running")
+    __slots__ = ("deadline", "jobs", "lane", "overrun", "ready", "running", "stuck")
 
     def __init__(self) -> None:
         """Make an empty slot."""
@@ -64,6 +68,7 @@ class Slot:
         self.jobs: deque[Job] = deque()
         self.running: Job | None = None
         self.deadline = float("inf")
+        self.stuck = False
         self.overrun: Job | None = None
         self.ready = True
 
@@ -72,6 +77,8 @@ class LaneEngine:
     """Base of the engines with lanes; a subclass fills slots with lanes in `_fill`."""
 
     name = "lanes"
+    lane_jobs = 2
+    """Jobs that a lane has at most."""
 
     def __init__(self, settings: Settings, listener: Listener) -> None:
         """Make an engine that is not started yet."""
@@ -108,6 +115,11 @@ class LaneEngine:
             return True
         for slot in self._slots:
             if job in slot.jobs and slot.lane is not None:
+                if job is not slot.running and slot.lane.recall(job):
+                    slot.jobs.remove(job)
+                    self._order.forget(job)
+                    self._pump()
+                    return True
                 slot.lane.tell_cancelled(job)
         return False
 
@@ -160,7 +172,7 @@ class LaneEngine:
             if slot.ready and not slot.jobs:
                 return slot
             at_work = at_work or slot.ready or len(slot.jobs) > 0
-            if ahead is None and slot.ready and self._has_room(slot):
+            if slot.ready and self._has_room(slot) and (ahead is None or len(slot.jobs) < len(ahead.jobs)):
                 ahead = slot
         if at_work:
             return ahead
@@ -171,9 +183,18 @@ class LaneEngine:
         return sum(1 for pinned in self._pinned.values() if pinned is slot), len(slot.jobs)
 
     def _has_room(self, slot: Slot) -> bool:
-        if not slot.jobs:
+        jobs = slot.jobs
+        count = len(jobs)
+        if not count:
             return True
-        return len(slot.jobs) == 1 and self._expected_s.get(slot.jobs[0].entry.plugin.name, 1.0) < SHORT_S
+        if slot.stuck or count >= self.lane_jobs:
+            return False
+        longest_s = max(self.expected_s(jobs[0].entry.plugin.name), self.expected_s(jobs[-1].entry.plugin.name))
+        return count * longest_s < SHORT_S
+
+    def expected_s(self, plugin: str) -> float:
+        """What a frame of a plugin takes, by experience; long, as long as there is none."""
+        return self._expected_s.get(plugin, 1.0)
 
     def _has_room_anywhere(self) -> bool:
         return any(slot.lane is not None and self._has_room(slot) for slot in self._slots)
@@ -197,13 +218,12 @@ class LaneEngine:
         slot.ready = True
         self._pump()
 
-    def lane_started(self, slot: Slot) -> None:
-        """The lane has started on the first of its jobs."""
+    def lane_started(self, slot: Slot, started_at: float | None = None) -> None:
+        """The lane has started on the first of its jobs: now, or at a time in monotonic seconds."""
         job = slot.jobs[0]
-        now = time.monotonic()
-        job.started_at = now
+        job.started_at = began = started_at or time.monotonic()
         slot.running = job
-        slot.deadline = now + (job.entry.plugin.timeout_s or self._settings.plugin_timeout_s)
+        slot.deadline = began + (job.entry.plugin.timeout_s or self._settings.plugin_timeout_s)
         self._order.started(job)
 
     def lane_progressed(self, slot: Slot, percent: float) -> None:
@@ -215,6 +235,7 @@ class LaneEngine:
         """The first of its jobs is done."""
         job = slot.jobs.popleft()
         slot.running = None
+        slot.stuck = False
         slot.deadline = float("inf") if not slot.jobs else time.monotonic() + self._settings.setup_timeout_s
         name = job.entry.plugin.name
         spent_s = (outcome.plugin_ms + outcome.decode_ms) / 1000
@@ -224,20 +245,31 @@ class LaneEngine:
             self._pump()
         self._order.ended(job, outcome)
 
+    def lane_returned(self, slot: Slot, job: Job) -> None:
+        """The lane will not start a job that was recalled."""
+        slot.jobs.remove(job)
+        if slot.running is job:
+            slot.running = None
+        self._waiting.put_back(job)
+        self._pump()
+
     def lane_died(self, slot: Slot, reason: str) -> None:
         """The lane is gone: the job that had started fails, those that had not go elsewhere."""
         running, overrun = slot.running, slot.overrun
         jobs = list(slot.jobs)
         slot.lane = slot.running = slot.overrun = None
         slot.jobs.clear()
+        slot.stuck = False
         slot.deadline = float("inf")
+        if jobs:
+            jobs[0].deaths += 1
         for stream_key in [key for key, pinned in self._pinned.items() if pinned is slot]:
             del self._pinned[stream_key]
         for job in reversed(jobs):
             if job is overrun:
                 continue
             # One that waited behind another is innocent of the lane's death, however often it happens.
-            if job is running or (job is jobs[0] and job.attempts >= _MAX_ATTEMPTS):
+            if job is running or (job is jobs[0] and job.deaths >= _MAX_DEATHS):
                 self._order.ended(job, Outcome(error=PluginError(f"{job.entry.plugin.name}: {reason}")))
             else:
                 self._waiting.put_back(job)
@@ -255,8 +287,19 @@ class LaneEngine:
         for slot in self._slots:
             if now > slot.deadline and slot.lane is not None and slot.jobs and slot.overrun is None:
                 self._stop_overrun(slot)
+            elif len(slot.jobs) > 1 and slot.running is not None and now - slot.running.started_at > SHORT_S:
+                self._take_back(slot)
         busy = any(slot.jobs for slot in self._slots) or len(self._waiting) > 0
         self._watch = self._loop.call_later(WATCH_INTERVAL_S, self._look) if busy and not self._closed else None
+
+    def _take_back(self, slot: Slot) -> None:
+        """What waits in a lane behind a job that takes long waits here instead, for whichever lane is free first."""
+        slot.stuck = True
+        for job in reversed(list(slot.jobs)[1:]):
+            if slot.lane is not None and slot.lane.recall(job):
+                slot.jobs.remove(job)
+                self._waiting.put_back(job)
+        self._pump()
 
     def _stop_overrun(self, slot: Slot) -> None:
         job = slot.jobs[0]

@@ -40,6 +40,7 @@ class ThreadLane:
         self._interruptible = Interruptible()
         self._given_up = threading.Event()
         self._cancelled: set[Job] = set()
+        self._handed: set[Job] = set()  # and not begun; who takes a job out, the thread or the loop, has it
         self._runner = LaneRunner(max_result_bytes=settings.max_result_bytes, stream_states=settings.stream_states)
         self._listener = listener
         self._runner.log = lambda plugin, text: self._say(listener.logged, plugin, text)
@@ -50,7 +51,19 @@ class ThreadLane:
 
     def hand_over(self, job: Job) -> None:
         """Take one more job."""
+        self._handed.add(job)
         self._work.put(lambda: self._run(job))
+
+    def recall(self, job: Job) -> bool:
+        """Take a job back if the thread has not begun it."""
+        return self._take(job)
+
+    def _take(self, job: Job) -> bool:
+        try:
+            self._handed.remove(job)
+        except KeyError:
+            return False
+        return True
 
     def kill(self, reason: str) -> None:
         """Stop the plugin if it can be stopped; give the thread up if it cannot."""
@@ -86,7 +99,7 @@ class ThreadLane:
         self._runner.close()
 
     def _run(self, job: Job) -> None:
-        if self._given_up.is_set():
+        if self._given_up.is_set() or not self._take(job):
             return
         try:
             with self._interruptible.section():

@@ -1,12 +1,15 @@
-"""A worker process: one lane, one socket to the server.
+"""A worker process: one lane, one socket to the server, and memory shared with it.
 
 It is started as `python -c "…; main()" forgesyte_nb.engines.worker SOCKET MEMORY`, not with `-m`, so that a file in
 the working directory cannot shadow a library (see `processes.py`).
 
-It reads tasks, runs them one at a time, and answers on the same socket; the result becomes JSON here. It ignores
-SIGINT from its first instruction (the server starts it with the signal blocked): the notebook's stop button must not
-hurt a frame. It ends when the socket does, whatever the plugin is doing, and the operating system ends it with its
-parent where it can.
+It reads tasks, runs them one at a time, and answers; the result becomes JSON here. What the server need not hear at
+once, the results of short tasks while more of them wait, is put into the post box, and the server is rung up for
+several together: a wake-up costs both sides more than such a task's own handling.
+
+It ignores SIGINT from its first instruction (the server starts it with the signal blocked): the notebook's stop button
+must not hurt a frame. It ends when the socket does, whatever the plugin is doing, and the operating system ends it
+with its parent where it can.
 """
 
 from __future__ import annotations
@@ -23,11 +26,13 @@ import time
 from collections import deque
 from typing import Any
 
-from forgesyte_nb.engines.image_slots import ImageSlots
+from forgesyte_nb.engines.lane_memory import LaneMemory
 from forgesyte_nb.engines.pipe import Inbox, Kind, message
 
 _READ_BYTES = 256 * 1024
 _TEARDOWN_S = 1.0
+_HOLD_S = 0.008  # results are held back so long for others to go with, and the task at work
+_FEW = 2  # tasks that wait; with less the server is rung up, to send more before the last is done
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -38,19 +43,19 @@ def main() -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     _die_with_parent()
     connection = socket.socket(fileno=int(sys.argv[2]))
-    # A process that a plugin forks must not hold the socket open: its end is how the server hears of ours.
-    os.register_at_fork(after_in_child=connection.close)
     threading.Thread(target=_end_with_socket, args=(connection,), name="forgesyte-end", daemon=True).start()
-    slots = ImageSlots(int(sys.argv[3]))
-    slots.close_file()
-    Worker(connection, slots).serve()
+    memory = LaneMemory(int(sys.argv[3]))
+    memory.close_file()
+    worker = Worker(connection, memory)
+    os.register_at_fork(after_in_child=worker.disown)
+    worker.serve()
     os._exit(0)  # no plugin's thread, no library's own ending may hold it up
 
 
 class Worker:
     """The loop of a worker process."""
 
-    def __init__(self, connection: socket.socket, slots: ImageSlots) -> None:
+    def __init__(self, connection: socket.socket, memory: LaneMemory) -> None:
         """Make one; everything slow to import is imported here, before the first task."""
         import cv2
         import numpy  # noqa: F401 -- imported before the first task needs it
@@ -60,24 +65,32 @@ class Worker:
         # One frame at a time in each of the workers: OpenCV's own threads would only get in each other's way.
         cv2.setNumThreads(1)
         self._connection = connection
-        self._slots = slots
+        self._memory = memory
         self._inbox = Inbox()
         self._buffer = memoryview(bytearray(_READ_BYTES))
         self._messages: deque[tuple[int, Any, bytes]] = deque()
-        self._out: list[bytes] = []
         self._sending = threading.Lock()  # a plugin's own threads log and report, too
-        self._tasks = 0
+        self._sent = 0
+        self._held_since = float("inf")
         self._cancelled: set[int] = set()
         self._key, self._task = PluginKey, Task
         self._runner = LaneRunner(max_result_bytes=0, stream_states=1, capture=True)
-        self._runner.log = lambda plugin, text: self._send_now(Kind.LOG, (plugin, text))
+        self._runner.log = lambda plugin, text: self._send(Kind.LOG, (plugin, text))
+
+    def disown(self) -> None:
+        """In a process that a plugin forked: nothing of what it does reaches the server.
+
+        It must not hold the socket open either: its end is how the server hears of ours.
+        """
+        self._connection.close()
+        self._memory = LaneMemory(-1)
 
     def serve(self) -> None:
         """Handle messages until the socket ends."""
-        self._send_now(Kind.READY, os.getpid())
+        self._send(Kind.READY, os.getpid())
         while True:
             while not self._messages:
-                self._flush()
+                self._ring()
                 if not self._read(block=True):
                     self._runner.close()
                     return
@@ -94,25 +107,34 @@ class Worker:
                 self._runner.limit(max_result_bytes=body[0], stream_states=body[1])
 
     def _work(self, body: Any, image: bytes) -> None:
-        name, revision, frame_id, stream_key, seq, options, slot, size = body
-        if slot >= 0:
-            image = self._slots.get(slot, size)
-        # What is still to be said of the last task goes out with the news that this one has started.
-        self._send(_STARTED)
-        self._tasks += 1
+        number, start_is_news, name, revision, frame_id, stream_key, seq, options, size = body
+        now = time.monotonic()
+        if not self._memory.begin(number, now):
+            self._answer(Kind.RECALLED, (number, now))
+            return
+        if size >= 0:
+            image = self._memory.image(number, size)
+        if start_is_news:
+            self._say(Kind.STARTED, (number, now))
+        elif now - self._held_since > _HOLD_S:
+            self._ring()
         outcome = self._runner.run(
             self._task(self._key(name, revision), frame_id, stream_key, seq, options, image),
-            report=lambda percent: self._send_now(Kind.PROGRESS, percent),
-            cancelled=self._is_cancelled,
+            report=lambda percent: self._say(Kind.PROGRESS, (number, now), percent),
+            cancelled=lambda: self._is_cancelled(number),
         )
         times = (outcome.decode_ms, outcome.plugin_ms, outcome.output)
         if outcome.error is None:
-            self._out.append(message(Kind.RESULT, times, outcome.result or b"{}"))  # atomic, see `_flush`
+            self._answer(Kind.RESULT, (number, now), *times, tail=outcome.result or b"{}")
         else:
             error = outcome.error
-            self._out.append(message(Kind.FAILED, (*times, error.code, str(error), error.detail)))
-        if not self._messages:
+            self._answer(Kind.FAILED, (number, now), *times, error.code, str(error), error.detail)
+        if start_is_news:
+            self._ring()
+        if len(self._messages) < _FEW:
             self._read(block=False)
+            if len(self._messages) < _FEW:
+                self._ring()
 
     def _load(self, pickled: bytes) -> None:
         """Load a plugin; if that fails, its tasks are answered with the reason."""
@@ -128,12 +150,12 @@ class Worker:
             error = as_wire_error(raised, "cannot be loaded: ")
             self._runner.fail(self._key(payload.name, payload.revision), error)
             answer = (error.code, str(error), error.detail)
-        self._send_now(Kind.LOADED, (payload.name, payload.revision, *answer))
+        self._send(Kind.LOADED, (payload.name, payload.revision, *answer))
 
-    def _is_cancelled(self) -> bool:
+    def _is_cancelled(self, number: int) -> bool:
         self._read(block=False)
         self._cancelled.update(body for kind, body, _ in self._messages if kind == Kind.CANCELLED)
-        return self._tasks in self._cancelled
+        return number in self._cancelled
 
     def _read(self, *, block: bool) -> bool:
         """Read what is there; False at the end."""
@@ -146,24 +168,39 @@ class Worker:
         self._messages.extend(self._inbox.feed(self._buffer[:size]))
         return size > 0
 
-    def _send_now(self, kind: Kind, body: Any) -> None:
-        self._send(message(kind, body))
-
-    def _send(self, data: bytes) -> None:
-        self._out.append(data)
-        self._flush()
-
-    def _flush(self) -> None:
-        """Send what is there; another thread may be at it, and append meanwhile."""
+    def _answer(self, kind: Kind, task: tuple[int, float], *more: Any, tail: bytes = b"") -> None:
+        """Say the last of a task, in the post box if it has room."""
         with self._sending:
-            if count := len(self._out):
-                data = b"".join(self._out[:count])
-                del self._out[:count]
-                with contextlib.suppress(OSError):  # the reader will see the end; a forked child has no socket
-                    self._connection.sendall(data)
+            answer = message(kind, (*task, self._sent, *more), tail)
+            if not self._memory.posts.put(answer):
+                self._write(answer)
+            elif self._held_since > task[1]:
+                self._held_since = task[1]
+
+    def _say(self, kind: Kind, task: tuple[int, float], *more: Any) -> None:
+        """Say something about a task, now."""
+        with self._sending:
+            self._write(message(kind, (*task, self._sent, *more)))
+
+    def _send(self, kind: Kind, body: Any) -> None:
+        """Say something else, now."""
+        with self._sending:
+            self._write(message(kind, body))
+
+    def _write(self, encoded: bytes) -> None:
+        self._sent += 1
+        with contextlib.suppress(OSError):  # the reader will see the end; a forked child has no socket
+            self._connection.sendall(encoded)
+
+    def _ring(self) -> None:
+        """Have the server look into the post box, if it has not of its own accord."""
+        self._held_since = float("inf")
+        if not self._memory.posts.is_empty:
+            with self._sending, contextlib.suppress(OSError):
+                self._connection.sendall(_BELL)
 
 
-_STARTED = message(Kind.STARTED)
+_BELL = message(Kind.BELL)
 
 
 def _end_with_socket(connection: socket.socket) -> None:

@@ -130,9 +130,12 @@ class AsyncServer:
         """Once a second: end sessions whose clients stayed away, and let go of their streams."""
         while True:
             await asyncio.sleep(_HOUSEKEEPING_S)
-            for session in self.dispatcher.expire(time.monotonic()):
-                for engine in self._engines.values():
-                    engine.forget_streams(f"{session.session_id}/")
+            try:
+                for session in self.dispatcher.expire(time.monotonic()):
+                    for engine in self._engines.values():
+                        engine.forget_streams(f"{session.session_id}/")
+            except Exception:
+                self.log.exception("housekeeping failed; it goes on in a second")
 
     # The gate
 

@@ -34,6 +34,10 @@ class Lane:
     def kill(self, reason: str) -> None:
         self.die(reason)
 
+    def recall(self, job: Job) -> bool:
+        self.told.append(("recalled", job.frame_id))
+        return job is not self.slot.running
+
     def tell_cancelled(self, job: Job) -> None:
         self.told.append(("cancelled", job.frame_id))
 
@@ -155,7 +159,7 @@ async def test_a_job_that_no_lane_can_start_is_given_up_after_three(lanes: Any) 
 async def test_an_innocent_with_many_attempts_is_put_back_all_the_same(lanes: Any) -> None:
     bench = lanes()
     (innocent,) = bench.send("x", "innocent")[1:]
-    innocent.attempts = 7
+    innocent.deaths = 7
     bench.engine.lane(0).start()
     bench.engine.lane(0).die()
     assert not innocent.ended

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import random
 from typing import Any
 
 import pytest
 
 from forgesyte_nb.engines.contract import Outcome
-from forgesyte_nb.engines.image_slots import SLOT_BYTES, ImageSlots
+from forgesyte_nb.engines.lane_memory import LANE_TASKS, SLOT_BYTES, LaneMemory
 from forgesyte_nb.engines.pipe import Inbox, Kind, message
 from forgesyte_nb.engines.start_order import PATIENCE_S, StartOrder
 from forgesyte_nb.engines.waiting import WaitingJobs
@@ -192,14 +193,57 @@ def test_messages_come_out_as_they_went_in_however_they_are_cut(size: int) -> No
     assert got == sent
 
 
+def both_sides() -> tuple[LaneMemory, LaneMemory]:
+    server = LaneMemory.create()
+    return server, LaneMemory(os.dup(server.file))
+
+
 def test_images_in_shared_memory() -> None:
-    slots = ImageSlots.create()
-    images = [b"a" * 1000, b"b" * SLOT_BYTES, b"c" * (SLOT_BYTES + 1), b"", b"d" * 10]
-    places = [slots.put(image) for image in images]
-    if slots.file >= 0:
-        assert places == [0, 1, -1, 0, 1]
-        assert slots.get(1, 10) == b"d" * 10
-    slots.close()
-    slots.close()
-    assert slots.put(b"x") == -1
-    assert ImageSlots(-1).put(b"x") == -1
+    server, worker = both_sides()
+    assert server.put_image(1, b"a" * 1000)
+    assert server.put_image(2, b"b" * SLOT_BYTES)
+    assert not server.put_image(3, b"c" * (SLOT_BYTES + 1))
+    assert server.put_image(LANE_TASKS, b"d" * 10)
+    assert worker.image(1, 1000) == b"a" * 1000
+    assert worker.image(2, SLOT_BYTES) == b"b" * SLOT_BYTES
+    assert worker.image(LANE_TASKS, 10) == b"d" * 10
+    for side in (server, worker):
+        side.close()
+
+
+def test_a_task_is_either_begun_or_taken_back() -> None:
+    server, worker = both_sides()
+    assert server.begun()[0] == 0
+    assert worker.begin(1, 12.5)
+    assert server.begun() == (1, 12.5)
+    assert not server.recall(1), "it has begun"
+    assert server.recall(2)
+    assert server.recall(4)
+    assert not worker.begin(2, 13.0)
+    assert worker.begin(3, 13.5)
+    assert not worker.begin(4, 14.0)
+    assert worker.begin(2 + LANE_TASKS, 15.0), "what was taken back before in the same place is another task"
+    for side in (server, worker):
+        side.close()
+
+
+def test_the_post_box_keeps_order_and_refuses_what_has_no_room() -> None:
+    server, worker = both_sides()
+    random_ = random.Random(5)
+    sent = got = b""
+    refused = 0
+    for _ in range(2000):
+        data = random_.randbytes(random_.randrange(1, 40_000))
+        if worker.posts.put(data):
+            sent += data
+        else:
+            refused += 1
+            assert not worker.posts.is_empty
+        if random_.random() < 0.2:
+            got += server.posts.take()
+    got += server.posts.take()
+    assert worker.posts.is_empty
+    assert refused
+    assert got == sent
+    for side in (server, worker):
+        side.close()
