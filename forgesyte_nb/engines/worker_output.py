@@ -18,12 +18,18 @@ class WorkerOutput(asyncio.Protocol):
         ended: Set when nobody holds the other end any more.
     """
 
-    def __init__(self, logged: Callable[[str, str], None], transports: set[asyncio.BaseTransport]) -> None:
+    def __init__(
+        self,
+        logged: Callable[[str, str], None],
+        transports: set[asyncio.BaseTransport],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Write to `logged`, and be one of `transports` while it is open."""
+        self._clock = clock
         self._logged = logged
         self._transports = transports
         self._room = float(_BURST_BYTES)
-        self._looked_at = time.monotonic()
+        self._looked_at = clock()
         self._cut = False
         self._last = b""
         self.ended = asyncio.Event()
@@ -48,7 +54,7 @@ class WorkerOutput(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Something was written."""
         self._last = (self._last + data)[-_LAST_BYTES:]
-        now = time.monotonic()
+        now = self._clock()
         self._room = min(_BURST_BYTES, self._room + (now - self._looked_at) * _BYTES_PER_S)
         self._looked_at = now
         if self._cut and self._room < _BYTES_PER_S:

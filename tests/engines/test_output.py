@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from forgesyte_nb.engines.worker_output import WorkerOutput
 from tests.engines.conftest import Bench, Open
 
 
@@ -106,3 +107,16 @@ def test_what_pillow_logs_of_a_damaged_file_is_not_printed_in_the_kernel() -> No
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (ended.stdout, ended.stderr) == ("", "")
+
+
+async def test_a_workers_own_output_is_cut_while_it_floods_and_read_again_after() -> None:
+    now, lines = [0.0], list[str]()
+    output = WorkerOutput(lambda _plugin, text: lines.append(text), set(), lambda: now[0])
+    for _ in range(100):
+        output.data_received(b"x" * 10_000)
+    assert sum(map(len, lines)) < 70_000
+    assert lines[-1].endswith("… (the rest is cut)")
+    told = len(lines)
+    now[0] += 60.0
+    output.data_received(b"the flood is over\n")
+    assert lines[told:] == ["wrote: the flood is over"]
