@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from forgesyte_nb.plugins.results import Box, Keypoint, Label, Mask, Text
     from forgesyte_nb.server.server import Server
     from forgesyte_nb.settings import Settings
+    from forgesyte_nb.widgets.stream_view import StreamView
     from forgesyte_nb.workbench.stream import Stream, stream
 
 __version__ = "0.1.0"
@@ -81,6 +82,7 @@ _HOMES = {
     "forgesyte_nb.plugins.results": ("Box", "Keypoint", "Label", "Mask", "Text"),
     "forgesyte_nb.server.server": ("Server",),
     "forgesyte_nb.settings": ("Settings",),
+    "forgesyte_nb.widgets.stream_view": ("StreamView",),
     "forgesyte_nb.workbench.stream": ("Stream", "stream"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -111,6 +113,7 @@ __all__ = [  # noqa: RUF022 -- in the order of a dictionary, whatever the case
     "Settings",
     "SourceError",
     "Stream",
+    "StreamView",
     "Text",
     "WireError",
     "allow_nested_asyncio",

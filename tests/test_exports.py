@@ -33,6 +33,7 @@ PUBLIC = {
     "Settings",
     "SourceError",
     "Stream",
+    "StreamView",
     "Text",
     "WireError",
     "allow_nested_asyncio",

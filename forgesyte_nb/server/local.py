@@ -2,19 +2,29 @@
 
 Widgets use it where only the notebook's own channel reaches the browser, and tables that keep a history of their own.
 Messages go in as the bytes a socket would bring and come out in the order a socket would send them, so behind it is a
-session like any other. `send` is called on the server's loop.
+session like any other. `send` and `on_close` are called on the server's loop. Opening one and handing it a message
+never wait for that loop: a comm handler may do so while a cell spins.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 from forgesyte_nb.dispatch import Dispatcher
 
 Send = Callable[[list[bytes], list[bytes]], None]
 """Called with text messages and binary messages, each as bytes; must return soon."""
+
+
+class Take(Protocol):
+    """What a local connection is to its owner."""
+
+    def __call__(self, message: bytes, *, binary: bool = False) -> None:
+        """Take a message, from any thread; an empty one leaves for good."""
 
 
 class LocalConnection:
@@ -24,30 +34,33 @@ class LocalConnection:
         self, dispatcher: Dispatcher, client_id: str, send: Send, call_soon: Callable[[Callable[[], None]], object]
     ) -> None:
         """Enter as a client that speaks `forgesyte.v2`."""
+        self.closed = False
         self._dispatcher = dispatcher
         self._send = send
         self._call_soon = call_soon
         self._session = dispatcher.enter(client_id, numbered=True)
         self._scheduled = False
-        self._closed = False
         self._session.connect(self._schedule)
 
     def receive(self, message: bytes, *, binary: bool = False) -> None:
         """Take a message."""
-        if not self._closed:
+        if not self.closed:
             self._dispatcher.receive(self._session, message, binary=binary)
 
     def _schedule(self) -> None:
         if not self._scheduled:
             self._scheduled = True
-            self._call_soon(self._flush)
+            self._call_soon(self.flush)
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Send what is in the outbox."""
         self._scheduled = False
-        if self._closed:
+        if self.closed:
             return
         texts, pictures = self._session.take(), self._session.take_pictures()
         self._session.confirm(self._session.given)
+        if not (texts or pictures):
+            return
         try:
             self._send(texts, pictures)
         except Exception:  # whatever the other side did, it must not stop the loop
@@ -56,6 +69,66 @@ class LocalConnection:
 
     def close(self) -> None:
         """Leave for good."""
-        if not self._closed:
-            self._closed = True
+        if not self.closed:
+            self.closed = True
             self._dispatcher.leave(self._session, now=time.monotonic(), for_good=True)
+
+
+class LocalConnections:
+    """All local connections of one server."""
+
+    def __init__(self, dispatcher: Dispatcher, loop: asyncio.AbstractEventLoop) -> None:
+        """Make it without connections.
+
+        Args:
+            dispatcher: Of the server.
+            loop: On which it runs.
+        """
+        self._dispatcher = dispatcher
+        self._loop = loop
+        self._open: dict[LocalConnection, Callable[[], None]] = {}
+
+    def open(self, client_id: str, send: Send, on_close: Callable[[], None]) -> Take:
+        """Enter, from any thread.
+
+        Args:
+            client_id: As in `/ws/<client_id>`.
+            send: Called with what a socket would be sent.
+            on_close: Called when the server ends, unless the connection was left before.
+        """
+        made: list[LocalConnection] = []
+
+        def enter() -> None:
+            connection = LocalConnection(self._dispatcher, client_id, send, self._loop.call_soon)
+            made.append(connection)
+            self._open[connection] = on_close
+
+        def receive(message: bytes, binary: bool) -> None:
+            connection = made[0]  # `enter` was posted before
+            if message:
+                connection.receive(message, binary=binary)
+            else:
+                connection.close()
+            if connection.closed:
+                self._open.pop(connection, None)
+
+        def take(message: bytes, *, binary: bool = False) -> None:
+            self._post(lambda: receive(message, binary))
+
+        self._post(enter)
+        return take
+
+    def _post(self, call: Callable[[], None]) -> None:
+        try:
+            self._loop.call_soon_threadsafe(call)
+        except RuntimeError:  # the loop has ended, and with it all connections
+            return
+
+    def close(self) -> None:
+        """The server ends: give each what is left for it, and the news."""
+        while self._open:
+            connection, on_close = self._open.popitem()
+            connection.flush()
+            if not connection.closed:
+                connection.close()
+                on_close()

@@ -9,12 +9,10 @@ with the kernel.
 from __future__ import annotations
 
 import atexit
-import contextlib
 import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,7 +22,7 @@ from forgesyte_nb.plugins.discovery import FolderWatch, discover, plugin_folders
 from forgesyte_nb.plugins.registry import Entry, Registry, registry
 from forgesyte_nb.server.binding import bind
 from forgesyte_nb.server.gate import ANY_HOST
-from forgesyte_nb.server.local import LocalConnection, Send
+from forgesyte_nb.server.local import LocalConnections, Send, Take
 from forgesyte_nb.server.logs import close_log, default_path, open_log, tail
 from forgesyte_nb.server.loop import Answer, BackgroundLoop
 from forgesyte_nb.settings import EngineName, Settings
@@ -90,6 +88,7 @@ class Server:
         try:
             self._async: AsyncServer = self._loop.run(_make_async_server(self.settings, self.registry, self._log))
             self._loop.run(self._async.start(sockets))
+            self._local = LocalConnections(self._async.dispatcher, self._loop.loop)
         except BaseException:
             self._loop.close()
             for bound in sockets:
@@ -159,30 +158,22 @@ class Server:
         self._check_running()
         return self._on_loop(lambda: self._async.dispatcher.broadcast(body, topic=topic, client_id=client_id))
 
-    def connect_local(self, client_id: str, send: Send) -> Callable[[bytes], None]:
+    def connect_local(self, client_id: str, send: Send, on_close: Callable[[], None] = lambda: None) -> Take:
         """Speak the protocol (`forgesyte.v2`) with the server from within this process, without a socket.
 
         Args:
             client_id: As in `/ws/<client_id>`.
             send: Called on the server's thread with what a socket would be sent: text messages, binary messages.
+            on_close: Called on the server's thread when the server closes.
 
         Returns:
-            A function for any thread that takes a text message; an empty one leaves for good.
+            A function for any thread that takes a message; an empty one leaves for good.
 
         Raises:
             ServerError: If the server is closed.
         """
         self._check_running()
-        loop = self._loop.loop
-        connection = self._on_loop(
-            lambda: LocalConnection(self._async.dispatcher, client_id, send, lambda call: loop.call_soon(call))
-        )
-
-        def take(message: bytes) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop has ended, and with it the connection
-                loop.call_soon_threadsafe(partial(connection.receive, message) if message else connection.close)
-
-        return take
+        return self._local.open(client_id, send, on_close)
 
     def stats(self) -> dict[str, Any]:
         """Counts: connections, accepted frames, results, errors, refusals, active jobs, and the engines' numbers."""
@@ -226,6 +217,7 @@ class Server:
         self._watch.close()
         try:
             self._loop.run(self._async.close(self.settings.drain_timeout_s))
+            self._on_loop(self._local.close)
         except KeyboardInterrupt:  # the stop button while frames drain: end now, but do end
             self._loop.run(self._async.close(0.0))
             raise

@@ -86,14 +86,17 @@ export class ForgeSyteClient {
    * @param {number} [settings.jpegQuality] Of pictures that are encoded here, 0–1.
    * @param {number} [settings.backoffMs] First pause before connecting again; it doubles, with jitter.
    * @param {number} [settings.maxBackoffMs] Longest pause.
+   * @param {(url: string, protocols: string[]) => WebSocket} [settings.socket] Makes the connection; by default a
+   *   WebSocket. What it returns need only be like one.
    */
   constructor(url = defaultUrl(), settings = {}) {
     const { clientId, token, window = 16, reconnect = true, binary = true } = settings;
     const { jpegQuality = 0.85, backoffMs = 250, maxBackoffMs = 15_000 } = settings;
+    const { socket = (address, protocols) => new WebSocket(address, protocols) } = settings;
     this.url = String(url).replace(/^http/, "ws").replace(/\/+$/, "");
     this.clientId = clientId ?? `js_${randomHex(8)}`;
     this.window = window;
-    this.settings = Object.freeze({ token, reconnect, binary, jpegQuality, backoffMs, maxBackoffMs });
+    this.settings = Object.freeze({ token, reconnect, binary, jpegQuality, backoffMs, maxBackoffMs, socket });
     this.idPrefix = `frame_${randomHex(4)}_`;
   }
 
@@ -318,7 +321,7 @@ export class ForgeSyteClient {
     const { token } = this.settings;
     const protocols = offerV2 ? [SUBPROTOCOL, ...(token ? [TOKEN_SUBPROTOCOL + token] : [])] : [];
     return new Promise((resolve, reject) => {
-      const socket = new WebSocket(`${this.url}/ws/${encodeURIComponent(this.clientId)}`, protocols);
+      const socket = this.settings.socket(`${this.url}/ws/${encodeURIComponent(this.clientId)}`, protocols);
       socket.binaryType = "arraybuffer";
       this.#socket = socket;
       let open = false;

@@ -1,0 +1,81 @@
+/** A stream: its pictures with what the plugin finds, its controls, and the ledger of what became of each frame. */
+
+import { element, setText } from "./dom.js";
+import { Fit } from "./fit.js";
+import { ledgerView } from "./ledger.js";
+import { resultTable } from "./result_table.js";
+import { Screen, download } from "./screen.js";
+import { whileSeen } from "./seen.js";
+import { scrubber, streamControls } from "./stream_controls.js";
+
+const SLOW_WAY_LEVEL = 1; // of `Fit`, where pictures travel as messages of the notebook
+
+/** @param {import("./main.js").View} view */
+export function streamView({ model, root, link, state, badge, signal }) {
+  const screen = new Screen(signal);
+  const fit = new Fit();
+  const title = element("span", { class: "fs-title" });
+  const note = element("p", { class: "fs-note", role: "status" });
+  const problem = element("p", { class: "fs-problem", role: "alert" });
+  const table = resultTable();
+  const ledger = ledgerView();
+  const act = (action, value) => feed.control(action, value).then(
+    (answer) => {
+      setText(note, "");
+      return answer;
+    },
+    (error) => setText(note, error.message),
+  );
+  const snapshot = () => screen.snapshot().then(({ name, png }) => download(name, png))
+    .catch((error) => setText(note, error.message));
+  const controls = streamControls(act, snapshot);
+  const scrub = scrubber(act);
+  const stage = element("div", { class: "fs-stage" }, screen.root, table.root);
+  root.append(
+    element("div", { class: "fs-top" }, title, badge),
+    stage, scrub.root, controls.root, ledger.root, problem, note,
+  );
+  let width = 0;
+  const feed = link.watch(model.get("_feed"), {
+    async onFrame(header, bytes) {
+      fit.arrived(header.published_at, Date.now());
+      await screen.show(header, bytes);
+      width = header.width ?? width;
+      table.show(header.result, { open: !screen.hasShapes });
+      state.drawn += 1;
+      state.frame_id = header.frame_id;
+      retune();
+    },
+    onState(told) {
+      setText(title, told.title);
+      controls.show(told);
+      scrub.show(told.history);
+      ledger.show(told);
+      setText(problem, problemOf(told));
+      state.told = told;
+    },
+    onEnd(reason) {
+      setText(note, reason);
+      controls.end();
+      scrub.end();
+    },
+  });
+  const retune = () => {
+    const { maxWidth, quality } = fit.wishes(width, screen.pixels);
+    Object.assign(state, { maxWidth, quality });
+    feed.retune({ maxWidth, quality });
+  };
+  link.onChange(() => fit.restart(link.way === "comm" ? SLOW_WAY_LEVEL : 0));
+  whileSeen(root, signal, {
+    pause: () => feed.pause(),
+    resume() {
+      fit.restart();
+      feed.resume();
+    },
+  });
+}
+
+function problemOf({ problem, last_error: error }) {
+  if (problem) return problem;
+  return error === null ? "" : `Last error, ${error.frame_id}: ${error.code}: ${error.message}`;
+}
