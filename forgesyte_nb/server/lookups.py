@@ -22,11 +22,15 @@ from forgesyte_nb.server.metrics import exposition
 
 JOBS_SHOWN = 200
 
-_SCRIPTS = ("page.js", "controls.js", "picture_sources.js", "overlay.js", "forgesyte.js", "token.js")
+_PAGE_FOLDER = resources.files("forgesyte_nb.server").joinpath("page")
 _PAGE_FILES = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/page.css": ("page.css", "text/css; charset=utf-8"),
-    **{f"/{name}": (name, "text/javascript; charset=utf-8") for name in _SCRIPTS},
+    **{
+        f"/{file.name}": (file.name, "text/javascript; charset=utf-8")
+        for file in _PAGE_FOLDER.iterdir()
+        if file.name.endswith(".js")
+    },
 }
 PAGE_PATHS = frozenset(_PAGE_FILES)
 """The page and its files: the same for everyone, without a secret in them."""
@@ -143,7 +147,7 @@ def _metrics(view: ServerView) -> Response:
 
 
 def _page_file(name: str, content_type: str) -> Response:
-    body = resources.files("forgesyte_nb.server").joinpath("page", name).read_bytes()
+    body = _PAGE_FOLDER.joinpath(name).read_bytes()
     return respond(http.HTTPStatus.OK, body, content_type, {"Content-Security-Policy": _POLICY})
 
 

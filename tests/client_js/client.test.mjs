@@ -427,6 +427,52 @@ test("without `hello`, a picture over the limit fails alone, and the connection 
   assert.equal((await client.analyze(PICTURE, "probe")).type, "frame_result");
 });
 
+test("another socket than WebSocket can be given, and loses nothing over sessions that never got a frame", async () => {
+  const sessions = ["first", "second", "second"];
+  const frames = [];
+  /** The first server has made the frame a job and is gone; the connection to the next breaks before it has it. */
+  class Socket {
+    bufferedAmount = 0;
+    readyState = 1;
+    constructor(url, [protocol]) {
+      Object.assign(this, { url, protocol });
+      this.session = sessions.shift();
+      queueMicrotask(() => this.say({ type: "hello", session: this.session }));
+    }
+    say(message) {
+      this.onmessage({ data: JSON.stringify(message) });
+    }
+    send(data) {
+      if (typeof data === "string") return; // a subscription
+      const length = new DataView(data.buffer).getUint32(0, true);
+      const { frame_id, plugin } = JSON.parse(new TextDecoder().decode(data.subarray(4, 4 + length)));
+      frames.push(this.session);
+      const names = { frame_id, plugin, job_id: `job_${this.session}` };
+      queueMicrotask(() => {
+        if (this.session === "first") this.say({ ...names, type: "job_update", status: "pending" });
+        if (frames.length < 3) this.end(1006);
+        else this.say({ ...names, type: "frame_result", status: "success", result: { text: "a" } });
+      });
+    }
+    end(code) {
+      this.readyState = 3;
+      this.onclose({ code, reason: "" });
+    }
+    close(code) {
+      this.end(code);
+    }
+  }
+  const asked = [];
+  const socket = (url, protocols) => {
+    asked.push([url, protocols]);
+    return new Socket(url, protocols);
+  };
+  const client = await opened("comm://somewhere/", { socket, clientId: "one" });
+  assert.equal((await client.analyze(PICTURE, "ocr")).result.text, "a");
+  assert.deepEqual(frames, ["first", "second", "second"]);
+  assert.deepEqual(asked[0], ["comm://somewhere/ws/one", ["forgesyte.v2"]]);
+});
+
 test("close answers what is open, and a closed client says what to do", async () => {
   const client = await opened();
   const [shut, letThrough] = aGate();

@@ -221,7 +221,7 @@ function addRows(thing, prefix, rows, depth) {
       else rows.push({ name, kind: "value", text: `${Object.keys(value).length} fields` });
     } else if (typeof value === "string" && (value.length > 40 || value.includes("\n"))) {
       rows.push({ name, kind: "text", text: value.length > MOST_TEXT ? `${value.slice(0, MOST_TEXT)}…` : value });
-    } else rows.push({ name, kind: "value", text: shown(value) });
+    } else rows.push({ name, kind: "value", text: shownValue(value) });
   }
 }
 
@@ -234,13 +234,13 @@ function rowsOfList(name, list) {
     return [{ name, kind: "bars", text: `${list.length} numbers`, numbers: list }];
   }
   const short = list.length <= 8 && list.every((item) => item === null || typeof item !== "object");
-  const text = short ? list.map(shown).join(", ") || "none" : sizeOf(list);
+  const text = short ? list.map(shownValue).join(", ") || "none" : sizeOf(list);
   return [{ name, kind: "value", text }];
 }
 
 function colorRow(name, item) {
   const rest = Object.entries(item).filter(([key]) => key !== "rgb");
-  return { name, kind: "color", rgb: item.rgb, text: rest.map(([key, value]) => `${key} ${shown(value)}`).join(", ") };
+  return { name, kind: "color", rgb: item.rgb, text: rest.map(([key, value]) => `${key} ${shownValue(value)}`).join(", ") };
 }
 
 function sizeOf(list) {
@@ -248,7 +248,7 @@ function sizeOf(list) {
   return list.length === 1 ? "1 item" : `${list.length} items`;
 }
 
-function shown(value) {
+function shownValue(value) {
   if (typeof value !== "number") return String(value);
   return Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(4)));
 }

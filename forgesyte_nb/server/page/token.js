@@ -7,13 +7,13 @@
 
 import { element } from "./controls.js";
 
-const CLOSED = 403;
+const FORBIDDEN = 403;
 
 /** Whether the server at this page's address answers, with this token or without. */
 async function refused(token) {
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
   const answer = await fetch(new URL("v1/plugins", document.baseURI), { headers }).catch(() => null);
-  return answer?.status === CLOSED;
+  return answer?.status === FORBIDDEN;
 }
 
 /** The token that opens the server; undefined if it needs none. @param {HTMLElement} place Where to ask. */

@@ -1,0 +1,183 @@
+/**
+ * One connection after the other, as long as there is one to be had. What it is used for it does not know.
+ *
+ * It offers `forgesyte.v2` and asks again without where that is not selected; a connection that broke is made again
+ * with growing pauses. It is open once messages can be sent: under `forgesyte.v2`, when `hello` has come.
+ */
+
+import { ForgeSyteError, SUBPROTOCOL, decodeMessage } from "./wire.js";
+
+const TOKEN_SUBPROTOCOL = "forgesyte.token."; // browsers can set no headers
+const OPEN = 1; // WebSocket.OPEN; an injected socket may live where there is no WebSocket
+const CLOSED = 3;
+const MOST_DOUBLINGS = 30;
+
+/**
+ * @typedef {"idle" | "connecting" | "open" | "reconnecting" | "closed"} State
+ * @typedef {object} Uses What a connection is used for.
+ * @property {(hello: object | null) => void} opened A connection stands; `hello` is null under the plain protocol.
+ * @property {(message: object, payload: Uint8Array | null) => void} received
+ * @property {(event: {code: number, reason: string}) => void} lost The connection broke.
+ * @property {(error: ForgeSyteError) => void} gaveUp There will be no other.
+ * @property {(change: {state: State, reason: string, retryMs: number}) => void} changed
+ */
+
+export class Transport {
+  /** @type {State} */
+  state = "idle";
+  /** The server's first message under `forgesyte.v2`; null under the plain protocol. */
+  hello = null;
+  /** Whether the server selected `forgesyte.v2`; null until it is known. */
+  knowsV2 = null;
+  #url;
+  #settings;
+  #uses;
+  #socket = null;
+  #attempt = null; // the promise of the connection being made
+  #ended = Promise.resolve(); // the last socket's `close`
+  #everOpen = false;
+  #failures = 0;
+  #retryTimer = null;
+
+  /**
+   * @param {string} url Where the server is.
+   * @param {object} settings
+   * @param {string} settings.path Of the WebSocket at the server.
+   * @param {(url: string, protocols: string[]) => WebSocket} settings.socket Makes a socket, or what behaves like one.
+   * @param {string} [settings.token]
+   * @param {boolean} settings.reconnect
+   * @param {number} settings.backoffMs
+   * @param {number} settings.maxBackoffMs
+   * @param {Uses} uses
+   */
+  constructor(url, settings, uses) {
+    this.#url = url;
+    this.#settings = settings;
+    this.#uses = uses;
+  }
+
+  connect() {
+    if (this.state === "open") return Promise.resolve();
+    clearTimeout(this.#retryTimer);
+    this.#attempt ??= this.#open().finally(() => (this.#attempt = null));
+    return this.#attempt;
+  }
+
+  /** Close for good; resolves when the connection has ended. */
+  async close() {
+    clearTimeout(this.#retryTimer);
+    const socket = this.#socket;
+    this.#socket = null;
+    this.#everOpen = false;
+    if (this.state !== "idle") this.#setState("closed");
+    if (socket === null || socket.readyState === CLOSED) return;
+    socket.close(1000);
+    await this.#ended;
+    await this.#attempt?.catch(() => {}); // a connection that was just being made
+  }
+
+  /** A connection that is closing still counts as open until its `close` event, but takes nothing any more. */
+  get canSend() {
+    return this.state === "open" && this.#socket.readyState === OPEN;
+  }
+
+  /** Bytes that were given to the socket and have not left. */
+  get bufferedAmount() {
+    return this.#socket?.bufferedAmount ?? 0;
+  }
+
+  /** @param {string | Uint8Array} message */
+  send(message) {
+    this.#socket.send(message);
+  }
+
+  async #open() {
+    this.#setState(this.#everOpen ? "reconnecting" : "connecting");
+    try {
+      await this.#dial(this.knowsV2 !== false).catch((error) => {
+        // A browser refuses a connection whose subprotocol the server did not select: ask again without.
+        if (this.knowsV2 !== null || this.#settings.token || this.state === "closed") throw error;
+        return this.#dial(false);
+      });
+    } catch (error) {
+      if (this.state === "closed") throw new ForgeSyteError("CLOSED", "the client was closed");
+      if (this.#everOpen && this.#settings.reconnect) this.#retry(error.message);
+      else this.#giveUp(error);
+      throw error;
+    }
+  }
+
+  /** One attempt: resolves when messages can be sent, rejects if that moment never comes. */
+  #dial(offerV2) {
+    const { token, path, socket: makeSocket } = this.#settings;
+    const protocols = offerV2 ? [SUBPROTOCOL, ...(token ? [TOKEN_SUBPROTOCOL + token] : [])] : [];
+    const ended = Promise.withResolvers();
+    return new Promise((resolve, reject) => {
+      const socket = makeSocket(this.#url + path, protocols);
+      socket.binaryType = "arraybuffer";
+      this.#socket = socket;
+      this.#ended = ended.promise;
+      let open = false;
+      const ready = (hello) => {
+        open = true;
+        this.#opened(socket.protocol === SUBPROTOCOL, hello);
+        resolve();
+      };
+      socket.onopen = () => socket.protocol === SUBPROTOCOL || ready(null);
+      socket.onmessage = (event) => {
+        const decoded = decodeMessage(event.data);
+        if (this.#socket !== socket || decoded === null) return;
+        if (decoded.message.type === "hello" && !open) ready(decoded.message);
+        this.#uses.received(decoded.message, decoded.payload);
+      };
+      socket.onerror = () => {}; // `close` follows and says more
+      socket.onclose = (event) => {
+        const current = this.#socket === socket;
+        if (current) this.#socket = null;
+        if (current && open) this.#lost(event);
+        reject(new ForgeSyteError("CONNECTION_LOST", noServer(this.#url)));
+        ended.resolve();
+      };
+    });
+  }
+
+  #opened(v2, hello) {
+    this.knowsV2 = v2;
+    this.hello = hello;
+    this.#everOpen = true;
+    this.#failures = 0;
+    this.#uses.opened(hello);
+    this.#setState("open");
+  }
+
+  #lost(event) {
+    this.#uses.lost(event);
+    const reason = event.reason || `the connection to ${this.#url} was lost (code ${event.code})`;
+    if (this.#settings.reconnect) this.#retry(reason);
+    else this.#giveUp(new ForgeSyteError("CONNECTION_LOST", `${reason}; call connect() again`));
+  }
+
+  #retry(reason) {
+    const { backoffMs, maxBackoffMs } = this.#settings;
+    const ceiling = Math.min(backoffMs * 2 ** this.#failures, maxBackoffMs);
+    const retryMs = ceiling * (0.5 + Math.random() / 2);
+    this.#failures = Math.min(this.#failures + 1, MOST_DOUBLINGS);
+    this.#retryTimer = setTimeout(() => this.connect().catch(() => {}), retryMs); // a failure plans the next
+    this.#setState("reconnecting", { reason, retryMs });
+  }
+
+  #giveUp(error) {
+    this.#everOpen = false;
+    this.#setState("closed", { reason: error.message });
+    this.#uses.gaveUp(error);
+  }
+
+  #setState(state, detail = {}) {
+    this.state = state;
+    this.#uses.changed({ state, reason: "", retryMs: 0, ...detail });
+  }
+}
+
+/** What to say where nobody answers. */
+export const noServer = (url) =>
+  `no server answers at ${url}, or it refused this page: is fs.serve() running, and is this its port (server.url)?`;
