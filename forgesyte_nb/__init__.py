@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from forgesyte_nb.server.server import Server
     from forgesyte_nb.settings import Settings
     from forgesyte_nb.widgets.stream_view import StreamView
+    from forgesyte_nb.workbench.doctor import doctor
+    from forgesyte_nb.workbench.doctor_report import Diagnosis
     from forgesyte_nb.workbench.stream import Stream, stream
 
 __version__ = "0.1.0"
@@ -83,6 +85,8 @@ _HOMES = {
     "forgesyte_nb.server.server": ("Server",),
     "forgesyte_nb.settings": ("Settings",),
     "forgesyte_nb.widgets.stream_view": ("StreamView",),
+    "forgesyte_nb.workbench.doctor": ("doctor",),
+    "forgesyte_nb.workbench.doctor_report": ("Diagnosis",),
     "forgesyte_nb.workbench.stream": ("Stream", "stream"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -94,6 +98,7 @@ __all__ = [  # noqa: RUF022 -- in the order of a dictionary, whatever the case
     "Client",
     "ConnectionLost",
     "Context",
+    "Diagnosis",
     "ForgeSyteError",
     "Frame",
     "InvalidImage",
@@ -118,6 +123,7 @@ __all__ = [  # noqa: RUF022 -- in the order of a dictionary, whatever the case
     "WireError",
     "allow_nested_asyncio",
     "batch",
+    "doctor",
     "load_ipython_extension",
     "open_source",
     "plugin",

@@ -34,7 +34,7 @@ LEVELS = {
     "cli": 6,
 }
 OWNERS = {"websockets": {"server", "client"}, "ipywidgets": {"widgets"}, "anywidget": {"widgets"}}
-MAY_IMPORT_NEIGHBOURS = {"dispatch", "viewers", "jobs", "frame", "cli", "widgets"}
+MAY_IMPORT_NEIGHBOURS = {"dispatch", "viewers", "jobs", "frame", "cli", "widgets", "workbench"}
 SANS_IO = ("errors", "settings", "protocol", "image_header", "frame", "jobs", "feeds", "sessions", "viewers", "tally")
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

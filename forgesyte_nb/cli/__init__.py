@@ -1,8 +1,9 @@
-"""The command `forgesyte-nb`: `serve`, `send`, `plugins` and `demo`, each the same code that a notebook calls.
+"""The command `forgesyte-nb`: `serve`, `send`, `plugins`, `doctor`, `demo`, each the same code that a notebook calls.
 
-Exit codes: 0 all went well, 1 a frame failed, 2 wrong use or nobody there, with one line on stderr that says what to
-do; 130 after Ctrl-C. What is meant for other programs (`send`, `plugins --json`) is alone on stdout. A secret is read
-from a file or from the environment, never from an argument, which every user of the machine could see.
+Exit codes: 0 all went well, 1 a frame failed or the doctor found a problem, 2 wrong use or nobody there, with one line
+on stderr that says what to do; 130 after Ctrl-C. What is meant for other programs (`send`, `plugins --json`) is alone
+on stdout. A secret is read from a file or from the environment, never from an argument, which every user of the
+machine could see.
 """
 
 from __future__ import annotations
@@ -65,6 +66,12 @@ def _run(arguments: argparse.Namespace) -> int:
         from forgesyte_nb.cli.listing import list_plugins
 
         return list_plugins(arguments, read_token(arguments.token_file))
+    if arguments.command == "doctor":
+        from forgesyte_nb.workbench.doctor import doctor
+
+        diagnosis = doctor(arguments.url, token=read_token(arguments.token_file))
+        print(diagnosis)
+        return 0 if diagnosis.ok else 1
     from forgesyte_nb.demo.run import run_demo
 
     return run_demo(Path(arguments.output), quick=arguments.quick)
@@ -80,6 +87,9 @@ def make_parser() -> argparse.ArgumentParser:
     _add_serve(commands)
     _add_send(commands)
     _add_plugins(commands)
+    doctor = _command(commands, "doctor", "Find out what is wrong with a server, or the way to it, and what to do.")
+    _add_url(doctor)
+    _add_token(doctor)
     demo = _command(commands, "demo", "Run the whole thing in a real kernel, on real pictures.")
     demo.add_argument("--output", default="demo-output", metavar="DIR", help="where the report goes (demo-output)")
     demo.add_argument("--quick", action="store_true", help="fewer pictures")
