@@ -69,7 +69,7 @@ class Reach {
     for (let pause = pauseMs; !this.#signal.aborted; pause = Math.min(2 * pause, LONGEST_PAUSE_MS)) {
       const connected = await this.client.connect().then(() => true, () => false);
       if (connected || this.#signal.aborted) return;
-      await new Promise((resolve) => setTimeout(resolve, pause));
+      await sleep(pause, this.#signal);
     }
   }
 
@@ -144,6 +144,19 @@ class Reach {
     if (header.type !== "frame") return;
     for (const watch of this.#watches.get(header.feed) ?? []) watch.take(header, new Uint8Array(data, 4 + length));
   }
+}
+
+/** Ends early if the signal fires. */
+function sleep(ms, signal) {
+  return new Promise((resolve) => {
+    const done = () => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    signal.addEventListener("abort", done);
+  });
 }
 
 /** Refuses at once. */
