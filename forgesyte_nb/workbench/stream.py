@@ -90,6 +90,7 @@ class Stream:
         self._active = self._again = False
         self.feed: Feed = feed_book().open("stream", f"{playback.name} → {plugin}", _controls_of(self))
         self.feed.on_watched = self._tell
+        _streams.add(self)
         self._thread: threading.Thread
         self._begin()
 
@@ -331,6 +332,17 @@ class Stream:
         return self._counts().as_dict()
 
     @property
+    def last_error(self) -> dict[str, Any] | None:
+        """`code`, `message` and `frame_id` of the last frame that failed; None if none did."""
+        return self._last_error
+
+    @property
+    def code(self) -> str:
+        """A call that makes such a stream with the options of now, to be copied into a cell."""
+        told = "".join(f", {name}={value!r}" for name, value in self._options.items())
+        return f'fs.stream("{self.playback.name}", "{self.plugin}"{told})'
+
+    @property
     def rate_fps(self) -> float:
         """Results per second of late."""
         with self._changed:
@@ -431,6 +443,8 @@ class Stream:
                 "latency_ms": self._pace.latency_ms(),
                 "history": {"length": len(self._history.pictures), "back": back},
                 "last_error": self._last_error,
+                "about": "" if plugin is None else plugin.description,
+                "code": self.code,
             }
 
     def __repr__(self) -> str:
@@ -447,6 +461,14 @@ class Stream:
         )
         problem = f": {self.problem}" if self.problem else ""
         return f"<Stream {self.playback.name} → {self.plugin}, {self.status}{problem}, {told}>"
+
+
+_streams: weakref.WeakSet[Stream] = weakref.WeakSet()
+
+
+def streams_of(plugin: str) -> list[Stream]:
+    """The streams of this kernel that are going through a plugin."""
+    return [stream for stream in list(_streams) if stream.plugin == plugin and stream.running]
 
 
 def _controls_of(stream: Stream) -> Callable[[str, Any], Any]:
@@ -521,7 +543,7 @@ def stream(
     opened = open_source(source, every=every, loop=loop)
     made = Stream(
         Playback(opened, speed=speed),
-        plugin if isinstance(plugin, str) else _name_of(plugin, server.registry if local else Registry()),
+        plugin if isinstance(plugin, str) else plugin_name(plugin, server.registry if local else Registry()),
         {**(options or {}), **more_options},
         url=str(getattr(server, "url", server)),
         token=token if local is None else local.settings.token,
@@ -532,7 +554,7 @@ def stream(
     return own(made)
 
 
-def _name_of(target: Callable[..., Any], registry: Registry) -> str:
+def plugin_name(target: Callable[..., Any], registry: Registry) -> str:
     """The name under which a function or class is registered."""
     found = [plugin.name for plugin in registry.plugins() if plugin.target is target]
     return found[0] if found else str(getattr(target, "__name__", target))

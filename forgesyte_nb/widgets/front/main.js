@@ -14,10 +14,25 @@
 import { badge } from "./badge.js";
 import { element } from "./dom.js";
 import { feedView } from "./feed_view.js";
+import { jobTable } from "./job_table.js";
+import { livePlot } from "./live_plot.js";
+import { pluginPanel } from "./plugin_panel.js";
 import { reach } from "./reach.js";
+import { serverView } from "./server_view.js";
 import { streamView } from "./stream_view.js";
+import { topicMonitor } from "./topic_monitor.js";
+import { webcam } from "./webcam.js";
 
-const VIEWS = { feed_view: feedView, stream_view: streamView };
+const VIEWS = {
+  feed_view: feedView,
+  job_table: jobTable,
+  live_plot: livePlot,
+  plugin_panel: pluginPanel,
+  server_view: serverView,
+  stream_view: streamView,
+  topic_monitor: topicMonitor,
+  webcam,
+};
 
 function render({ model, el, signal }) {
   const gone = new AbortController();

@@ -1,0 +1,48 @@
+/** A server at a glance: where it is, what it can do, who is there, and the end of its log. */
+
+import { element, setText } from "./dom.js";
+import { whileSeen } from "./seen.js";
+
+/** @param {import("./main.js").View} view */
+export function serverView({ model, root, link, state, badge, signal }) {
+  const url = element("code", { class: "fs-title" });
+  const page = element("a", { target: "_blank", rel: "noopener" }, "page");
+  const counts = element("span", { class: "fs-ledger" });
+  const plugins = element("tbody");
+  const failures = element("p", { class: "fs-problem" });
+  const log = element("pre", { class: "fs-log", tabindex: "0" });
+  const note = element("p", { class: "fs-note", role: "status" });
+  root.append(
+    element("div", { class: "fs-top" }, url, page, badge), counts,
+    element("details", {}, element("summary", {}, "plugins"), element("table", {}, plugins)), failures,
+    element("details", {}, element("summary", {}, "log"), log), note,
+  );
+  const feed = link.watch(model.get("_feed"), {
+    onState(told) {
+      setText(url, told.url);
+      page.href = told.page_url;
+      drawCounts(counts, told);
+      plugins.replaceChildren(...told.plugins.map(({ name, revision, about }) =>
+        element("tr", {}, element("th", { scope: "row" }, `${name} r${revision}`), element("td", {}, about))));
+      const failed = Object.entries(told.failures).map(([name, reason]) => `${name}: ${reason}`);
+      setText(failures, failed.join("\n"));
+      setText(log, told.log);
+      setText(note, told.running ? "" : "The server is closed; fs.serve() starts one.");
+      state.told = told;
+      state.drawn += 1;
+    },
+    onEnd: (reason) => setText(note, reason),
+  });
+  whileSeen(root, signal, feed);
+}
+
+function drawCounts(root, { stats, rate_fps: rate, engine, plugins }) {
+  const part = (number, word) => element("span", { class: "fs-part" }, element("b", {}, String(number)), ` ${word}`);
+  if (stats === null) root.replaceChildren("closed");
+  else {
+    root.replaceChildren(
+      part(plugins.length, "plugins"), part(stats.connections, "connections"), part(stats.results, "results"),
+      part(stats.errors, "errors"), part(stats.active, "under way"), part(rate.toFixed(1), "results/s"), `engine ${engine}`,
+    );
+  }
+}

@@ -1,0 +1,78 @@
+"""`PluginPanel`: controls for a plugin's options, made of their schema; the page's part is `front/plugin_panel.js`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from forgesyte_nb.server.server import Server, running_server, serve
+from forgesyte_nb.widgets.live import LiveWidget
+from forgesyte_nb.workbench.panel import OptionsBoard
+from forgesyte_nb.workbench.stream import Stream, plugin_name
+
+
+class PluginPanel(LiveWidget):
+    """Sliders, choices and fields that retune running streams at once.
+
+        panel = fs.PluginPanel("motion_detector")      # all streams of this kernel that use it
+        stream.panel()                                 # this one
+
+    Attributes:
+        target: The stream it tunes, or the `OptionsBoard` of a plugin.
+    """
+
+    def __init__(
+        self,
+        target: Stream | str | Callable[..., Any],
+        options: dict[str, Any] | None = None,
+        *,
+        server: Server | None = None,
+        **more_options: Any,
+    ) -> None:
+        """Offer the options of a stream's plugin, or of a plugin.
+
+        Args:
+            target: A stream, the name of a plugin, or its function or class.
+            options: To begin with; they can be given as keywords as well.
+            server: Where the plugin is; by default this kernel's server, which is started if need be.
+            **more_options: Options.
+
+        Raises:
+            PluginNotFound: If there is no such plugin.
+            InvalidOptions: If its schema refuses the options.
+        """
+        chosen = {**(options or {}), **more_options}
+        if isinstance(target, Stream):
+            self.target: Stream | OptionsBoard = target.tune(**chosen) if chosen else target
+        else:
+            owner = server or running_server() or serve()
+            name = target if isinstance(target, str) else plugin_name(target, owner.registry)
+            self.target = OptionsBoard(name, owner, chosen)
+        super().__init__(self.target.feed, server=server, _front="plugin_panel")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options that were chosen. Can be set."""
+        return self.target.options
+
+    @options.setter
+    def options(self, options: dict[str, Any]) -> None:
+        self.target.options = options
+
+    @property
+    def code(self) -> str:
+        """A call with these options, to be copied into a cell."""
+        return self.target.code
+
+    def close(self) -> None:
+        """Take its views from the pages; a stream goes on. Twice is once."""
+        if isinstance(self.target, OptionsBoard):
+            self.target.close()
+        super().close()
+
+    def _static_text(self) -> str:
+        return repr(self)
+
+    def __repr__(self) -> str:
+        told = ", ".join(f"{name}={value!r}" for name, value in self.options.items()) or "all defaults"
+        return f"<PluginPanel {self.target.plugin}: {told}>"

@@ -1,0 +1,53 @@
+"""`TopicMonitor`: the messages of the server as they come; the page's part is `front/topic_monitor.js`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from forgesyte_nb.server.server import Server
+from forgesyte_nb.widgets.live import LiveWidget
+from forgesyte_nb.workbench.monitor import HISTORY, Monitor
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class TopicMonitor(LiveWidget):
+    """Subscribe and unsubscribe by hand; filter, pause, and look into each message.
+
+    Attributes:
+        monitor: What it shows: `.messages`, `.counts`, `.topics`, `.subscribe(topic)`, …
+    """
+
+    def __init__(
+        self, topics: str | Iterable[str] = "all", *, server: Server | None = None, history: int = HISTORY
+    ) -> None:
+        """Begin to listen.
+
+        Args:
+            topics: One or several of "all", "plugin_<name>", job ids.
+            server: Whose messages; by default this kernel's server.
+            history: Messages that are kept.
+
+        Raises:
+            InvalidMessage: If one is no topic.
+        """
+        chosen = (topics,) if isinstance(topics, str) else tuple(topics)
+        self.monitor = Monitor(chosen, server=server, history=history)
+        super().__init__(self.monitor.feed, server=server, _front="topic_monitor")
+
+    def to_frame(self) -> pd.DataFrame:
+        """The messages that are kept as a table; see `Monitor.to_frame`."""
+        return self.monitor.to_frame()
+
+    def close(self) -> None:
+        """Stop listening and take its views from the pages; twice is once."""
+        self.monitor.close()
+        super().close()
+
+    def _static_text(self) -> str:
+        return repr(self.monitor)
+
+    def __repr__(self) -> str:
+        return f"<TopicMonitor {self.monitor!r}>"

@@ -1,0 +1,105 @@
+"""`JobBoard`: the jobs of the server, one row each, newest first; the kernel's side of `fs.JobTable`."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from typing import TYPE_CHECKING, Any
+
+from forgesyte_nb.feeds import Feed, feed_book
+from forgesyte_nb.server.server import Server
+from forgesyte_nb.workbench.listening import Listening
+from forgesyte_nb.workbench.ticking import ticker
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+HISTORY = 2000
+SHOWN = 100
+_ENDED = ("completed", "failed")
+COLUMNS = ("job_id", "plugin", "frame_id", "status", "progress_percent", "processing_time_ms", "error")
+
+
+class JobBoard:
+    """Jobs since it was made, at most `HISTORY` of them.
+
+    Attributes:
+        feed: What viewers see.
+        counts: Jobs so far by status: pending, processing, completed, failed.
+    """
+
+    def __init__(self, *, server: Server | None = None) -> None:
+        """Begin to listen."""
+        self._jobs: dict[str, dict[str, Any]] = {}
+        self._ended = {"completed": 0, "failed": 0}
+        self._changes = 0
+        self._told = -1
+        self._lock = threading.Lock()
+        self._listening = Listening(self._heard, ["all"], server)
+        self.feed: Feed = feed_book().open("jobs", "jobs", self._control)
+        self.feed.on_watched = lambda: ticker.start(self._tick)
+
+    def _heard(self, message: dict[str, Any]) -> None:
+        job_id = message.get("job_id")
+        if not job_id:
+            return
+        with self._lock:
+            self._changes += 1
+            job = self._jobs.get(job_id)
+            if job is None:
+                job = self._jobs[job_id] = dict.fromkeys(COLUMNS)
+                job.update(job_id=job_id, status="pending", progress_percent=0.0)
+                if len(self._jobs) > HISTORY:
+                    self._jobs.pop(next(iter(self._jobs)))
+            job.update(plugin=message.get("plugin"), frame_id=message.get("frame_id"))
+            if message["type"] == "job_update":
+                if message["status"] in _ENDED and job["status"] not in _ENDED:
+                    self._ended[message["status"]] += 1
+                job.update(status=message["status"], progress_percent=message["progress_percent"])
+            elif message["type"] == "frame_result":
+                job["processing_time_ms"] = message["processing_time_ms"]
+            elif message["type"] == "error":
+                job["error"] = f"{message['error_code']}: {message['message']}"
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Jobs by status: those under way now, those that have ended so far."""
+        with self._lock:
+            active = [job["status"] for job in self._jobs.values() if job["status"] not in _ENDED]
+            return {"pending": active.count("pending"), "processing": active.count("processing"), **self._ended}
+
+    def to_frame(self) -> pd.DataFrame:
+        """The jobs that are kept as a table, oldest first, with the columns of `COLUMNS`."""
+        import pandas as pd
+
+        with self._lock:
+            return pd.DataFrame([dict(job) for job in self._jobs.values()], columns=pd.Index(COLUMNS))
+
+    def close(self) -> None:
+        """Leave; what is kept stays. Twice is once."""
+        self._listening.close()
+        self.feed.close("the table was closed: run its cell again")
+
+    def _control(self, action: str, value: Any) -> Any:
+        if action != "clear":
+            raise ValueError(f"a job table has no action {action!r}")
+        with self._lock:
+            self._jobs = {job_id: job for job_id, job in self._jobs.items() if job["status"] not in _ENDED}
+            self._changes += 1
+        self._tick()
+
+    def _tick(self) -> bool:
+        if self._told != self._changes:
+            self._told = self._changes
+            self.feed.tell(self.state())
+        return self.feed.watchers > 0
+
+    def state(self) -> dict[str, Any]:
+        """How things stand, as viewers are told."""
+        with self._lock:
+            newest = [dict(job) for job in itertools.islice(reversed(self._jobs.values()), SHOWN)]
+        return {"counts": self.counts, "jobs": newest}
+
+    def __repr__(self) -> str:
+        told = ", ".join(f"{count} {name}" for name, count in self.counts.items() if count) or "none yet"
+        return f"<JobBoard: {told}>"

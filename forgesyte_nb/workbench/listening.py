@@ -1,0 +1,109 @@
+"""`Listening`: a session of this kernel's own at its server, subscribed to topics, kept up when the server is replaced.
+
+What tables and monitors are made of. Messages arrive as dicts on the server's thread; whoever takes them returns
+soon. It never starts a server: without one it listens as soon as one is there.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import threading
+import weakref
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from forgesyte_nb.errors import ServerError
+from forgesyte_nb.protocol import wire
+from forgesyte_nb.protocol.messages import Subscribe, Unsubscribe
+from forgesyte_nb.protocol.topics import check_topic
+from forgesyte_nb.server.local import Take
+from forgesyte_nb.server.server import Server, on_serve, running_server
+
+Heard = Callable[[dict[str, Any]], None]
+
+
+class Listening:
+    """Messages of some topics.
+
+    Attributes:
+        topics: What it is subscribed to.
+    """
+
+    def __init__(self, heard: Heard, topics: Iterable[str], server: Server | None = None) -> None:
+        """Begin to listen.
+
+        Args:
+            heard: Called with each message of these topics, on the server's thread.
+            topics: "all", "plugin_<name>" or job ids.
+            server: Whose; by default this kernel's, also after it was replaced.
+
+        Raises:
+            InvalidMessage: If one is no topic.
+        """
+        self.topics: dict[str, None] = {check_topic(topic): None for topic in topics}
+        self._heard = heard
+        self._take: Take | None = None
+        self._lock = threading.RLock()
+        self._closed = False
+        _listening.add(self)
+        self.enter(server or running_server())
+
+    def enter(self, server: Server | None) -> None:
+        """Listen at this server, if at none yet."""
+        with self._lock:
+            if self._closed or self._take is not None or server is None:
+                return
+            try:
+                self._take = server.connect_local(f"table_{secrets.token_hex(6)}", self._received, self._lost)
+            except ServerError:
+                return  # it is closing: the next one will call
+            for topic in self.topics:
+                self._take(wire.encode(Subscribe(topic)))
+
+    def _received(self, texts: list[bytes], _pictures: list[bytes]) -> None:
+        for text in texts:
+            message = json.loads(text)
+            if message["type"] not in ("hello", "subscribed", "unsubscribed"):
+                self._heard(message)
+
+    def _lost(self) -> None:
+        self._take = None
+
+    def subscribe(self, topic: str) -> None:
+        """Hear this topic too.
+
+        Raises:
+            InvalidMessage: If it is no topic.
+        """
+        with self._lock:
+            self.topics[check_topic(topic)] = None
+            if self._take is not None:
+                self._take(wire.encode(Subscribe(topic)))
+
+    def unsubscribe(self, topic: str) -> None:
+        """Hear it no longer."""
+        with self._lock:
+            self.topics.pop(topic, None)
+            if self._take is not None:
+                self._take(wire.encode(Unsubscribe(topic)))
+
+    def close(self) -> None:
+        """Leave; twice is once."""
+        with self._lock:
+            self._closed = True
+            take, self._take = self._take, None
+        _listening.discard(self)
+        if take is not None:
+            take(b"")
+
+
+_listening: weakref.WeakSet[Listening] = weakref.WeakSet()
+
+
+def _served(server: Server) -> None:
+    for listening in list(_listening):
+        listening.enter(server)
+
+
+on_serve.append(_served)

@@ -1,0 +1,102 @@
+"""`OptionsBoard`: the options of one plugin, and the streams that they retune; the kernel's side of `fs.PluginPanel`.
+
+Values are checked by the plugin's own schema before they hold; all streams of this kernel that use the plugin take them
+from the next picture on.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from forgesyte_nb.client.wire_format import encode_options
+from forgesyte_nb.feeds import Feed, feed_book
+from forgesyte_nb.server.server import Server
+from forgesyte_nb.workbench.stream import streams_of
+from forgesyte_nb.workbench.ticking import ticker
+
+
+class OptionsBoard:
+    """Options of a plugin, in one place.
+
+    Attributes:
+        plugin: Its name.
+        feed: What viewers see.
+    """
+
+    def __init__(self, plugin: str, server: Server, options: dict[str, Any]) -> None:
+        """Begin with these options.
+
+        Raises:
+            PluginNotFound: If the server has no such plugin.
+            InvalidOptions: If its schema refuses them.
+        """
+        self.plugin = plugin
+        self._server = server
+        self._options: dict[str, Any] = {}
+        self._told: dict[str, Any] = {}
+        self._check(options)
+        self._options = dict(options)
+        self.feed: Feed = feed_book().open("panel", plugin, self._control)
+        self.feed.on_watched = lambda: ticker.start(self._tick)
+
+    def _check(self, options: dict[str, Any]) -> None:
+        self._server.registry.entry(self.plugin).plugin.schema.keywords(encode_options(options))
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What was chosen. Can be set: it is checked, and all running streams of the plugin take it."""
+        return dict(self._options)
+
+    @options.setter
+    def options(self, options: dict[str, Any]) -> None:
+        self._check(options)
+        self._options = dict(options)
+        for stream in streams_of(self.plugin):
+            stream.options = self._options
+        self._tick()
+
+    @property
+    def code(self) -> str:
+        """A call with these options, to be copied into a cell."""
+        return call_with(f'fs.stream("street.mp4", "{self.plugin}"', self._options)
+
+    def close(self) -> None:
+        """Offer no controls any longer; twice is once."""
+        self.feed.close("the panel was closed: run its cell again")
+
+    def _control(self, action: str, value: Any) -> Any:
+        if action != "options":
+            raise ValueError(f"a panel has no action {action!r}")
+        self.options = value
+        return self.options
+
+    def _tick(self) -> bool:
+        state = self.state()
+        if state != self._told:
+            self._told = state
+            self.feed.tell(state)
+        return self.feed.watchers > 0
+
+    def state(self) -> dict[str, Any]:
+        """How things stand, as viewers are told."""
+        registry = self._server.registry
+        found = {plugin.name: plugin for plugin in registry.plugins()}.get(self.plugin)
+        streams = streams_of(self.plugin)
+        return {
+            "title": self.plugin,
+            "plugin": self.plugin,
+            "plugin_revision": None if found is None else found.revision,
+            "about": "" if found is None else found.description,
+            "schema": None if found is None else found.schema.json_schema,
+            "options": self._options,
+            "code": self.code,
+            "streams": len(streams),
+            "problem": registry.failures.get(self.plugin, ""),
+            "last_error": next((error for stream in streams if (error := stream.last_error)), None),
+        }
+
+
+def call_with(begun: str, options: dict[str, Any]) -> str:
+    """A call that has been begun, with options as its last arguments."""
+    told = "".join(f", {name}={value!r}" for name, value in options.items())
+    return f"{begun}{told})"

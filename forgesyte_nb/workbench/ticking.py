@@ -1,0 +1,60 @@
+"""One thread that lets tables tell their viewers how things stand, as long as anybody watches.
+
+A table changes with every message, far faster than anyone reads; it publishes at a tick, from here, and only while
+its feed is watched. The thread ends when nobody watches anything any more.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+INTERVAL_S = 0.25
+
+Tick = Callable[[], bool]
+"""Publishes what is new; returns whether to be called again."""
+
+
+class Ticker:
+    """Calls functions on a thread of its own."""
+
+    def __init__(self, interval_s: float = INTERVAL_S) -> None:
+        """Make it without a thread."""
+        self._interval_s = interval_s
+        self._ticks: list[Tick] = []
+        self._changed = threading.Condition()
+        self._runs = False
+
+    def start(self, tick: Tick) -> None:
+        """Call it from now on, at once and then at every interval; twice is once."""
+        with self._changed:
+            if tick not in self._ticks:
+                self._ticks.append(tick)
+            if not self._runs:
+                self._runs = True
+                threading.Thread(target=self._run, name="forgesyte-tables", daemon=True).start()
+            self._changed.notify_all()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                ticks = list(self._ticks)
+                if not ticks:
+                    self._runs = False
+                    return
+            done = [tick for tick in ticks if not self._call(tick)]
+            with self._changed:
+                self._ticks = [tick for tick in self._ticks if tick not in done]
+                if self._ticks:
+                    self._changed.wait(self._interval_s)
+
+    def _call(self, tick: Tick) -> bool:
+        try:
+            return tick()
+        except Exception:
+            logging.getLogger(__name__).warning("a table could not be told and rests", exc_info=True)
+            return False
+
+
+ticker = Ticker()
