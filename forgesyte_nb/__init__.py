@@ -46,9 +46,15 @@ if TYPE_CHECKING:
     from forgesyte_nb.plugins.results import Box, Keypoint, Label, Mask, Text
     from forgesyte_nb.server.server import Server
     from forgesyte_nb.settings import Settings
+    from forgesyte_nb.widgets.job_table import JobTable
+    from forgesyte_nb.widgets.live_plot import LivePlot
+    from forgesyte_nb.widgets.plugin_panel import PluginPanel
+    from forgesyte_nb.widgets.server_view import ServerView
     from forgesyte_nb.widgets.stream_view import StreamView
     from forgesyte_nb.workbench.doctor import doctor
     from forgesyte_nb.workbench.doctor_report import Diagnosis
+    from forgesyte_nb.widgets.topic_monitor import TopicMonitor
+    from forgesyte_nb.widgets.webcam import Webcam
     from forgesyte_nb.workbench.stream import Stream, stream
 
 __version__ = "0.1.0"
@@ -84,9 +90,15 @@ _HOMES = {
     "forgesyte_nb.plugins.results": ("Box", "Keypoint", "Label", "Mask", "Text"),
     "forgesyte_nb.server.server": ("Server",),
     "forgesyte_nb.settings": ("Settings",),
+    "forgesyte_nb.widgets.server_view": ("ServerView",),
     "forgesyte_nb.widgets.stream_view": ("StreamView",),
     "forgesyte_nb.workbench.doctor": ("doctor",),
     "forgesyte_nb.workbench.doctor_report": ("Diagnosis",),
+    "forgesyte_nb.widgets.live_plot": ("LivePlot",),
+    "forgesyte_nb.widgets.plugin_panel": ("PluginPanel",),
+    "forgesyte_nb.widgets.topic_monitor": ("TopicMonitor",),
+    "forgesyte_nb.widgets.job_table": ("JobTable",),
+    "forgesyte_nb.widgets.webcam": ("Webcam",),
     "forgesyte_nb.workbench.stream": ("Stream", "stream"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -104,22 +116,28 @@ __all__ = [  # noqa: RUF022 -- in the order of a dictionary, whatever the case
     "InvalidImage",
     "InvalidMessage",
     "InvalidOptions",
+    "JobTable",
     "Keypoint",
     "Label",
+    "LivePlot",
     "Mask",
     "PluginDefinitionError",
     "PluginError",
     "PluginNotFound",
+    "PluginPanel",
     "ProcessingTimeout",
     "QueueFull",
     "Result",
     "Server",
     "ServerError",
+    "ServerView",
     "Settings",
     "SourceError",
     "Stream",
     "StreamView",
     "Text",
+    "TopicMonitor",
+    "Webcam",
     "WireError",
     "allow_nested_asyncio",
     "batch",

@@ -236,6 +236,12 @@ class Server:
         state = "open" if self.running else "closed"
         return f"<Server {self.url} {state}, plugins: {', '.join(self._names()) or 'none'}>"
 
+    def _repr_mimebundle_(self, **options: Any) -> Any:
+        """In a notebook: a live view, by the package's public name for it; elsewhere this line alone."""
+        import forgesyte_nb as fs
+
+        return fs.ServerView(self)._repr_mimebundle_(**options)
+
     def _check_running(self) -> None:
         if not self.running:
             raise ServerError("the server is closed; start one with fs.serve()")

@@ -54,6 +54,7 @@ class History:
 
     Attributes:
         results: Results without their pictures, oldest first.
+        times_s: When each of them came, monotonic seconds.
         pictures: The last pictures, oldest first.
         forgotten: Results that were dropped because there were too many.
         total: Results ever added.
@@ -62,6 +63,7 @@ class History:
     def __init__(self, *, results: int = MOST_RESULTS, result_bytes: int = MOST_RESULT_BYTES) -> None:
         """Make an empty one with these bounds."""
         self.results: deque[Result] = deque()
+        self.times_s: deque[float] = deque()
         self.pictures: deque[Shown] = deque()
         self.forgotten = 0
         self.total = 0
@@ -70,14 +72,16 @@ class History:
         self._bytes = 0
         self._picture_bytes = 0
 
-    def add(self, result: Result) -> Shown | None:
-        """Remember a result; what there is to show of it, if its picture was one."""
+    def add(self, result: Result, at_s: float) -> Shown | None:
+        """Remember a result that came at a time (monotonic); what there is to show of it, if its picture was one."""
         self.total += 1
+        self.times_s.append(at_s)
         self.results.append(replace(result, frame=None))
         self._sizes.append(len(orjson.dumps(result.result)))
         self._bytes += self._sizes[-1]
         while len(self.results) > self._most or (self._bytes > self._most_bytes and len(self.results) > 1):
             self.results.popleft()
+            self.times_s.popleft()
             self._bytes -= self._sizes.popleft()
             self.forgotten += 1
         shown = _shown(result)

@@ -37,6 +37,7 @@ class JobBoard:
         self._lock = threading.Lock()
         self._listening = Listening(self._heard, ["all"], server)
         self.feed: Feed = feed_book().open("jobs", "jobs", self._control)
+        self.feed.tell(self.state())
         self.feed.on_watched = lambda: ticker.start(self._tick)
 
     def _heard(self, message: dict[str, Any]) -> None:

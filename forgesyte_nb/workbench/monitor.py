@@ -56,6 +56,7 @@ class Monitor:
         self._told: tuple[Any, ...] = ()
         self._listening = Listening(self._heard, topics, server)
         self.feed: Feed = feed_book().open("monitor", f"topics {', '.join(topics)}", self._control)
+        self.feed.tell(self.state())
         self.feed.on_watched = lambda: ticker.start(self._tick)
 
     def _heard(self, message: dict[str, Any]) -> None:

@@ -37,6 +37,7 @@ class OptionsBoard:
         self._check(options)
         self._options = dict(options)
         self.feed: Feed = feed_book().open("panel", plugin, self._control)
+        self.feed.tell(self.state())
         self.feed.on_watched = lambda: ticker.start(self._tick)
 
     def _check(self, options: dict[str, Any]) -> None:

@@ -28,6 +28,7 @@ class ServerBoard:
         self._counted = (time.monotonic(), 0)
         self._next_at = 0.0
         self.feed: Feed = feed_book().open("server", repr(server))
+        self.feed.tell(self.state())
         self.feed.on_watched = lambda: ticker.start(self._tick)
 
     def _tick(self) -> bool:

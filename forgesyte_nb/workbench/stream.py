@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from PIL.Image import Image as PILImage
 
+    from forgesyte_nb import LivePlot, PluginPanel, StreamView
+
 STATE_INTERVAL_S = 0.2
 """So often viewers hear how the ledger stands."""
 
@@ -150,7 +152,7 @@ class Stream:
     def _take(self, result: Result) -> None:
         at_s = time.monotonic()
         with self._changed:
-            shown = self._history.add(result)
+            shown = self._history.add(result, at_s)
             self._pace.add(result)
             if result.error is not None:
                 code = result.error_code
@@ -360,6 +362,11 @@ class Stream:
         with self._changed:
             return list(self._history.results)
 
+    def timed_results(self) -> list[tuple[Result, float]]:
+        """The same, each with the time it came, as `time.monotonic()` tells it."""
+        with self._changed:
+            return list(zip(self._history.results, self._history.times_s, strict=True))
+
     def to_frame(self) -> pd.DataFrame:
         """The results so far as a table, one row each; columns as in `fs.batch`."""
         from forgesyte_nb.client.batch import to_frame
@@ -414,6 +421,26 @@ class Stream:
             raise ValueError(f"snapshot({back}): {len(pictures)} pictures are kept, 0 is the newest")
         shown = pictures[-1 - back]
         return Image.fromarray(draw_result(Frame(shown.payload).rgb, shown.about.get("result", {})))
+
+    # Looking at it: by the public names of the widgets, which are loaded now at the earliest
+
+    def view(self) -> StreamView:
+        """A live view for a cell: the pictures with their results, and the controls."""
+        import forgesyte_nb as fs
+
+        return fs.StreamView(self)
+
+    def plot(self, *fields: str, **settings: Any) -> LivePlot:
+        """A live plot for a cell, of numeric fields such as "result.confidence"; settings as in `fs.LivePlot`."""
+        import forgesyte_nb as fs
+
+        return fs.LivePlot(self, *fields, **settings)
+
+    def panel(self) -> PluginPanel:
+        """Controls for a cell, for the plugin's options; they act on this stream at once."""
+        import forgesyte_nb as fs
+
+        return fs.PluginPanel(self)
 
     def _tell(self) -> None:
         self.feed.tell(self.state())

@@ -21,17 +21,18 @@ export function element(tag, properties = {}, ...children) {
  * @param {object} values Options that differ from their defaults.
  * @param {(name: string, value: any) => void} set Told whenever a value changes, and at once of a required option that
  *   has neither value nor default: it gets the value that its control shows.
+ * @param {string} [scope] Ends the ids, where a page holds several forms.
  * @returns {HTMLElement[]} In the order of the properties.
  */
-export function optionControls(schema, values, set) {
+export function optionControls(schema, values, set, scope = "") {
   return Object.entries(schema.properties ?? {}).map(([name, wrapped]) => {
     const required = schema.required?.includes(name) ?? false;
-    return optionControl(name, unwrapped(wrapped, schema), values[name], required, (value) => set(name, value));
+    const option = { name, id: `option-${name}${scope}`, schema: unwrapped(wrapped, schema), required };
+    return optionControl(option, values[name], (value) => set(name, value));
   });
 }
 
-function optionControl(name, schema, given, required, set) {
-  const id = `option-${name}`;
+function optionControl({ name, id, schema, required }, given, set) {
   const value = given ?? schema.default;
   const output = element("output", { htmlFor: id });
   const label = element("span", { className: "name", textContent: name });

@@ -4,7 +4,7 @@ import { element, setText } from "./dom.js";
 import { whileSeen } from "./seen.js";
 
 const KINDS = ["lines", "histogram", "cumulative"];
-const WINDOWS = { "": "everything", 5: "last 5 s", 30: "last 30 s", 120: "last 2 min" };
+const WINDOWS = [["", "everything"], ["5", "last 5 s"], ["30", "last 30 s"], ["120", "last 2 min"]];
 const SIZE_PAUSE_MS = 200;
 const HEIGHT = 300;
 
@@ -13,7 +13,7 @@ export function livePlot({ model, root, link, state, badge, signal }) {
   const picture = element("img", { class: "fs-plot", alt: "plot", hidden: true });
   const title = element("span", { class: "fs-title" });
   const kind = select("Kind", KINDS.map((one) => [one, one]), (value) => act("kind", value));
-  const span = select("Window", Object.entries(WINDOWS), (value) => act("window", value === "" ? null : { seconds: Number(value) }));
+  const span = select("Window", WINDOWS, (value) => act("window", value === "" ? null : { seconds: Number(value) }));
   const pause = element("button", { type: "button" }, "Pause");
   const points = element("span", { class: "fs-status" });
   const problem = element("p", { class: "fs-problem", role: "alert" });

@@ -1,7 +1,7 @@
 /** Controls for a plugin's options, made from their schema; what is entered holds from the next picture on. */
 
 import { optionControls } from "./controls.js";
-import { element, setText } from "./dom.js";
+import { element, randomHex, setText } from "./dom.js";
 import { whileSeen } from "./seen.js";
 
 /** @param {import("./main.js").View} view */
@@ -53,6 +53,7 @@ export function optionsForm(tell) {
   const reset = element("button", { type: "button" }, "Defaults");
   const refused = element("p", { class: "fs-problem", role: "alert" });
   const root = element("div", {}, fields, element("div", { class: "fs-controls" }, reset), refused);
+  const scope = `-${randomHex(4)}`;
   let values = {};
   let schemaText = null;
   let schema = {};
@@ -72,7 +73,7 @@ export function optionsForm(tell) {
     if (value === undefined) delete values[name];
     else values[name] = value;
     send();
-  }));
+  }, scope));
   reset.addEventListener("click", () => {
     values = {};
     draw();

@@ -12,10 +12,10 @@ const INTENTS = { every_frame: "every frame", freshest: "freshest" };
  */
 export function streamControls(act, snapshot) {
   let running = false;
-  const play = button("Play", "▶", () => act(running ? "pause" : "play"));
-  const step = button("One frame more", "⏭", () => act("step", 1));
-  const stop = button("Stop", "■", () => act("stop"));
-  const save = button("Save this picture with its results as PNG", "⤓", snapshot);
+  const play = button("Play", "Play", () => act(running ? "pause" : "play"));
+  const step = button("One frame more", "Step", () => act("step", 1));
+  const stop = button("Stop", "Stop", () => act("stop"));
+  const save = button("Save this picture with its results as PNG", "Save", snapshot);
   const speed = element("select", { "aria-label": "Speed" });
   speed.addEventListener("change", () => act("speed", speed.value === FASTEST ? null : Number(speed.value)));
   const intent = element("select", { "aria-label": "Intent", title: "every frame: nothing is skipped; freshest: the newest picture when there is room" });
@@ -30,8 +30,8 @@ export function streamControls(act, snapshot) {
     root,
     show(state) {
       running = state.status === "playing";
-      setText(play.firstChild, running ? "⏸" : "▶");
       const meaning = running ? "Pause" : state.status === "paused" ? "Play" : "Play again";
+      setText(play.firstChild, meaning);
       play.title = meaning;
       play.setAttribute("aria-label", meaning);
       stop.disabled = !running && state.status !== "paused";

@@ -1,0 +1,134 @@
+"""Every widget in a real JupyterLab: it appears, it moves, its controls act, also while a cell is busy."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.async_api import Locator, expect
+
+from tests.lab.notebook import Notebook
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+SETUP = """
+import forgesyte_nb as fs
+server = fs.serve(port=0, engine="threads")
+
+@fs.plugin
+def bright(frame, *, threshold: int = 100, label: bool = True):
+    \"\"\"Boxes around what is bright.\"\"\"
+    import cv2
+    count, _, stats, _ = cv2.connectedComponentsWithStats((frame.gray > threshold).astype("uint8"))
+    boxes = [fs.Box(*map(int, stats[i, :4]), label="bright" if label else "") for i in range(1, min(count, 20))]
+    return {"blocks": boxes, "brightness": float(frame.gray.mean()), "threshold": threshold}
+"""
+STREAM = "stream = fs.stream('synthetic', 'bright', speed=1, loop=True)"
+
+
+async def widget(notebook: Notebook, code: str, drawn: int = 1) -> Locator:
+    """Run a cell that shows a widget, and wait until it has drawn."""
+    area = await notebook.show(await notebook.run(code))
+    await until_drawn(notebook, area, drawn)
+    return area.locator(".fs-widget").first
+
+
+async def until_drawn(notebook: Notebook, area: Locator, drawn: int) -> None:
+    element = await area.locator(".fs-widget").first.element_handle()
+    await notebook.page.wait_for_function("([root, k]) => root.forgesyteState.drawn >= k", arg=[element, drawn])
+
+
+async def test_a_stream_is_seen_steered_and_looked_back_at(notebook: Notebook) -> None:
+    await notebook.run(SETUP + STREAM)
+    view = await widget(notebook, "stream.view()", 5)
+    await expect(view.locator(".fs-badge")).to_have_attribute("data-way", "direct")
+    await expect(view.locator(".fs-ledger")).to_contain_text("sent =")
+    await notebook.screenshot("stream_view", view)
+    await view.get_by_role("button", name="Pause").click()
+    await expect(view.locator(".fs-status")).to_have_text("paused")
+    back = view.get_by_label("Look back over the last frames")
+    await back.fill("0")
+    await expect(view.locator(".fs-back")).to_have_text(re.compile(r"\d+ back"))
+    await view.get_by_role("button", name="Stop").click()
+    await expect(view.locator(".fs-status")).to_have_text("stopped")
+
+
+@pytest.mark.parametrize("busy", ["import time; time.sleep(60)", "while True: pass"])
+async def test_controls_act_while_a_cell_is_busy(notebook: Notebook, busy: str) -> None:
+    await notebook.run(SETUP + STREAM)
+    area = await notebook.show(await notebook.run("stream.view()"))
+    await until_drawn(notebook, area, 3)
+    view = area.locator(".fs-widget").first
+    cell = await notebook.start(busy)
+    await notebook.wait_busy()
+    drawn = await view.evaluate("root => root.forgesyteState.drawn")
+    await until_drawn(notebook, area, drawn + 20)
+    await view.get_by_role("button", name="Pause").click()
+    await expect(view.locator(".fs-status")).to_have_text("paused")
+    assert await notebook.is_running(cell)
+    await notebook.interrupt()
+    await notebook.ended(cell, fails=True)
+
+
+async def test_a_panel_retunes_the_running_stream(notebook: Notebook) -> None:
+    await notebook.run(SETUP + STREAM)
+    panel = await widget(notebook, "stream.panel()")
+    await panel.get_by_label("threshold").fill("200")
+    await expect(panel.locator(".fs-code")).to_contain_text("threshold=200")
+    await notebook.run("import time\nwhile stream.results[-1]['threshold'] != 200: time.sleep(0.01)")
+    by_name = await widget(notebook, "fs.PluginPanel('bright')")
+    await expect(by_name.locator(".fs-title")).to_contain_text("1 running stream")
+    await by_name.get_by_label("threshold").fill("50")
+    await notebook.run("while stream.results[-1]['threshold'] != 50: time.sleep(0.01)")
+    await notebook.screenshot("plugin_panel", by_name)
+
+
+async def test_a_plot_moves(notebook: Notebook) -> None:
+    await notebook.run(SETUP + STREAM)
+    plot = await widget(notebook, "stream.plot('result.brightness', 'processing_time_ms')", 3)
+    await plot.get_by_label("Kind").select_option("histogram")
+    await notebook.page.wait_for_function(
+        "root => root.forgesyteState.told.kind === 'histogram'", arg=await plot.element_handle()
+    )
+    await notebook.screenshot("live_plot", plot)
+
+
+async def test_messages_are_monitored(notebook: Notebook) -> None:
+    await notebook.run(SETUP + STREAM)
+    monitor = await widget(notebook, "monitor = fs.TopicMonitor('plugin_bright'); monitor", 2)
+    await expect(monitor.locator("tbody tr[data-type=frame_result]").first).to_be_visible()
+    await notebook.screenshot("topic_monitor", monitor)
+    await monitor.get_by_role("button", name="Pause").click()
+    await monitor.locator("tbody tr[data-type=frame_result] button").first.click()
+    await expect(monitor.locator(".fs-whole")).to_contain_text('"type": "frame_result"')
+    await monitor.get_by_label("Topic").fill("nonsense")
+    await monitor.get_by_role("button", name="Subscribe", exact=True).click()
+    await expect(monitor.locator(".fs-note")).to_contain_text("'nonsense'")
+    await monitor.get_by_label("Topic").fill("plugin_ocr")
+    await monitor.get_by_role("button", name="Subscribe", exact=True).click()
+    await expect(monitor.locator(".fs-chip")).to_have_count(2)
+    await monitor.get_by_role("button", name="Unsubscribe from plugin_bright").click()
+    await expect(monitor.locator(".fs-chip")).to_have_count(1)
+    table = await notebook.run("print(monitor.to_frame()['type'].unique())")
+    assert "frame_result" in await notebook.output(table)
+
+
+async def test_jobs_and_the_server_are_shown(notebook: Notebook) -> None:
+    await notebook.run(SETUP + STREAM)
+    jobs = await widget(notebook, "fs.JobTable()", 2)
+    await expect(jobs.locator("tr[data-status=completed]").first).to_be_visible()
+    await notebook.screenshot("job_table", jobs)
+    board = await widget(notebook, "server")
+    await expect(board.locator(".fs-title")).to_have_text(re.compile(r"ws://localhost:\d+"))
+    await notebook.screenshot("server_view", board)
+
+
+async def test_the_camera_of_the_browser_reaches_a_plugin(notebook: Notebook) -> None:
+    await notebook.run(SETUP)
+    area = await notebook.show(await notebook.run("fs.Webcam('bright')"))
+    camera = area.locator(".fs-widget").first
+    await camera.get_by_role("button", name="Camera").click()
+    await until_drawn(notebook, area, 10)
+    assert await camera.evaluate("root => root.forgesyteState.result.brightness") > 0
+    await notebook.screenshot("webcam", camera)
+    await camera.get_by_role("button", name="Stop").click()
