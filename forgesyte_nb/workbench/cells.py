@@ -53,7 +53,7 @@ def _cell_id(shell: Any) -> str:
     return str((parent.get("metadata") or {}).get("cellId") or "")
 
 
-_cells: dict[int, Cells] = {}
+_cells: weakref.WeakKeyDictionary[Any, Cells] = weakref.WeakKeyDictionary()
 
 
 def own(thing: Thing) -> Thing:
@@ -63,8 +63,8 @@ def own(thing: Thing) -> Thing:
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     if shell is not None:
-        cells = _cells.get(id(shell))
+        cells = _cells.get(shell)
         if cells is None:
-            cells = _cells[id(shell)] = Cells(shell)
+            cells = _cells[shell] = Cells(shell)
         cells.own(thing)
     return thing
