@@ -51,10 +51,10 @@ if TYPE_CHECKING:
     from forgesyte_nb.widgets.plugin_panel import PluginPanel
     from forgesyte_nb.widgets.server_view import ServerView
     from forgesyte_nb.widgets.stream_view import StreamView
-    from forgesyte_nb.workbench.doctor import doctor
-    from forgesyte_nb.workbench.doctor_report import Diagnosis
     from forgesyte_nb.widgets.topic_monitor import TopicMonitor
     from forgesyte_nb.widgets.webcam import Webcam
+    from forgesyte_nb.workbench.doctor import doctor
+    from forgesyte_nb.workbench.doctor_report import Diagnosis
     from forgesyte_nb.workbench.stream import Stream, stream
 
 __version__ = "0.1.0"
