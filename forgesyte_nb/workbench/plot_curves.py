@@ -120,7 +120,11 @@ def bin_edges(values: Floats, now: Floats | None, *, boolean: bool) -> Floats:
         return np.array([-0.5, 0.5, 1.5])
     found = extent(values) or (0.0, 1.0)
     finite = values[np.isfinite(values)]
-    if found[1] - found[0] < _INTEGER_BINS and max(map(abs, found)) < 2**52 and bool(np.all(finite == np.floor(finite))):
+    if (
+        found[1] - found[0] < _INTEGER_BINS
+        and max(map(abs, found)) < 2**52
+        and bool(np.all(finite == np.floor(finite)))
+    ):
         low, high = found
         if now is not None and now[0] < low and high < now[-1] and (now[1] - now[0]) == 1.0:
             return now
@@ -136,7 +140,7 @@ def tick_texts(ticks: Sequence[float]) -> list[str]:
     step = abs(ticks[1] - ticks[0])
     largest = max(abs(tick) for tick in ticks)
     if largest >= 1e6 or step < 1e-4:
-        return [_minus(f"{tick:.4g}") for tick in ticks]
+        return [_minus(_short_power(f"{tick:.4g}")) for tick in ticks]
     decimals = next(places for places in range(7) if abs(round(step, places) - step) < step * 1e-6 or places == 6)
     return [_minus(f"{tick:,.{decimals}f}") if tick else "0" for tick in ticks]
 
@@ -150,7 +154,11 @@ def short_number(value: float | None) -> str:
     if 1e-3 <= abs(value) < 1e6:
         decimals = max(0, 3 - max(0, math.floor(math.log10(abs(value)))))
         return _minus(f"{value:,.{decimals}f}")
-    return _minus(f"{value:.2e}".replace("e+0", "e").replace("e-0", "e-").replace("e+", "e"))
+    return _minus(_short_power(f"{value:.2e}"))
+
+
+def _short_power(text: str) -> str:
+    return text.replace("e+0", "e").replace("e-0", "e-").replace("e+", "e")
 
 
 def _minus(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Dotted paths to the numbers of a result: "result.confidence", "latency_ms", "result.blocks.length", "result.boxes.0.score".
+"""Dotted paths to the numbers of a result: "result.confidence", "latency_ms", "result.boxes.0.score".
 
 A path begins with an attribute of `Result` and goes down through the keys of dicts and the indexes of lists.
 Numbers and booleans (0 and 1) are taken as they are, lists by their length, `.length` is the length of a list, dict or
@@ -41,6 +41,40 @@ def parse_path(path: str) -> tuple[str, ...]:
             f"what the plugin returned as {path!r} is 'result.{path}'"
         )
     return steps
+
+
+class Field:
+    """A path, and what was found at its end so far.
+
+    Attributes:
+        path: As it was given.
+        found: Whether any result had a number there.
+        boolean: Whether all that was found was true or false.
+    """
+
+    __slots__ = ("_steps", "boolean", "found", "path")
+
+    def __init__(self, path: str) -> None:
+        """Of a path.
+
+        Raises:
+            ValueError: If it is none.
+        """
+        self.path = path
+        self.found = self.boolean = False
+        self._steps = parse_path(path)
+
+    def of(self, result: Result) -> float:
+        """Its number in a result; NaN if there is none."""
+        try:
+            value = look_up(result, self._steps)
+        except LookupError:
+            return math.nan
+        number = number_of(value)
+        if number == number:
+            self.boolean = isinstance(value, bool) and (self.boolean or not self.found)
+            self.found = True
+        return number
 
 
 def unit_of(path: str) -> str:
@@ -111,6 +145,10 @@ def no_number(path: str, result: Result) -> str:
     try:
         value = look_up(result, parse_path(path))
     except LookupError:
-        return f"no result has {path!r}{hint} There are: {listed}" if near else f"no result has {path!r}; there are: {listed}"
+        return (
+            f"no result has {path!r}{hint} There are: {listed}"
+            if near
+            else f"no result has {path!r}; there are: {listed}"
+        )
     kind = {str: "text", dict: "an object", type(None): "null"}.get(type(value), "no number that can be drawn")
     return f"{path!r} is {kind}, not a number{hint} there are: {listed}"

@@ -10,52 +10,35 @@ from __future__ import annotations
 import io
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import cast
 
+import cv2
 import numpy as np
 from matplotlib.artist import Artist
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from numpy.typing import NDArray
 
 from forgesyte_nb.workbench.plot_curves import Limits, round_ticks, short_number, steady_limits, tick_texts
-from forgesyte_nb.workbench.plot_fields import unit_of
 from forgesyte_nb.workbench.plot_header import Entry, flow, put_header, put_text
-from forgesyte_nb.workbench.plot_look import DPI, Look, Place, columns_of_panels, font, panel_width, plain, rows_of_panels
+from forgesyte_nb.workbench.plot_look import (
+    DPI,
+    THEMES,
+    Place,
+    columns_of_panels,
+    font,
+    panel_width,
+    plain,
+    rows_of_panels,
+)
 from forgesyte_nb.workbench.plot_panels import Across, CurvePanel, HistogramPanel
-from forgesyte_nb.workbench.plot_points import Points, Window
-
-KINDS = ("lines", "histogram", "cumulative")
+from forgesyte_nb.workbench.plot_points import Points
+from forgesyte_nb.workbench.plot_settings import Look, PlotSpec
 
 _BOOLEAN_WEIGHT = 0.4
 _CHARACTER_PX = 6.6
 _TIME_UNITS = ((7200.0, 3600.0, "h"), (300.0, 60.0, "min"), (0.0, 1.0, "s"))  # from which span, seconds, name
-
-
-@dataclass(frozen=True, slots=True)
-class PlotSpec:
-    """What a plot shows.
-
-    Attributes:
-        fields: Paths of its series.
-        boolean: For each whether it is true or false.
-        kind: One of `KINDS`.
-        window: How much of the past.
-    """
-
-    fields: tuple[str, ...]
-    boolean: tuple[bool, ...]
-    kind: str
-    window: Window
-
-    def panels(self) -> list[tuple[tuple[int, ...], bool]]:
-        """Series that share axes, because they share a unit; and whether they are booleans."""
-        groups: dict[tuple[str, bool], list[int]] = {}
-        for row, (path, boolean) in enumerate(zip(self.fields, self.boolean, strict=True)):
-            apart = boolean and self.kind != "cumulative"
-            groups.setdefault(("" if boolean else unit_of(path), apart), []).append(row)
-        return [(tuple(rows), apart) for (_, apart), rows in groups.items()]
 
 
 class KeptFigure(Figure):
@@ -88,17 +71,17 @@ class PlotFigure:
         self.figure = KeptFigure(
             figsize=(look.width / DPI, look.height / DPI),
             dpi=DPI * look.scale,
-            facecolor=look.colours.background,
+            facecolor=THEMES[look.theme].background,
             edgecolor="none",
             linewidth=0.0,
             frameon=True,
-            layout="none",
+            layout="none",  # type: ignore[arg-type]  # its stubs do not know it; None would ask rcParams
         )
         self._canvas = FigureCanvasAgg(self.figure)
         self._live: list[Artist] = []
-        self._values = [put_text(self.figure, 0, 0, "", look.colours.text) for _ in spec.fields]
+        self._values: dict[int, Text] = {}
         self._panels = self._build(live=live)
-        self._note = put_text(self.figure, look.width / 2, look.height / 2, "", look.colours.faint)
+        self._note = put_text(self.figure, look.width / 2, look.height / 2, "", THEMES[look.theme].faint)
         self._note.set(horizontalalignment="center", verticalalignment="center", animated=live)
         self._live.append(self._note)
         for artist in self.figure.findobj():
@@ -110,7 +93,10 @@ class PlotFigure:
         groups = self.spec.panels()
         histogram = self.spec.kind == "histogram"
         width = panel_width(self.look, len(groups) if histogram else 1)
-        headers = [flow([self.spec.fields[row] for row in rows], width, self._width_px) for rows, _ in groups]
+        headers = [
+            flow([self.spec.fields[row] for row in rows], width, self._width_px, values=not histogram)
+            for rows, _ in groups
+        ]
         header_rows = [1 + entries[-1].row for entries in headers]
         if histogram:
             places = columns_of_panels(self.look, header_rows)
@@ -133,24 +119,24 @@ class PlotFigure:
         return panels
 
     def _head(self, place: Place, entries: Sequence[Entry], rows: Sequence[int], *, live: bool) -> None:
-        colours = [self.look.colours.series[row] for row in rows]
+        colours = [THEMES[self.look.theme].series[row] for row in rows]
         texts = put_header(self.figure, self.look, place, entries, colours, animated=live)
         for row, text in zip(rows, texts, strict=True):
             self._values[row] = text
         self._live += texts
 
     def _width_px(self, text: str) -> float:
-        width, _, _ = self._canvas.get_renderer().get_text_width_height_descent(text, font(), ismath=False)
+        width, _, _ = self._renderer().get_text_width_height_descent(text, font(), ismath=False)  # type: ignore[no-untyped-call]
         return float(width) / self.look.scale
 
     def update(self, points: Points, note: str = "") -> None:
         """Put points in.
 
         Args:
-            points: What is to be seen.
+            points: What is to be seen; totals if the kind is "cumulative".
             note: A sentence instead of curves, if there are none.
         """
-        curves = points.totals if self.spec.kind == "cumulative" else points.values
+        curves = points.curves
         if self.spec.kind == "histogram":
             changed = [panel.update(curves) for panel in self._panels if isinstance(panel, HistogramPanel)]
         else:
@@ -158,8 +144,9 @@ class PlotFigure:
             changed = [panel.update(across, curves) for panel in self._panels if isinstance(panel, CurvePanel)]
         if any(changed):
             self._background = None
-        for row, text in enumerate(self._values):
-            text.set_text(self._last(row, float(curves[row, -1])) if len(points) else "")
+        for row, text in self._values.items():
+            shown = len(points) and self.spec.kind != "histogram"
+            text.set_text(self._last(row, float(curves[row, -1])) if shown else "")
         self._note.set_text(textwrap.fill(note, max(20, int(self.look.width * 0.8 / _CHARACTER_PX))))
 
     def _last(self, row: int, value: float) -> str:
@@ -192,17 +179,37 @@ class PlotFigure:
             RGBA, uint8, shape (height, width, 4); the canvas's own memory, valid until the next call.
         """
         if self._background is None:
-            self._canvas.draw()
+            self._canvas.draw()  # type: ignore[no-untyped-call]
             self._background = self._pixels().copy()
         else:
             self._pixels()[:] = self._background
-        renderer = self._canvas.get_renderer()
+        renderer = self._renderer()
         for artist in self._live:
             artist.draw(renderer)
         return self._pixels()
 
+    def _renderer(self) -> RendererAgg:
+        return cast("RendererAgg", self._canvas.get_renderer())  # type: ignore[no-untyped-call]
+
     def _pixels(self) -> NDArray[np.uint8]:
-        return cast("NDArray[np.uint8]", np.asarray(self._canvas.buffer_rgba()))
+        return cast("NDArray[np.uint8]", np.asarray(self._canvas.buffer_rgba()))  # type: ignore[no-untyped-call]
+
+
+def jpeg(rgba: NDArray[np.uint8], quality: int) -> bytes:
+    """A picture as JPEG, its colours at full resolution: thin lines lose theirs otherwise.
+
+    Args:
+        rgba: uint8, shape (height, width, 4); its alpha is not looked at.
+        quality: 1 to 100.
+    """
+    options = [
+        cv2.IMWRITE_JPEG_QUALITY,
+        quality,
+        cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
+        cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
+    ]
+    _, encoded = cv2.imencode(".jpg", cv2.cvtColor(rgba, cv2.COLOR_RGBA2BGR), options)
+    return encoded.tobytes()
 
 
 def time_ticks(limits: Limits, wanted: int) -> tuple[list[float], list[str]]:

@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
-from forgesyte_nb.workbench.plot_look import DPI, HEADER_PX, Look, Place, font
+from forgesyte_nb.workbench.plot_look import DPI, HEADER_PX, THEMES, Place, font
+from forgesyte_nb.workbench.plot_settings import Look
 
 _SWATCH_PX, _GAP_PX, _APART_PX = 14.0, 5.0, 16.0
 _WIDEST = "−8,888.88"
@@ -31,15 +32,16 @@ class Entry:
     value_left: float
 
 
-def flow(names: Sequence[str], width: float, width_px: WidthPx) -> list[Entry]:
+def flow(names: Sequence[str], width: float, width_px: WidthPx, *, values: bool) -> list[Entry]:
     """Put names one after the other, into as many rows as they need.
 
     Args:
         names: As they are; what is too long loses its beginning.
         width: Of the panel, in CSS pixels.
         width_px: Measures a text.
+        values: Whether a value follows each name.
     """
-    slot = width_px(_WIDEST)
+    slot = width_px(_WIDEST) if values else 0.0
     entries, row, left = [], 0, 0.0
     for name in names:
         text = _shortened(name, width - _SWATCH_PX - _GAP_PX * 2 - slot, width_px)
@@ -88,8 +90,8 @@ def put_header(
                 transform=figure.dpi_scale_trans,
             )
         )
-        put_text(figure, left + _SWATCH_PX + _GAP_PX, y * DPI, entry.text, look.colours.text)
-        value = put_text(figure, place.left + entry.value_left, y * DPI, "", look.colours.text)
+        put_text(figure, left + _SWATCH_PX + _GAP_PX, y * DPI, entry.text, THEMES[look.theme].text)
+        value = put_text(figure, place.left + entry.value_left, y * DPI, "", THEMES[look.theme].text)
         value.set_animated(animated)
         values.append(value)
     return values

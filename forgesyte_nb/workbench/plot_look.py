@@ -17,6 +17,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.text import Text
 
+from forgesyte_nb.workbench.plot_settings import Look
+
 DPI = 100
 FONT_PT = 8.0
 HEADER_PX = 17
@@ -49,30 +51,6 @@ THEMES = {
         (_SKY, _ORANGE, _GREEN, _PURPLE, _YELLOW, _VERMILLION, _WHITE, _BLUE),
     ),
 }  # fmt: skip
-MOST_SERIES = 8
-"""In one plot: there are no more colours that everyone can tell apart."""
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """Size and theme of a picture.
-
-    Attributes:
-        width: In CSS pixels.
-        height: In CSS pixels.
-        scale: Pixels of the picture in one CSS pixel.
-        theme: One of `THEMES`.
-    """
-
-    width: int = 600
-    height: int = 300
-    scale: float = 1.0
-    theme: str = "light"
-
-    @property
-    def colours(self) -> Theme:
-        """Of the theme."""
-        return THEMES[self.theme]
 
 
 @dataclass(frozen=True, slots=True)

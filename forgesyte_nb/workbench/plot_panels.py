@@ -29,12 +29,13 @@ from forgesyte_nb.workbench.plot_curves import (
     steady_limits,
     tick_texts,
 )
-from forgesyte_nb.workbench.plot_look import FONT_PT, Look, Place, plain
+from forgesyte_nb.workbench.plot_look import FONT_PT, THEMES, Place, plain
 from forgesyte_nb.workbench.plot_points import Floats
+from forgesyte_nb.workbench.plot_settings import Look
 
 _TICK_PX = 22.0  # between the ticks of a vertical axis
+_COLUMN_PX = 2.0  # the width of a line: more points than this shows would only cost time
 _BOOLEAN_LIMITS = (-0.15, 1.15)
-_NO_TICKS: tuple[list[float], list[str]] = ([], [])
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ class Panel:
         self.live: list[Artist] = []
         self._boolean = boolean
         self._place = place
-        self._pixels = place.width * look.scale
+        self._columns = max(1.0, place.width / _COLUMN_PX)
         self._axes = explicit_axes(figure, place, look)
         self._x_limits: Limits | None = None
         self._y_limits: Limits | None = None
@@ -78,7 +79,7 @@ class Panel:
             return False
         self._x_limits = limits
         self._axes.set_xlim(*limits)
-        set_ticks(self._axes.xaxis, *ticks)
+        set_ticks(self._axes.xaxis, *ticks, vertical=False)
         return True
 
     def _up(self, limits: Limits) -> bool:
@@ -87,10 +88,10 @@ class Panel:
         self._y_limits = limits
         self._axes.set_ylim(*limits)
         if limits == _BOOLEAN_LIMITS:
-            set_ticks(self._axes.yaxis, [0.0, 1.0], ["false", "true"])
+            set_ticks(self._axes.yaxis, [0.0, 1.0], ["false", "true"], vertical=True)
         else:
             ticks = round_ticks(limits, int(min(5, self._place.height // _TICK_PX)), inside=True)
-            set_ticks(self._axes.yaxis, ticks, tick_texts(ticks))
+            set_ticks(self._axes.yaxis, ticks, tick_texts(ticks), vertical=True)
         return True
 
 
@@ -114,10 +115,10 @@ class CurvePanel(Panel):
         self._ticks_below = ticks_below
         self._lines: list[tuple[Line2D, Line2D]] = []
         for row in series:
-            about: dict[str, Any] = {"color": look.colours.series[row], "animated": animated, "zorder": 3}
+            about: dict[str, Any] = {"color": THEMES[look.theme].series[row], "animated": animated, "zorder": 3}
             line = Line2D(
                 [], [], linewidth=1.4, linestyle="-", marker="", drawstyle="steps-post" if steps else "default",
-                solid_capstyle="butt", solid_joinstyle="round", **about,
+                solid_capstyle="butt", solid_joinstyle="bevel", **about,
             )  # fmt: skip
             dots = Line2D([], [], linestyle="none", marker="o", markersize=3.0, markeredgewidth=0.0, **about)
             self._lines.append((line, dots))
@@ -133,7 +134,7 @@ class CurvePanel(Panel):
             curves: Of all series of the plot, shape (series, n).
         """
         changed = self._across(across.limits, across.ticks if self._ticks_below else (across.ticks[0], [""] * 99))
-        column = (across.limits[1] - across.limits[0]) / self._pixels
+        column = (across.limits[1] - across.limits[0]) / self._columns
         for row, (line, dots) in zip(self.series, self._lines, strict=True):
             x, y = decimate(across.x, curves[row], column)
             line.set_data(x - across.shift, y)
@@ -158,10 +159,11 @@ class HistogramPanel(Panel):
         self._edges: Floats | None = None
         self._outlines = []
         for row in series:
-            colour = look.colours.series[row]
+            colour = THEMES[look.theme].series[row]
             outline = StepPatch(
                 [0.0], [0.0, 1.0], baseline=0.0, fill=True, facecolor=to_rgba(colour, 0.3), edgecolor=to_rgba(colour),
-                linewidth=1.2, linestyle="-", hatch=None, capstyle="butt", joinstyle="miter", animated=animated, zorder=3,
+                linewidth=1.2, linestyle="-", hatch=None, capstyle="butt", joinstyle="miter", animated=animated,
+                zorder=3,
             )  # fmt: skip
             self._outlines.append(outline)
             self.live.append(outline)
@@ -185,7 +187,7 @@ class HistogramPanel(Panel):
 
 def explicit_axes(figure: Figure, place: Place, look: Look) -> Axes:
     """Axes whose every property is set here: what rcParams said while they were made does not show."""
-    colours = look.colours
+    colours = THEMES[look.theme]
     axes = figure.add_axes(place.of_figure(look), frameon=True)
     axes.set_autoscale_on(False)
     axes.set_axisbelow(True)
@@ -194,9 +196,9 @@ def explicit_axes(figure: Figure, place: Place, look: Look) -> Axes:
     axes.patch.set(edgecolor="none", linewidth=0.0, alpha=1.0)
     for name, spine in axes.spines.items():
         spine.set(visible=name == "bottom", color=colours.faint, linewidth=0.8, linestyle="-", alpha=1.0)
-    for name, sides in (("x", ("bottom", "top")), ("y", ("left", "right"))):
-        axes.tick_params(
-            axis=name, which="both", direction="out", length=0.0, width=0.8, color=colours.faint, pad=4.0,
+    for axis, sides in ((axes.xaxis, ("bottom", "top")), (axes.yaxis, ("left", "right"))):
+        axis.set_tick_params(
+            which="both", direction="out", length=0.0, width=0.8, color=colours.faint, pad=4.0,
             labelsize=FONT_PT, labelcolor=colours.faint, labelrotation=0.0, labelfontfamily="DejaVu Sans",
             grid_color=colours.grid, grid_alpha=1.0, grid_linewidth=0.8, grid_linestyle="-", zorder=1.0,
             **{sides[0]: True, sides[1]: False, f"label{sides[0]}": True, f"label{sides[1]}": False},
@@ -206,11 +208,10 @@ def explicit_axes(figure: Figure, place: Place, look: Look) -> Axes:
     return axes
 
 
-def set_ticks(axis: Axis, places: list[float], texts: list[str]) -> None:
+def set_ticks(axis: Axis, places: list[float], texts: list[str], *, vertical: bool) -> None:
     """Ticks at places, with texts; their artists are made here, so that none is made while drawing."""
     axis.set_major_locator(FixedLocator(places))
     axis.set_major_formatter(FixedFormatter(texts))
-    vertical = axis.axis_name == "y"
     for tick in axis.get_major_ticks(len(places)):
         for artist in (tick.tick1line, tick.tick2line, tick.gridline, tick.label1, tick.label2):
             plain(artist)

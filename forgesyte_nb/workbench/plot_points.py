@@ -1,7 +1,8 @@
 """`PointRing`: the newest points of a plot, in arrays that are allocated once.
 
 Each result is one column: its time, and for each series its value (NaN where there was none) and the running total of
-its values. Adding one costs the same whether one or fifty thousand are kept. Not thread-safe: `LivePlotter` has the lock.
+its values. Adding one costs the same whether one or fifty thousand are kept. Not thread-safe: `LivePlotter` has the
+lock.
 """
 
 from __future__ import annotations
@@ -37,15 +38,14 @@ class Points:
 
     Attributes:
         at_s: Times, shape (n,), never falling.
-        values: Shape (series, n); NaN where a result had no such number.
-        totals: Sums of all values so far, shape (series, n); NaN before the first.
+        curves: Shape (series, n): values, NaN where a result had no such number; or their running totals, NaN before
+            the first.
         first: Number of the first column, counted from the first ever added.
         began_s: Time of the first ever added.
     """
 
     at_s: Floats
-    values: Floats
-    totals: Floats
+    curves: Floats
     first: int
     began_s: float
 
@@ -98,11 +98,12 @@ class PointRing:
             self._totals[row, place] = self._sums[row]
         self.added += 1
 
-    def view(self, window: Window, upto: int | None = None) -> Points:
+    def view(self, window: Window, *, totals: bool = False, upto: int | None = None) -> Points:
         """A copy of the columns in a window.
 
         Args:
             window: Which.
+            totals: Running totals instead of values.
             upto: As if no more than this many had ever been added; columns overwritten since are left out.
         """
         end = self.added if upto is None else min(upto, self.added)
@@ -114,13 +115,23 @@ class PointRing:
             first += int(np.searchsorted(times, times[-1] - window.seconds, side="left"))
         return Points(
             self._cut(self._at_s, first, end),
-            self._cut(self._values, first, end),
-            self._cut(self._totals, first, end),
+            self._cut(self._totals if totals else self._values, first, end),
             first,
             self._began_s,
         )
 
-    def rows_of(self, old: PointRing, rows: Sequence[int | None]) -> None:
+    def newest(self, upto: int | None = None) -> list[float]:
+        """The values of the newest column; NaN if there is none.
+
+        Args:
+            upto: As for `view`.
+        """
+        end = self.added if upto is None else min(upto, self.added)
+        if end <= self.added - len(self):
+            return [math.nan] * len(self._sums)
+        return [float(value) for value in self._values[:, (end - 1) % self._capacity]]
+
+    def take_over(self, old: PointRing, rows: Sequence[int | None]) -> None:
         """Take over what another ring of the same capacity has.
 
         Args:
