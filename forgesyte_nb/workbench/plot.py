@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from forgesyte_nb.workbench.plot_figure import PlotFigure
 
 _JPEG_QUALITY = 88
-_ATTEMPTS, _PAUSE_S = 20, 0.01
-"""Tries to draw while rcParams lack a key: `matplotlib.rcdefaults()`, in another thread, empties them before it fills
-them again."""
 
 _log = logging.getLogger("forgesyte_nb.plots")
 
@@ -73,7 +70,6 @@ class LivePlotter:
         self._newest_ok: Result | None = None
         self._newest_failed: Result | None = None
         self._drawing_problem = ""
-        self._passing = 0
         self._drawn: PlotFigure | None = None
         self._thread = thread or drawing_thread()
         self.feed: Feed = feed_book().open("plot", title or ", ".join(fields), self._control)
@@ -94,9 +90,9 @@ class LivePlotter:
                 self._newest_ok = result
             else:
                 self._newest_failed = result
-            wanted = self.feed.watchers and self._paused_at is None
-        if wanted:
-            self._thread.want(self)
+            paused = self._paused_at is not None
+        if not paused:
+            self._want()
 
     def state(self) -> dict[str, Any]:
         """What viewers hear: fields, kind, window, points, paused, values, problem, theme, size."""
@@ -128,19 +124,16 @@ class LivePlotter:
         Raises:
             ValueError: If there is no such theme or size.
         """
+        from forgesyte_nb.workbench.plot_figure import PlotFigure
+
         with self._lock:
             now = self._look
             spec, points, note = self._shown()
         size = {"width": width or now.width, "height": height or now.height, "scale": now.scale}
         look = checked_look(replace(now), size=size, theme=theme)
-        for attempt in range(_ATTEMPTS):
-            try:
-                return _kept(spec, look, points, note)
-            except KeyError:
-                if attempt == _ATTEMPTS - 1:
-                    raise
-                time.sleep(_PAUSE_S)
-        raise AssertionError("unreachable")
+        kept = PlotFigure(spec, look, live=False)
+        kept.update(points, note)
+        return kept.figure
 
     def close(self) -> None:
         """End its feed; viewers are told. Twice is once."""
@@ -173,19 +166,15 @@ class LivePlotter:
         drawn.update(points, note)
         picture = jpeg(drawn.draw(), _JPEG_QUALITY)
         self._drawn = drawn
-        self._drawing_problem, self._passing = "", 0
+        self._drawing_problem = ""
         self.feed.show(
             picture, "image/jpeg", width=round(look.width * look.scale), height=round(look.height * look.scale)
         )
         self.feed.tell(self.state())
 
     def failed(self, error: Exception) -> None:
-        """Drawing raised: draw again with the next result, or at once if rcParams were only being refilled."""
+        """Drawing raised: say so, and draw anew with the next result."""
         self._drawn = None
-        self._passing += isinstance(error, KeyError)
-        if isinstance(error, KeyError) and self._passing % _ATTEMPTS:
-            self._want()
-            return
         _log.warning("%r cannot be drawn", self, exc_info=error)
         self._drawing_problem = f"it cannot be drawn: {type(error).__name__}: {error}"
         self.feed.tell(self.state())
@@ -255,6 +244,9 @@ class LivePlotter:
         fields = checked_fields(value)
         before = {field.path: row for row, field in enumerate(self._fields)}
         rows = [before.get(field.path) for field in fields]
+        for field, row in zip(fields, rows, strict=True):
+            if row is None and self._newest_ok is not None:
+                field.of(self._newest_ok)  # so that what it does not find is told at once
         ring = PointRing(len(fields), CAPACITY)
         ring.take_over(self._ring, rows)
         kept = [field if row is None else self._fields[row] for field, row in zip(fields, rows, strict=True)]
@@ -271,11 +263,3 @@ def _checked_kind(kind: Any) -> str:
     if kind not in KINDS:
         raise ValueError(f"there is no plot of kind {kind!r}; there are {', '.join(KINDS)}")
     return str(kind)
-
-
-def _kept(spec: PlotSpec, look: Look, points: Points, note: str) -> Figure:
-    from forgesyte_nb.workbench.plot_figure import PlotFigure
-
-    kept = PlotFigure(spec, look, live=False)
-    kept.update(points, note)
-    return kept.figure

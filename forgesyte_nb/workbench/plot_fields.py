@@ -22,6 +22,7 @@ LARGEST = 1e100
 
 _UNITS = {"ms": "ms", "s": "s", "us": "µs", "bytes": "bytes", "px": "px", "percent": "%", "deg": "°", "fps": "fps"}
 _LISTED = 12
+_LIKENESS = 0.8
 _DEPTH = 4
 _LIST_ENTRIES = 3
 
@@ -79,8 +80,8 @@ class Field:
 
 def unit_of(path: str) -> str:
     """The unit in a field's name ("latency_ms": "ms"); empty if there is none."""
-    _, _, suffix = path.rpartition(".")[2].rpartition("_")
-    return _UNITS.get(suffix, "")
+    _, underscore, suffix = path.rpartition(".")[2].rpartition("_")
+    return _UNITS.get(suffix, "") if underscore else ""
 
 
 def look_up(result: Result, steps: Sequence[str]) -> Any:
@@ -140,7 +141,7 @@ def no_number(path: str, result: Result) -> str:
     """Why a path finds nothing to draw in a result, and what would."""
     there = numeric_paths(result)
     listed = ", ".join(there[:_LISTED]) + (f" and {len(there) - _LISTED} more" if len(there) > _LISTED else "")
-    near = difflib.get_close_matches(path, there, n=1)
+    near = difflib.get_close_matches(path, there, n=1, cutoff=_LIKENESS)
     hint = f"; did you mean {near[0]!r}?" if near else ";"
     try:
         value = look_up(result, parse_path(path))

@@ -132,8 +132,8 @@ def plain(artist: Artist) -> None:
         artist.set_antialiased(True)
     elif isinstance(artist, Line2D):
         artist.set_antialiased(True)
-        artist.set_dash_capstyle("butt")
-        artist.set_dash_joinstyle("round")
+        artist.set_solid_capstyle("butt")
+        artist.set_solid_joinstyle("bevel")
     elif isinstance(artist, Patch):
         artist.set_antialiased(True)
         artist.set_linestyle("-")

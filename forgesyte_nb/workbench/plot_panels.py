@@ -29,12 +29,13 @@ from forgesyte_nb.workbench.plot_curves import (
     steady_limits,
     tick_texts,
 )
-from forgesyte_nb.workbench.plot_look import FONT_PT, THEMES, Place, plain
+from forgesyte_nb.workbench.plot_look import DPI, FONT_PT, THEMES, Place, plain
 from forgesyte_nb.workbench.plot_points import Floats
 from forgesyte_nb.workbench.plot_settings import Look
 
 _TICK_PX = 22.0  # between the ticks of a vertical axis
-_COLUMN_PX = 2.0  # the width of a line: more points than this shows would only cost time
+_COLUMN_PX = 2.0  # the width of a line: finer columns would cost time and not be seen
+_LINE_PT = 72 * _COLUMN_PX / DPI
 _BOOLEAN_LIMITS = (-0.15, 1.15)
 
 
@@ -117,7 +118,7 @@ class CurvePanel(Panel):
         for row in series:
             about: dict[str, Any] = {"color": THEMES[look.theme].series[row], "animated": animated, "zorder": 3}
             line = Line2D(
-                [], [], linewidth=1.4, linestyle="-", marker="", drawstyle="steps-post" if steps else "default",
+                [], [], linewidth=_LINE_PT, linestyle="-", marker="", drawstyle="steps-post" if steps else "default",
                 solid_capstyle="butt", solid_joinstyle="bevel", **about,
             )  # fmt: skip
             dots = Line2D([], [], linestyle="none", marker="o", markersize=3.0, markeredgewidth=0.0, **about)
@@ -162,7 +163,7 @@ class HistogramPanel(Panel):
             colour = THEMES[look.theme].series[row]
             outline = StepPatch(
                 [0.0], [0.0, 1.0], baseline=0.0, fill=True, facecolor=to_rgba(colour, 0.3), edgecolor=to_rgba(colour),
-                linewidth=1.2, linestyle="-", hatch=None, capstyle="butt", joinstyle="miter", animated=animated,
+                linewidth=_LINE_PT, linestyle="-", hatch=None, capstyle="butt", joinstyle="miter", animated=animated,
                 zorder=3,
             )  # fmt: skip
             self._outlines.append(outline)

@@ -92,7 +92,7 @@ def checked_window(value: Any) -> Window:
         ValueError: If it is none.
     """
     given = {} if value is None else value
-    if isinstance(given, dict) and set(given) <= {"seconds", "count"}:
+    if isinstance(given, dict) and set(given) <= {"seconds", "count"} and bool not in map(type, given.values()):
         seconds, count = given.get("seconds"), given.get("count")
         if seconds is None and count is None:
             return Window()
