@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import math
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -284,6 +286,28 @@ def test_a_plot_that_cannot_be_drawn_says_so_and_stops_no_other(
     next_picture(plot, 1)
     wait_for(lambda: state(plot)["problem"] == "", "the end of the problem")
     other.close()
+
+
+def test_the_thread_ends_before_the_interpreter() -> None:
+    code = """
+import atexit, os, threading
+from forgesyte_nb.client.results import Result
+from forgesyte_nb.workbench.plot import LivePlotter
+
+def look():
+    if any(thread.name == "forgesyte-plots" for thread in threading.enumerate()):
+        os._exit(3)
+
+atexit.register(look)
+plot = LivePlotter(["latency_ms"])
+plot.feed.watched(+1)
+plot.add(Result("1", "p", latency_ms=3.0))
+while plot.feed.picture is None:
+    pass
+plot.add(Result("2", "p", latency_ms=4.0))
+"""
+    done = subprocess.run([sys.executable, "-c", code], timeout=60, check=False)
+    assert done.returncode == 0
 
 
 def test_the_share_of_a_processor_is_kept() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tests.benchmarks.bench import Bench
-from tests.benchmarks.rows import jobs, many, plugins, round_trip, start, throughput
+from tests.benchmarks.rows import jobs, many, plots, plugins, round_trip, start, throughput
 from tests.benchmarks.table import Row, Scale
 
 Measure = Callable[[Bench, Scale], list[Row]]
@@ -24,5 +24,6 @@ ROWS: dict[str, tuple[Measure, str]] = {
     "start": (start.import_and_serve, ""),
     "first_result": (start.first_result, "area"),
     "jobs": (jobs.flat_memory, "area clients"),
+    "plot": (plots.live_plot, ""),
 }
 """By the name that `--only` takes: what measures it, and in which ways it grows."""
