@@ -92,7 +92,7 @@ async def open_notebook(
 
     yield new
     for notebook in opened:
-        await notebook.page.close()
+        await notebook.close()
         await asyncio.to_thread(lab.end_kernel, notebook.name)
     for notebook in opened:
         assert notebook.errors == [], notebook.name

@@ -15,8 +15,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ PATIENCE_S = 30.0
 IMAGES = Path(__file__).parents[2] / "notebooks" / "images"
 WIDE = (1600, 900)  # width and height of the window in pixels
 
-# Everything below `labTest` finds the notebook by its path: a second view makes another panel the current one.
+# Set up in the page as `labTest`. It finds the notebook by its path: a second view makes another panel the current one.
 PAGE_SIDE = """
 window.labTest = {
   path: null,
@@ -94,7 +93,8 @@ class Notebook:
         self.name = name
         self.errors: list[str] = []
         self._expected: list[re.Pattern[str]] = []
-        self._pictures = IMAGES if os.environ.get("FORGESYTE_NB_IMAGES") else pictures
+        self._dark = False
+        self._pictures = pictures
         page.on("console", self._keep)
         page.on("pageerror", lambda error: self._complain(f"uncaught: {error.stack or error}"))
 
@@ -121,6 +121,14 @@ class Notebook:
         await self.page.reload()
         await self._prepare(idle=False)
 
+    async def close(self) -> None:
+        """Leave the page, in the theme that the next one expects: themes are settings of JupyterLab, not of a page."""
+        try:
+            if self._dark:
+                await self.theme("light")
+        finally:
+            await self.page.close()
+
     async def _prepare(self, idle: bool = True) -> None:
         await self.wait_for("window.jupyterapp?.shell !== undefined")
         await self.page.evaluate(PAGE_SIDE)
@@ -142,7 +150,8 @@ class Notebook:
 
     async def _scene(self) -> str:
         """What there is to see, for a message about what there is not."""
-        picture = await self.screenshot("last-seen", full=False)
+        picture = self._pictures / "last-seen.png"
+        await self.page.screenshot(path=picture)
         seen = await self.page.evaluate(
             "window.labTest?.panel() ? [labTest.status(), labTest.panel().content.widgets.map(cell => cell.node.innerText)]"
             " : document.body.innerText"
@@ -253,6 +262,7 @@ class Notebook:
 
     async def theme(self, name: str) -> None:
         """`light` or `dark`."""
+        self._dark = name == "dark"
         title = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}[name]
         await self.page.evaluate("theme => jupyterapp.commands.execute('apputils:change-theme', { theme })", title)
         await self.wait_for("light => document.body.dataset.jpThemeLight === light", str(name == "light").lower())
@@ -277,10 +287,9 @@ class Notebook:
         # JupyterLab lays out its panels when it hears of the new size.
         await self.page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
-    async def screenshot(self, name: str, part: Locator | None = None, *, full: bool = True) -> Path:
+    async def screenshot(self, name: str, part: Locator | None = None) -> Path:
         """A PNG of the window (or of `part`): in the test's folder, in notebooks/images with FORGESYTE_NB_IMAGES=1."""
-        folder = self._pictures if full else self._pictures.parent if self._pictures == IMAGES else self._pictures
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = IMAGES if os.environ.get("FORGESYTE_NB_IMAGES") else self._pictures
         path = folder / f"{name}.png"
         await (part or self.page).screenshot(path=path)
         return path
@@ -311,10 +320,3 @@ class Notebook:
         await self.page.route_web_socket(url, close)
         await self.page.route(url, lambda route: route.abort("connectionrefused"))
         return lift
-
-    @contextmanager
-    def no_new_errors(self) -> Iterator[None]:
-        """What happens inside adds nothing to the console's errors."""
-        before = len(self.errors)
-        yield
-        assert self.errors[before:] == []

@@ -40,7 +40,9 @@ async def test_every_ipykernel_is_the_one_its_name_says(each_ipykernel: str, ope
 
 
 async def test_the_server_of_a_kernel_answers_the_page(notebook: Notebook) -> None:
-    cell = await notebook.run("import forgesyte_nb as fs; server = fs.serve(port=0, engine='inline'); print(server.port)")
+    cell = await notebook.run(
+        "import forgesyte_nb as fs; server = fs.serve(port=0, engine='inline'); print(server.port)"
+    )
     port = int(re.findall(r"\d+", await notebook.output(cell))[-1])
     greet = """port => new Promise(done => {
       const socket = new WebSocket(`ws://127.0.0.1:${port}/ws/page`);
@@ -138,10 +140,11 @@ async def test_the_console_is_listened_to(open_notebook: OpenNotebook) -> None:
     notebook.errors.clear()
 
 
-def test_nothing_is_left_of_a_closed_jupyterlab(tmp_path: Path) -> None:
-    lab = JupyterLab(tmp_path)
-    lab.api("sessions", "POST", {"path": "x.ipynb", "type": "notebook", "name": "x", "kernel": {"name": "python3"}})
+async def test_nothing_is_left_of_a_closed_jupyterlab(tmp_path: Path) -> None:
+    lab = await asyncio.to_thread(JupyterLab, tmp_path)
+    session = {"path": "x.ipynb", "type": "notebook", "name": "x", "kernel": {"name": "python3"}}
+    await asyncio.to_thread(lab.api, "sessions", "POST", session)
     started = lab.processes()
     assert len(started) >= 2, started
-    lab.close()
+    await asyncio.to_thread(lab.close)
     assert [process for process in started if process.is_running()] == []
