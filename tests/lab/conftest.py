@@ -9,10 +9,11 @@
         await notebook.interrupt()
         await notebook.ended(busy, fails=True)
 
-`lab` is the one JupyterLab of the session, `browser` its Chromium. `notebook` is a fresh notebook with a fresh kernel in
-a fresh browser profile; `open_notebook(kernel="ipykernel-6.31")` opens others, and `each_ipykernel` runs a test on
-every one that is installed (`make setup` installs the older ones; a missing one is skipped). At its end, a test's
+`lab` is the one JupyterLab of the session, `browser` its Chromium. `notebook` is a fresh notebook with a fresh kernel
+in a page of its own; `open_notebook(kernel="ipykernel-6.31")` opens others, and `each_ipykernel` runs a test on every
+one that is installed (`make setup` installs the older ones; a missing one is skipped). At a test's end its
 console must have said nothing in red: `notebook.expect_errors("WebSocket connection to .* failed")` names exceptions.
+A notebook costs about three seconds to open: let a test go on in the one it has.
 Pictures go to the test's own folder, with FORGESYTE_NB_IMAGES=1 to notebooks/images.
 
 Playwright's async interface, on pytest-asyncio's loop of the session: its sync one leaves a running loop in its thread,

@@ -120,7 +120,8 @@ class JupyterLab:
 
     def _ask(self, url: str, method: str = "GET", body: Any = None) -> Any:
         """The answer of Jupyter's REST interface."""
-        request = urllib.request.Request(url, method=method, data=None if body is None else json.dumps(body).encode())
+        sent = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(url, method=method, data=sent)  # noqa: S310
         request.add_header("Authorization", f"token {self._token}")
         with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:  # noqa: S310
             text = answer.read()

@@ -1,8 +1,8 @@
 """A notebook in JupyterLab, in a browser: cells are run and waited for as a person would, without their guesses.
 
-What belongs to JupyterLab (cells, kernel, saving, themes) goes through its own application object, which the server is
-told to put in the page; what belongs to this project is looked at and clicked on in the page. Waiting looks at the state
-of the page again and again: prompts, "idle" and outputs come in no order that could be relied upon. In particular
+What belongs to JupyterLab (cells, kernel, saving, themes) goes through its own application object, which the server
+is told to put in the page; what belongs to this project is looked at and clicked on in the page. Waiting looks at the
+page again and again: prompts, "idle" and outputs come in no order that could be relied upon. In particular
 
 - the indicator says "idle" before the kernel connects: idle is what the status bar says once a kernel is connected;
 - an output may come after the prompt's number, and after a restart the number may be the same as before: whether a
@@ -116,7 +116,7 @@ class Notebook:
         await self._prepare()
 
     async def reload(self) -> None:
-        """Save, and load the page anew; returns as soon as the notebook is there, which may be before its widgets are."""
+        """Save, and load the page anew; returns when the notebook is there, which may be before its widgets are."""
         await self.save()
         await self.page.reload()
         await self._prepare(idle=False)
@@ -153,7 +153,8 @@ class Notebook:
         picture = self._pictures / "last-seen.png"
         await self.page.screenshot(path=picture)
         seen = await self.page.evaluate(
-            "window.labTest?.panel() ? [labTest.status(), labTest.panel().content.widgets.map(cell => cell.node.innerText)]"
+            "window.labTest?.panel()"
+            " ? [labTest.status(), labTest.panel().content.widgets.map(cell => cell.node.innerText)]"
             " : document.body.innerText"
         )
         return f"on the page: {seen}; errors: {self.errors}; picture: {picture}"
