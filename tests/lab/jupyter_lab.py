@@ -23,7 +23,7 @@ import psutil
 
 import forgesyte_nb
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 KERNELS = Path(sys.prefix) / "kernels"  # `make setup` installs older ipykernels there, a folder each
 EXTENSIONS = [name for name in ("forgesyte_nb.jupyter",) if importlib.util.find_spec(name)]
 
