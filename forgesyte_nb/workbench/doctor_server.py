@@ -72,7 +72,7 @@ def check_server(visit: Visit) -> list[Finding]:
         found = f"what listens on {visit.address[1]} does not speak HTTP: {type(error).__name__}: {error}"
         return [Finding("server", "problem", found, _other_way(visit))]
     if not isinstance(answer.body, dict) or not {"server_id", "error"} & set(answer.body):
-        software = f" ({answer.software})" if answer.software else ""
+        software = f" ({answer.software.strip()})" if answer.software else ""
         found = f"another program{software} listens on {visit.address[1]}: HTTP {answer.status} at /healthz"
         return [Finding("server", "problem", found, _other_way(visit))]
     return [_health(visit, answer)]
