@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 from forgesyte_nb.client.connecting import default_url, websocket_url
 from forgesyte_nb.server.server import Server, running_server
@@ -69,6 +70,7 @@ def _visit(url: Any, token: str | None) -> Visit:
         named = server.url if server is not None else default_url()
     try:
         address, complaint = websocket_url(str(named)), ""
+        urlsplit(address).port  # noqa: B018 -- raises if it is none
     except ValueError as error:
         address, complaint = str(named), str(error)
     return Visit(url=address, complaint=complaint, token=token, server=server)

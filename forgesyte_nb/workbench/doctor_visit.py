@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from urllib.parse import SplitResult, urlsplit
@@ -63,7 +64,8 @@ class Visit:
     def __post_init__(self) -> None:
         """Read the log, and know the secret of a server of this process."""
         if self.server is not None:
-            self.log_before = self.server.log_tail(1000)
+            with suppress(OSError):  # the log's file may have been taken away
+                self.log_before = self.server.log_tail(1000)
             if self.token is None and self.is_own:
                 self.token = self.server.settings.token
 

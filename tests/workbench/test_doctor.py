@@ -77,6 +77,13 @@ def test_a_healthy_server_has_no_problem(serve_on: Serve) -> None:
     assert all(finding.found for finding in diagnosis)
 
 
+def test_a_log_that_cannot_be_read(serve_on: Serve) -> None:
+    server = serve_on()
+    server.log.rename(server.log.with_suffix(".old"))
+    server.log.mkdir()
+    assert fs.doctor(server).ok
+
+
 async def test_it_works_in_a_running_loop(serve_on: Serve) -> None:
     server = serve_on()
     assert only(fs.doctor(server), "round trip").state == "ok"
@@ -110,6 +117,7 @@ def test_the_wrong_port_beside_a_running_server(free_port: int, tmp_path: Path) 
         assert only(diagnosis, "process").state == "warning"
         assert server.url in only(diagnosis, "port").remedy
         assert fs.doctor().url == server.url
+        assert only(fs.doctor("ws://localhost:no"), "port").state == "problem"
     finally:
         server.close()
 
