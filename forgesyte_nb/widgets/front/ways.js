@@ -83,11 +83,10 @@ export class WaySocket extends SocketLike {
   /**
    * @param {Way[]} ways
    * @param {string} feedsId What the right server's `hello` says.
-   * @param {{limitMs?: number, onBinary?: (data: ArrayBuffer) => void}} [how] Binary messages are not the client's.
+   * @param {number} [limitMs] How long one way may take to answer.
    */
-  constructor(ways, feedsId, { limitMs = LIMIT_MS, onBinary = () => {} } = {}) {
+  constructor(ways, feedsId, limitMs = LIMIT_MS) {
     super();
-    this.onBinary = onBinary;
     queueMicrotask(() => this.#begin(ways, feedsId, limitMs));
   }
 
@@ -141,10 +140,7 @@ export class WaySocket extends SocketLike {
   #adopt(way, socket) {
     this.way = way.name;
     this.tried.push({ way: way.name, said: `answered (${way.note})` });
-    socket.onmessage = ({ data }) => {
-      if (typeof data === "string") this.emit("message", { data });
-      else this.onBinary(data);
-    };
+    socket.onmessage = ({ data }) => this.emit("message", { data });
     socket.onclose = ({ code, reason }) => this.ended(code, reason);
   }
 

@@ -1,6 +1,61 @@
-/** One feed as one view sees it: the newest picture and state, and controls. */
+/** Feeds, which are live pictures of things in the kernel, as views see them: newest picture and state, and controls. */
+
+import { ForgeSyteError } from "./wire.js";
 
 let requests = 0;
+
+/** All that one client watches. */
+export class FeedWatches {
+  #say;
+  #byFeed = new Map(); // by feed id, a set of watches each
+
+  /** @param {(message: object) => boolean} say Sends a message; false if there is no connection. */
+  constructor(say) {
+    this.#say = say;
+  }
+
+  /** @param {string} feedId @param {object} how The handlers and wishes of a `FeedWatch`. */
+  watch(feedId, { maxWidth, quality, paceMs, ...handlers }) {
+    const group = this.#byFeed.get(feedId) ?? new Set();
+    let watch = null;
+    const others = () => [...group].some((one) => one !== watch && one.wanted);
+    const say = (message) => {
+      if (message.type === "unwatch" && others()) return true;
+      // The server gives a connection each picture and state once: begun anew, it gives them to a second view too.
+      if (message.type === "watch" && others()) this.#say({ type: "unwatch", feed: feedId });
+      return this.#say(message);
+    };
+    const gone = () => {
+      group.delete(watch);
+      if (group.size === 0 && this.#byFeed.get(feedId) === group) this.#byFeed.delete(feedId);
+    };
+    watch = new FeedWatch(feedId, say, handlers, { maxWidth, quality, paceMs }, gone);
+    this.#byFeed.set(feedId, group.add(watch));
+    return watch;
+  }
+
+  #all() {
+    return [...this.#byFeed.values()].flatMap((group) => [...group]);
+  }
+
+  /** A connection stands. */
+  restore() {
+    for (const watch of this.#all()) watch.watch();
+  }
+
+  /** There is none. */
+  lost() {
+    for (const watch of this.#all()) watch.lost();
+  }
+
+  /** Take a message; a picture has a payload. @param {Uint8Array | null} payload */
+  receive(message, payload) {
+    for (const watch of [...(this.#byFeed.get(message.feed) ?? [])]) {
+      if (payload === null) watch.receive(message);
+      else if (message.type === "frame") watch.take(message, payload);
+    }
+  }
+}
 
 export class FeedWatch {
   #say;
@@ -11,6 +66,7 @@ export class FeedWatch {
   #newest = null; // arrived while another was being drawn
   #drawing = false;
   #asked = new Map(); // controls without an answer, by request id
+  #gone;
 
   /**
    * @param {string} feedId
@@ -20,14 +76,22 @@ export class FeedWatch {
    *   the picture counts as drawn. Of those that come meanwhile the newest is next.
    * @param {(state: object) => any} [handlers.onState]
    * @param {(reason: string) => any} [handlers.onEnd] Nothing more will come.
-   * @param {{maxWidth?: number, quality?: number, paceMs?: number}} [wishes]
+   * @param {{maxWidth?: number, quality?: number, paceMs?: number}} [wishes] Widest picture in pixels, JPEG quality 1–95
+   *   of pictures that are scaled down to it; with `paceMs`, at most one in so many milliseconds, none acknowledged.
+   * @param {() => void} [gone] Called when it is closed.
    */
-  constructor(feedId, say, handlers, wishes = {}) {
+  constructor(feedId, say, handlers, wishes = {}, gone = () => {}) {
+    this.#gone = gone;
     this.feedId = feedId;
     this.#say = say;
     this.#handlers = handlers;
     this.#wishes = wishes;
     this.watch();
+  }
+
+  /** Whether pictures are wanted. */
+  get wanted() {
+    return this.#wanted && !this.#ended;
   }
 
   /** Say what is wanted; again after each reconnection. */
@@ -78,7 +142,7 @@ export class FeedWatch {
     const waiting = this.#asked.get(request);
     this.#asked.delete(request);
     if (ok) waiting?.resolve(value);
-    else waiting?.reject(new Error(message));
+    else waiting?.reject(new ForgeSyteError("CONTROL_FAILED", message));
   }
 
   /** Take a text message about this feed. */
@@ -94,6 +158,7 @@ export class FeedWatch {
 
   /** Take a picture. */
   async take(header, bytes) {
+    if (!this.wanted) return;
     this.#newest = { header, bytes };
     if (this.#drawing) return;
     this.#drawing = true;
@@ -117,9 +182,11 @@ export class FeedWatch {
     }
   }
 
+  /** Watch no longer. */
   close() {
     this.pause();
     this.lost();
     this.#ended = true;
+    this.#gone();
   }
 }
