@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import textwrap
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import cast
 
 import cv2
@@ -38,6 +39,7 @@ from forgesyte_nb.workbench.plot_settings import Look, PlotSpec
 
 _BOOLEAN_WEIGHT = 0.4
 _CHARACTER_PX = 6.6
+_INDENT_PX = 36.0  # names of narrow panels begin above the numbers of their axis
 _TIME_UNITS = ((7200.0, 3600.0, "h"), (300.0, 60.0, "min"), (0.0, 1.0, "s"))  # from which span, seconds, name
 
 
@@ -92,7 +94,8 @@ class PlotFigure:
     def _build(self, *, live: bool) -> list[CurvePanel | HistogramPanel]:
         groups = self.spec.panels()
         histogram = self.spec.kind == "histogram"
-        width = panel_width(self.look, len(groups) if histogram else 1)
+        indent = _INDENT_PX if histogram else 0.0
+        width = panel_width(self.look, len(groups) if histogram else 1) + indent
         headers = [
             flow([self.spec.fields[row] for row in rows], width, self._width_px, values=not histogram)
             for rows, _ in groups
@@ -104,7 +107,7 @@ class PlotFigure:
             places = rows_of_panels(self.look, header_rows, [_BOOLEAN_WEIGHT if flags else 1.0 for _, flags in groups])
         panels: list[CurvePanel | HistogramPanel] = []
         for (rows, boolean), entries, place in zip(groups, headers, places, strict=True):
-            self._head(place, entries, rows, live=live)
+            self._head(replace(place, left=place.left - indent), entries, rows, live=live)
             if histogram:
                 panel: CurvePanel | HistogramPanel = HistogramPanel(
                     self.figure, place, self.look, rows, boolean=boolean, animated=live

@@ -34,19 +34,19 @@ def main(points: int, seconds: float) -> None:
         plot.add(_result(heard), heard * _INTERVAL_S)
         heard += 1
 
-    without_s = _processor_s(seconds, lambda: _result(0))
+    without, _ = _share(seconds, lambda: _result(0))
     plot.feed.watched(+1)
-    _processor_s(_SETTLED_S, add)
+    _share(_SETTLED_S, add)
     shown, drawing_s = _shown(plot), _drawing_s()
-    with_s = _processor_s(seconds, add)
+    share, passed_s = _share(seconds, add)
     pictures = _shown(plot) - shown
     print(
         json.dumps(
             {
-                "percent": 100 * (with_s - without_s) / seconds,
-                "thread_percent": 100 * (_drawing_s() - drawing_s) / seconds,
+                "percent": 100 * (share - without),
+                "thread_percent": 100 * (_drawing_s() - drawing_s) / passed_s,
                 "ms": 1000 * (_drawing_s() - drawing_s) / pictures,
-                "pictures_per_s": pictures / seconds,
+                "pictures_per_s": pictures / passed_s,
             }
         )
     )
@@ -64,12 +64,14 @@ def _result(index: int) -> Result:
     )
 
 
-def _processor_s(seconds: float, step: Callable[[], object]) -> float:
-    began = time.process_time()
+def _share(seconds: float, step: Callable[[], object]) -> tuple[float, float]:
+    """Processor time of the process for each second that passes, and how many passed."""
+    began, began_s = time.process_time(), time.monotonic()
     for _ in range(round(seconds / _INTERVAL_S)):
         step()
         time.sleep(_INTERVAL_S)
-    return time.process_time() - began
+    passed_s = time.monotonic() - began_s
+    return (time.process_time() - began) / passed_s, passed_s
 
 
 def _shown(plot: LivePlotter) -> int:
