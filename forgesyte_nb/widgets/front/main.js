@@ -37,8 +37,8 @@ const VIEWS = {
 function render({ model, el, signal }) {
   const gone = new AbortController();
   signal?.addEventListener("abort", () => gone.abort(), { once: true });
-  // Keys belong to what is focused here, not to the notebook's shortcuts: "d d" would delete the cell.
-  const root = element("div", { class: "fs-widget", "data-lm-suppress-shortcuts": "true" });
+  const root = element("div", { class: "fs-widget" });
+  root.addEventListener("focusin", keepKeys);
   const state = { way: "none", tried: [], drawn: 0 };
   root.forgesyteState = state;
   el.append(root);
@@ -46,6 +46,11 @@ function render({ model, el, signal }) {
   link.onChange(() => report(model, link.way));
   VIEWS[model.get("_front")]({ model, root, link, state, badge: badge(link, state), signal: gone.signal });
   return () => gone.abort();
+}
+
+/** Keys belong to what is focused here, not to JupyterLab's shortcuts: arrows would leave a slider, "d d" the cell. */
+function keepKeys({ target }) {
+  target.dataset.lmSuppressShortcuts = "true"; // on itself: shortcuts for `:focus` are matched before its parents'
 }
 
 function report(model, way) {

@@ -18,7 +18,8 @@ export function streamControls(act, snapshot) {
   const save = button("Save this picture with its results as PNG", "Save", snapshot);
   const speed = element("select", { "aria-label": "Speed" });
   speed.addEventListener("change", () => act("speed", speed.value === FASTEST ? null : Number(speed.value)));
-  const intent = element("select", { "aria-label": "Intent", title: "every frame: nothing is skipped; freshest: the newest picture when there is room" });
+  const choices = "every frame: nothing is skipped; freshest: the newest picture when there is room";
+  const intent = element("select", { "aria-label": "Intent", title: choices });
   for (const [value, text] of Object.entries(INTENTS)) intent.append(element("option", { value }, text));
   intent.addEventListener("change", () => act("intent", intent.value));
   const status = element("span", { class: "fs-status" });
@@ -59,14 +60,16 @@ function speedsWith(speed) {
 function choose(select, speeds, value) {
   const wanted = [...speeds.map(String), FASTEST];
   if (wanted.join() !== [...select.options].map((option) => option.value).join()) {
-    select.replaceChildren(...wanted.map((one) => element("option", { value: one }, one === FASTEST ? "as fast as it goes" : `${one}×`)));
+    const words = (one) => (one === FASTEST ? "as fast as it goes" : `${one}×`);
+    select.replaceChildren(...wanted.map((one) => element("option", { value: one }, words(one))));
   }
   select.value = String(value);
 }
 
 /** A slider over the last frames; its right end is now. */
 export function scrubber(act) {
-  const slider = element("input", { type: "range", min: "0", max: "0", step: "1", "aria-label": "Look back over the last frames" });
+  const label = "Look back over the last frames";
+  const slider = element("input", { type: "range", min: "0", max: "0", step: "1", "aria-label": label });
   const text = element("span", { class: "fs-back" });
   const live = element("button", { type: "button", disabled: true }, "live");
   const root = element("div", { class: "fs-scrub" }, slider, text, live);
@@ -99,7 +102,7 @@ export function scrubber(act) {
         slider.value = String(last - (back ?? 0));
       }
       const said = back === null ? "live" : back === 0 ? "held" : `${back} back`;
-      setText(text, said);
+      setText(text, back === null ? "" : said); // the button beside it says "live"
       slider.setAttribute("aria-valuetext", said);
     },
     end() {

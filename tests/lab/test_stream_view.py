@@ -1,0 +1,183 @@
+"""`StreamView` in JupyterLab: its controls, each of the three ways, what comes back after what, and how it looks."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.async_api import Locator, expect
+
+from tests.lab.conftest import OpenNotebook
+from tests.lab.notebook import Cell, Notebook
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+SERVE = """\
+import forgesyte_nb as fs
+import numpy as np
+server = fs.serve(port=0, workers=1)
+
+@fs.plugin(engine="threads")
+def moving(frame, *, size: int = 60) -> dict:
+    x = (frame.seq * 4) % 500
+    if frame.seq % 50 == 49:
+        raise fs.PluginError("a frame that fails")
+    return {"boxes": [fs.Box(x, 100, size, size, label="square")], "mean": float(frame.gray.mean()), "seq": frame.seq}
+
+def frames():
+    y, x = np.mgrid[0:480, 0:640]
+    for n in range(100_000):
+        yield np.stack([(x + n) % 256, (y + 2 * n) % 256, np.full_like(x, n % 256)], -1).astype("uint8")
+stream = fs.stream(frames(), moving, speed=3.0, intent="every_frame")
+print("port", server.port)
+"""
+VIEW = "view = fs.StreamView(stream); view"
+STATE = "document.querySelector('.fs-widget')?.forgesyteState"
+
+
+async def served(notebook: Notebook) -> int:
+    """Run a server and a stream; the server's port."""
+    text = await notebook.output(await notebook.run(SERVE), r"port \d+")
+    return int(re.findall(r"port (\d+)", text)[-1])
+
+
+async def shown(notebook: Notebook, way: str) -> tuple[Cell, Locator]:
+    """Show the stream; wait until pictures come by this way."""
+    cell = await notebook.run(VIEW)
+    area = await notebook.show(cell)
+    await drawn_by(notebook, way)
+    return cell, area
+
+
+async def drawn_by(notebook: Notebook, way: str) -> None:
+    await notebook.wait_for(f"({STATE}?.drawn ?? 0) > 3 && {STATE}?.way === '{way}'")
+
+
+async def more_pictures(notebook: Notebook, count: int = 10) -> None:
+    """Wait until so many more are drawn."""
+    before = await notebook.page.evaluate(f"{STATE}.drawn")
+    await notebook.wait_for(f"{STATE}.drawn >= {before + count}")
+
+
+async def test_pictures_controls_and_ledger(notebook: Notebook) -> None:
+    await served(notebook)
+    _, area = await shown(notebook, "direct")
+    await expect(area.locator(".fs-badge-text")).to_have_text("live")
+    await notebook.wait_for(f"{STATE}.told.ledger.errors > 0")
+    await expect(area.locator(".fs-problem")).to_contain_text("a frame that fails")
+    await area.get_by_role("button", name="Pause").click()
+    await expect(area.locator(".fs-status")).to_have_text("paused")
+    await notebook.wait_for(f"{STATE}.told.ledger.pending === 0")
+    ledger = await notebook.page.evaluate(f"{STATE}.told.ledger")
+    assert ledger["sent"] == ledger["results"] + ledger["errors"] + ledger["skipped"] + ledger["pending"]
+    await area.get_by_role("button", name="One frame more").click()
+    await notebook.wait_for(f"{STATE}.told.ledger.sent === {ledger['sent'] + 1}")
+    slider = area.get_by_role("slider")
+    await slider.focus()
+    await notebook.page.keyboard.press("ArrowLeft")
+    await expect(area.locator(".fs-back")).to_have_text("1 back")
+    async with notebook.page.expect_download() as saved:
+        await area.get_by_role("button", name="Save this picture").click()
+    assert (await saved.value).suggested_filename.endswith(".png")
+    await area.get_by_role("button", name="live").click()
+    await expect(area.locator(".fs-back")).to_have_text("")
+    await area.get_by_label("Speed").select_option("0.5")
+    await notebook.wait_for(f"{STATE}.told.speed === 0.5")
+    await area.get_by_label("Intent").select_option("freshest")
+    await notebook.wait_for(f"{STATE}.told.intent === 'freshest'")
+    await area.get_by_role("button", name="Play").click()
+    await more_pictures(notebook)
+    await area.get_by_role("button", name="Stop").click()
+    await expect(area.locator(".fs-status")).to_have_text("stopped")
+
+
+async def test_the_relay_and_the_comm_way_take_over(notebook: Notebook) -> None:
+    port = await served(notebook)
+    notebook.expect_errors("WebSocket connection to .* failed")
+    await notebook.block_port(port)
+    cell, area = await shown(notebook, "relay")
+    await notebook.block(r"/forgesyte_nb/")
+    await notebook.rerun(cell)
+    await drawn_by(notebook, "comm")
+    await expect(area.locator(".fs-badge-text")).to_have_text("via notebook")
+    busy = await notebook.start("import time; time.sleep(300)")
+    await notebook.wait_busy()
+    await more_pictures(notebook, 30)
+    await notebook.interrupt()
+    await notebook.ended(busy, fails=True)
+    await area.get_by_role("button", name="Pause").click()
+    await expect(area.locator(".fs-status")).to_have_text("paused")
+
+
+async def watchers(notebook: Notebook, count: int) -> None:
+    """Wait until the kernel counts so many."""
+    cell = await notebook.run(
+        "import time\n"
+        "end = time.monotonic() + 20\n"
+        f"while stream.feed.watchers != {count} and time.monotonic() < end: time.sleep(0.02)\n"
+        "print('watchers', stream.feed.watchers)"
+    )
+    assert "".join((await notebook.outputs(cell))[0]["text"]).split() == ["watchers", str(count)]
+
+
+async def test_a_second_view_a_rerun_a_reload_and_another_server(notebook: Notebook) -> None:
+    await served(notebook)
+    cell, _ = await shown(notebook, "direct")
+    await notebook.second_view(cell)
+    await notebook.wait_for(
+        "[...document.querySelectorAll('.fs-widget')].filter(one => one.forgesyteState.drawn > 3).length === 2"
+    )
+    await watchers(notebook, 2)
+    await notebook.rerun(cell)
+    await notebook.show(cell)
+    await drawn_by(notebook, "direct")
+    await notebook.reload()
+    await notebook.show(cell)
+    await drawn_by(notebook, "direct")
+    await notebook.run("server = fs.serve(port=0, workers=2)")
+    await notebook.run("stream.close(); stream = fs.stream(frames(), moving, speed=1.0)")
+    await notebook.rerun(cell)
+    await notebook.show(cell)
+    await drawn_by(notebook, "direct")
+    await notebook.run("view.close()")
+    await watchers(notebook, 0)
+
+
+async def test_a_restarted_kernel_is_found_by_the_cell_that_runs_again(notebook: Notebook) -> None:
+    await served(notebook)
+    cell, area = await shown(notebook, "direct")
+    notebook.expect_errors("WebSocket connection to .* failed")
+    await notebook.restart()
+    await expect(area.locator(".fs-badge-text")).to_have_text("connecting …")
+    await served(notebook)
+    await notebook.rerun(cell)
+    await notebook.show(cell)
+    await drawn_by(notebook, "direct")
+
+
+async def test_a_hidden_view_watches_nothing(notebook: Notebook) -> None:
+    await served(notebook)
+    await shown(notebook, "direct")
+    await notebook.hide()
+    await watchers(notebook, 0)
+    await notebook.bring_back()
+    await more_pictures(notebook)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+async def test_looks(open_notebook: OpenNotebook, theme: str) -> None:
+    notebook = await open_notebook()
+    await served(notebook)
+    await notebook.theme(theme)
+    for columns in (None, 80, 40):
+        await notebook.width(columns)
+        _, area = await shown(notebook, "direct")
+        await notebook.wait_for(f"{STATE}.told.ledger.results > 60")
+        await notebook.screenshot(f"stream-view-{theme}-{columns}", area)
+        clipped = await area.evaluate(
+            "area => [...area.querySelectorAll('.fs-widget *')].filter(one => one.offsetParent"
+            " && one.getBoundingClientRect().right > area.querySelector('.fs-widget').getBoundingClientRect().right + 1)"
+            ".map(one => one.outerHTML.slice(0, 80))"
+        )
+        assert clipped == []
+        await notebook.run("view.close()")
