@@ -6,7 +6,6 @@ that lies (a checkout, a worktree, site-packages); older ipykernels come from th
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import secrets
@@ -25,12 +24,11 @@ import forgesyte_nb
 
 PATIENCE_S = 60.0
 KERNELS = Path(sys.prefix) / "kernels"  # `make setup` installs older ipykernels there, a folder each
-EXTENSIONS = [name for name in ("forgesyte_nb.jupyter",) if importlib.util.find_spec(name)]
 
 SERVER_CONFIG = {
     "ServerApp": {
         "allow_root": True,
-        "jpserver_extensions": dict.fromkeys(EXTENSIONS, True),
+        "jpserver_extensions": {"forgesyte_nb": True},  # a wheel's own setting lies where a checkout has none
         "open_browser": False,
         "port": 0,
         "shutdown_no_activity_timeout": 900,  # if these tests are killed before they can end it

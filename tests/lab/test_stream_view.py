@@ -91,11 +91,20 @@ async def test_pictures_controls_and_ledger(notebook: Notebook) -> None:
     await expect(area.locator(".fs-status")).to_have_text("stopped")
 
 
-async def test_the_relay_and_the_comm_way_take_over(notebook: Notebook) -> None:
+async def test_the_relay_and_the_comm_way_take_over(each_ipykernel: str, open_notebook: OpenNotebook) -> None:
+    notebook = await open_notebook(each_ipykernel)
     port = await served(notebook)
     notebook.expect_errors("WebSocket connection to .* failed")
     await notebook.block_port(port)
     cell, area = await shown(notebook, "relay")
+    busy = await notebook.start("while True: pass")
+    await notebook.wait_busy()
+    await more_pictures(notebook, 30)
+    await area.get_by_role("button", name="Pause").click()
+    await expect(area.locator(".fs-status")).to_have_text("paused")
+    await notebook.interrupt()
+    await notebook.ended(busy, fails=True)
+    await area.get_by_role("button", name="Play").click()
     await notebook.block(r"/forgesyte_nb/")
     await notebook.rerun(cell)
     await drawn_by(notebook, "comm")
@@ -175,9 +184,12 @@ async def test_looks(open_notebook: OpenNotebook, theme: str) -> None:
         await notebook.wait_for(f"{STATE}.told.ledger.results > 60")
         await notebook.screenshot(f"stream-view-{theme}-{columns}", area)
         clipped = await area.evaluate(
-            "area => [...area.querySelectorAll('.fs-widget *')].filter(one => one.offsetParent"
-            " && one.getBoundingClientRect().right > area.querySelector('.fs-widget').getBoundingClientRect().right + 1)"
-            ".map(one => one.outerHTML.slice(0, 80))"
+            """area => {
+                 const right = one => one.getBoundingClientRect().right;
+                 const root = area.querySelector(".fs-widget");
+                 return [...root.querySelectorAll("*")].filter(one => one.offsetParent && right(one) > right(root) + 1)
+                   .map(one => one.outerHTML.slice(0, 80));
+               }"""
         )
         assert clipped == []
         await notebook.run("view.close()")

@@ -1,0 +1,54 @@
+"""`StreamView` without a browser: what stands in a saved notebook, and that it leaves nothing."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image
+
+import forgesyte_nb as fs
+from forgesyte_nb.plugins.registry import Registry
+from tests.conftest import run_cell, wait_for
+from tests.widgets.conftest import Page
+
+BOX = """
+@fs.plugin("box", engine="inline")
+def box(frame):
+    return {"boxes": [fs.Box(10, 10, 60, 40, label="it")]}
+"""
+
+
+def test_a_saved_notebook_shows_the_picture_with_what_was_found(serve_on: Callable[..., fs.Server]) -> None:
+    registry = Registry()
+    run_cell(BOX, registry)
+    server = serve_on(registry)
+    stream = fs.stream([np.full((96, 128, 3), 40, np.uint8)], "box", server=server).wait(30)
+    view = fs.StreamView(stream, server=server)
+    bundle, _ = view._repr_mimebundle_()
+    picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(bundle["image/png"]))).convert("RGB"))
+    assert picture.shape == (96, 128, 3)
+    assert picture[80:, 100:].max() < 60
+    assert picture[8:52, 8:72].max() > 120
+    assert bundle["text/plain"] == repr(stream)
+    view.close()
+    stream.close()
+
+
+def test_a_view_of_a_stream_without_pictures_has_only_text(serve_on: Callable[..., fs.Server]) -> None:
+    registry = Registry()
+    run_cell(BOX, registry)
+    server = serve_on(registry)
+    stream = fs.stream([], "box", server=server).wait(30)
+    view = fs.StreamView(stream, server=server)
+    bundle, _ = view._repr_mimebundle_()
+    assert "image/png" not in bundle
+    page = Page(view)
+    page.post("open")
+    page.say("watch", feed=stream.feed.feed_id)
+    assert page.heard("feed_state")["state"]["status"] == "ended"
+    view.close()
+    wait_for(lambda: stream.feed.watchers == 0, "no viewer")
+    stream.close()
