@@ -1,0 +1,2 @@
+/** What `index.html` has under an id. */
+export const at = (id) => document.getElementById(id);
