@@ -6,6 +6,7 @@ import re
 
 import pytest
 from playwright.async_api import Locator, expect
+
 from tests.lab.notebook import Notebook
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
