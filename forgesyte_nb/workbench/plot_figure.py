@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from forgesyte_nb.workbench.plot_curves import Limits, round_ticks, short_number, steady_limits, tick_texts
 from forgesyte_nb.workbench.plot_header import Entry, flow, put_header, put_text
 from forgesyte_nb.workbench.plot_look import (
+    ABOVE_TICKS_PX,
     DPI,
     THEMES,
     Place,
@@ -94,7 +95,7 @@ class PlotFigure:
     def _build(self, *, live: bool) -> list[CurvePanel | HistogramPanel]:
         groups = self.spec.panels()
         histogram = self.spec.kind == "histogram"
-        indent = _INDENT_PX if histogram else 0.0
+        indent, above = (_INDENT_PX, ABOVE_TICKS_PX) if histogram else (0.0, 0.0)
         width = panel_width(self.look, len(groups) if histogram else 1) + indent
         headers = [
             flow([self.spec.fields[row] for row in rows], width, self._width_px, values=not histogram)
@@ -107,7 +108,7 @@ class PlotFigure:
             places = rows_of_panels(self.look, header_rows, [_BOOLEAN_WEIGHT if flags else 1.0 for _, flags in groups])
         panels: list[CurvePanel | HistogramPanel] = []
         for (rows, boolean), entries, place in zip(groups, headers, places, strict=True):
-            self._head(replace(place, left=place.left - indent), entries, rows, live=live)
+            self._head(replace(place, left=place.left - indent, top=place.top - above), entries, rows, live=live)
             if histogram:
                 panel: CurvePanel | HistogramPanel = HistogramPanel(
                     self.figure, place, self.look, rows, boolean=boolean, animated=live

@@ -24,6 +24,9 @@ FONT_PT = 8.0
 HEADER_PX = 17
 """Height of a row of names and values."""
 
+ABOVE_TICKS_PX = 7
+"""Room between names and the number at the top of an axis under them."""
+
 # Okabe and Ito, "Color Universal Design" (2008), as in Wong, "Points of view: color blindness", Nature Methods 8:441
 # (2011); in each theme those first that stand out from its background.
 _BLUE, _VERMILLION, _GREEN, _PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
@@ -99,7 +102,7 @@ def panel_width(look: Look, columns: int = 1) -> float:
 def columns_of_panels(look: Look, header_rows: Sequence[int]) -> list[Place]:
     """Panels side by side, each with a horizontal axis of its own."""
     each = look.width / len(header_rows)
-    top = _TOP_PX + max(header_rows) * HEADER_PX
+    top = _TOP_PX + max(header_rows) * HEADER_PX + ABOVE_TICKS_PX
     height = max(_LEAST_PX, look.height - top - _BOTTOM_PX)
     return [
         Place(index * each + _LEFT_PX, top, panel_width(look, len(header_rows)), height)
