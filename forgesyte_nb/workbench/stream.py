@@ -8,6 +8,7 @@ tabled, plotted and watched, during and after. One pass ends by itself with its 
 from __future__ import annotations
 
 import asyncio
+import atexit
 import threading
 import time
 import weakref
@@ -491,6 +492,13 @@ class Stream:
 
 
 _streams: weakref.WeakSet[Stream] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """A daemon thread caught inside compiled code when the interpreter ends would abort the process."""
+    for running in list(_streams):
+        running.close()
 
 
 def streams_of(plugin: str) -> list[Stream]:

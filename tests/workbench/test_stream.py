@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -249,3 +251,10 @@ def test_speed_one_is_the_sources_own_rate() -> None:
     playback.set_speed(20.0)  # of 10 pictures per second: 5 ms each
     assert len(list(playback.frames())) == 4
     assert time.monotonic() - began >= 3 * 0.005
+
+
+def test_a_script_may_end_while_a_stream_goes_on() -> None:
+    script = "import forgesyte_nb as fs; fs.serve(port=0, engine='inline'); s = fs.stream('synthetic', 'image_stats')"
+    script += "; next(iter(s)); print('done')"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
