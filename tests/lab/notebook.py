@@ -12,6 +12,7 @@ page again and again: prompts, "idle" and outputs come in no order that could be
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import os
 import re
@@ -72,9 +73,43 @@ window.labTest = {
     node.dataset.labTest = id;
     return node.isConnected;
   },
+  async ask(expression) {
+    const kernel = this.panel().sessionContext.session.kernel;
+    const asked = { code: "", silent: true, store_history: false, user_expressions: { answer: expression } };
+    const { content } = await kernel.requestExecute(asked).done;
+    const answer = content.user_expressions.answer;
+    if (answer.status !== "ok") throw new Error(`${expression}: ${answer.ename}: ${answer.evalue}`);
+    return answer.data["text/plain"];
+  },
   outputs(id) { return this.cell(id).model.outputs.toJSON(); },
 };
 """
+
+# What is cut off, sticks out, or lies over something else in a widget.
+FAULTS = """root => {
+  const faults = [];
+  const name = node => `${node.tagName.toLowerCase()}.${node.className}`;
+  const seen = node => node.getClientRects().length > 0;
+  const outer = root.getBoundingClientRect();
+  for (const node of root.querySelectorAll("*")) {
+    if (!seen(node)) continue;
+    const box = node.getBoundingClientRect();
+    if (box.left < outer.left - 1 || box.right > outer.right + 1) faults.push(`${name(node)} sticks out`);
+    const style = getComputedStyle(node);
+    const hides = !["visible", "auto", "scroll"].includes(style.overflowX);
+    const cut = node.tagName !== "INPUT" && node.scrollWidth > node.clientWidth + 1;
+    if (hides && cut) faults.push(`${name(node)} is cut`);
+  }
+  const parts = "button, select, input, canvas, summary, .fs-badge, .fs-title, .fs-part";
+  const alone = [...root.querySelectorAll(parts)].filter(seen);
+  for (const [index, one] of alone.entries()) for (const other of alone.slice(index + 1)) {
+    const [a, b] = [one.getBoundingClientRect(), other.getBoundingClientRect()];
+    const across = Math.min(a.right, b.right) - Math.max(a.left, b.left);
+    const down = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
+    if (across > 1 && down > 1) faults.push(`${name(one)} lies over ${name(other)}`);
+  }
+  return faults;
+}"""
 
 
 @dataclass(frozen=True)
@@ -194,6 +229,19 @@ class Notebook:
         """Whether a cell that was started has not ended."""
         return bool(await self.page.evaluate("id => labTest.runs[id] === 'running'", cell.cell_id))
 
+    async def ask(self, expression: str) -> Any:
+        """The value of a Python literal's expression in the kernel, which must be idle; no cell shows it."""
+        return ast.literal_eval(await self.page.evaluate("expression => labTest.ask(expression)", expression))
+
+    async def until(self, expression: str) -> None:
+        """Wait until an expression in the kernel, which must be idle, is true."""
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                while not await self.ask(expression):
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            raise AssertionError(f"never true in the kernel: {expression}; {await self._scene()}") from None
+
     async def outputs(self, cell: Cell) -> list[dict[str, Any]]:
         """The outputs of a cell as nbformat has them, as far as they have come."""
         found: list[dict[str, Any]] = await self.page.evaluate("id => labTest.outputs(id)", cell.cell_id)
@@ -256,10 +304,26 @@ class Notebook:
         )
         await self.wait_for("!labTest.panel().isVisible")
 
+    async def visible_tab(self, visible: bool) -> None:
+        """Tell the page that the browser's tab is shown or hidden; Chromium has no window here to hide it in."""
+        await self.page.evaluate(
+            """state => {
+                 Object.defineProperty(document, "visibilityState", { value: state, configurable: true });
+                 Object.defineProperty(document, "hidden", { value: state === "hidden", configurable: true });
+                 document.dispatchEvent(new Event("visibilitychange"));
+               }""",
+            "visible" if visible else "hidden",
+        )
+
     async def bring_back(self) -> None:
         """Bring the notebook to the front again."""
         await self.page.evaluate("jupyterapp.shell.activateById(labTest.panel().id)")
         await self.wait_for("labTest.panel().isVisible")
+
+    async def faults(self, root: Locator) -> list[str]:
+        """What is cut off in a widget, sticks out of it, or lies over another part: nothing, if it is well laid out."""
+        found: list[str] = await root.evaluate(FAULTS)
+        return found
 
     async def theme(self, name: str) -> None:
         """`light` or `dark`."""
