@@ -5,6 +5,8 @@ is told to put in the page; what belongs to this project is looked at and clicke
 page again and again: prompts, "idle" and outputs come in no order that could be relied upon. In particular
 
 - the indicator says "idle" before the kernel connects: idle is what the status bar says once a kernel is connected;
+- it may say "idle" while a cell runs, when some ipykernels have taken a message meanwhile: that a cell has begun is
+  told by the kernel's own echo of it;
 - an output may come after the prompt's number, and after a restart the number may be the same as before: whether a
   cell has run is what JupyterLab's own promise for that run says;
 - a reloaded page shows the outputs that were saved: `reload` saves first.
@@ -43,8 +45,16 @@ window.labTest = {
   idle() {
     const session = this.panel()?.sessionContext;
     return Boolean(session?.isReady && session.session?.kernel?.connectionStatus === "connected"
-      && session.kernelDisplayStatus === "idle" && /\\| Idle/.test(this.status()));
+      && session.kernelDisplayStatus === "idle" && /\\| Idle/.test(this.status())
+      && !Object.values(this.runs).includes("running"));
   },
+  listen() {
+    this.panel().sessionContext.iopubMessage.connect((_, { header, content }) => {
+      if (header.msg_type === "execute_input") this.begun.push(content.code);
+    });
+  },
+  begun: [],
+  last: null,
   cell(id) { return this.panel().content.widgets.find(cell => cell.model.id === id); },
   runs: {},
   run(source) {
@@ -64,10 +74,13 @@ window.labTest = {
     notebook.deselectAll();
     notebook.activeCellIndex = notebook.widgets.findIndex(cell => cell.model.id === id);
     this.runs[id] = "running";
+    this.begun = [];
+    this.last = id;
     jupyterapp.commands.execute("notebook:run-cell").then(
       () => { this.runs[id] = "ended"; }, problem => { this.runs[id] = `failed: ${problem}`; });
     return id;
   },
+  hasBegun() { return this.begun.includes(this.cell(this.last).model.sharedModel.getSource()); },
   mark(id) {
     const node = this.cell(id).node;
     node.dataset.labTest = id;
@@ -169,7 +182,7 @@ class Notebook:
         await self.page.evaluate(PAGE_SIDE)
         await self.page.evaluate("path => { labTest.path = path; }", self.name)
         await self.wait_for("labTest.panel()?.sessionContext.isReady && labTest.panel().context.isReady")
-        await self.page.evaluate("jupyterapp.shell.collapseLeft()")
+        await self.page.evaluate("labTest.listen(); jupyterapp.shell.collapseLeft()")
         if idle:
             await self.wait_idle()
 
@@ -195,12 +208,12 @@ class Notebook:
         return f"on the page: {seen}; errors: {self.errors}; picture: {picture}"
 
     async def wait_idle(self) -> None:
-        """Wait until the kernel is connected and the status bar says that it is idle."""
+        """Wait until the kernel is connected, the status bar says that it is idle, and no cell runs."""
         await self.wait_for("labTest.idle()")
 
     async def wait_busy(self) -> None:
-        """Wait until the status bar says that the kernel is busy."""
-        await self.wait_for("/\\| Busy/.test(labTest.status())")
+        """Wait until the kernel is at the cell that was started last."""
+        await self.wait_for("labTest.hasBegun()")
 
     async def start(self, code: str) -> Cell:
         """Run `code` in a new cell at the end, and do not wait for it."""

@@ -14,9 +14,10 @@ from tests.lab.notebook import PATIENCE_S, Cell, Notebook
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-SERVER = "import time, forgesyte_nb as fs; server = fs.serve(port=0, workers=1)"
+SERVER = "%xmode Minimal\nimport time, forgesyte_nb as fs; server = fs.serve(port=0, workers=1)"
 VIEW = "stream = fs.stream(fs.synthetic(frames=None), 'motion_detector', speed=1); stream.view()"
-BUSY = {"sleeping": "time.sleep(300)", "spinning": "while True: pass"}
+BUSY = ["time.sleep(300)", "while True: pass"]
+TALL = {"width": 1600, "height": 1800}  # the view stays in sight while cells are added under it
 RELAY = r"^ws://[^/]+/forgesyte_nb/"
 
 
@@ -80,17 +81,18 @@ async def while_busy(notebook: Notebook, code: str, look: Callable[[], Awaitable
 
 async def test_it_obeys_while_a_cell_runs_by_every_way(each_ipykernel: str, open_notebook: OpenNotebook) -> None:
     notebook = await open_notebook(each_ipykernel)
+    await notebook.page.set_viewport_size(TALL)
     await notebook.run(SERVER)
     cell = await notebook.run(VIEW)
     view = await shown(notebook, cell)
-    for code in BUSY.values():
+    for code in BUSY:
         await while_busy(notebook, code, view.obeys)
 
     await notebook.block_port(await notebook.ask("server.port"))
     await notebook.rerun(cell)
     view = await shown(notebook, cell, "relay")
     await expect(view.root.locator(".fs-badge-text")).to_have_text("live · relay")
-    for code in BUSY.values():
+    for code in BUSY:
         await while_busy(notebook, code, view.obeys)
 
     await notebook.block(RELAY)
@@ -98,13 +100,13 @@ async def test_it_obeys_while_a_cell_runs_by_every_way(each_ipykernel: str, open
     view = await shown(notebook, cell, "comm")
     await expect(view.root.locator(".fs-badge-text")).to_have_text("via notebook")
     await view.obeys()
-    for code in BUSY.values():
+    for code in BUSY:
         await while_busy(notebook, code, view.moves)
 
     async def press_pause() -> None:  # when this arrives is the ipykernel's choice; that it does is ours
         await view.root.get_by_role("button", name="Pause").click()
 
-    await while_busy(notebook, BUSY["sleeping"], press_pause)
+    await while_busy(notebook, BUSY[0], press_pause)
     await view.is_told("paused")
 
 
