@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import signal
 import subprocess
 import sys
 import time
@@ -25,16 +24,26 @@ import forgesyte_nb
 PATIENCE_S = 60.0
 KERNELS = Path(sys.prefix) / "kernels"  # `make setup` installs older ipykernels there, a folder each
 
+# It ends when its standard input does, so also with tests that are killed before they can end it.
+LAUNCHER = """
+import os, signal, sys, threading
+from jupyterlab.labapp import main
+
+def end_with_the_tests():
+    sys.stdin.buffer.read()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+threading.Thread(target=end_with_the_tests, daemon=True).start()
+sys.exit(main())
+"""
 SERVER_CONFIG = {
     "ServerApp": {
         "allow_root": True,
         "jpserver_extensions": {"forgesyte_nb": True},  # a wheel's own setting lies where a checkout has none
         "open_browser": False,
         "port": 0,
-        "shutdown_no_activity_timeout": 900,  # if these tests are killed before they can end it
     },
     "LabApp": {"expose_app_in_browser": True, "extension_manager": "readonly"},
-    "MappingKernelManager": {"cull_idle_timeout": 600, "cull_connected": True},
 }
 LAB_SETTINGS = {
     "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
@@ -51,9 +60,14 @@ class JupyterLab:
         self._token = secrets.token_hex(16)
         environment = self._lay_out()
         self._log = (folder / "jupyter.log").open("wb")
-        command = [sys.executable, "-m", "jupyterlab", str(self.notebooks)]
+        command = [sys.executable, "-c", LAUNCHER, str(self.notebooks)]
         self._process = subprocess.Popen(
-            command, cwd=self.notebooks, env=environment, stdout=self._log, stderr=subprocess.STDOUT
+            command,
+            cwd=self.notebooks,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
         )
         try:
             self.url = self._wait_for_url()
@@ -150,7 +164,8 @@ class JupyterLab:
     def close(self) -> None:
         """End it and all that it started."""
         started = self.processes()
-        self._process.send_signal(signal.SIGTERM)
+        assert self._process.stdin is not None
+        self._process.stdin.close()
         _, alive = psutil.wait_procs(started, timeout=10)
         for process in alive:
             try:
