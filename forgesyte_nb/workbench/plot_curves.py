@@ -14,7 +14,7 @@ from forgesyte_nb.workbench.plot_points import Floats
 
 Limits = tuple[float, float]
 
-_LEAST_FILL = 0.4  # data that fill less of an axis make it new
+_LEAST_FILL = 0.3  # data that fill less of an axis make it new; round limits are filled to 0.39 at least
 _FLOAT_STEPS = 1e-12  # of the magnitude: closer values are drawn as equal
 _BINS = 30
 _INTEGER_BINS = 40

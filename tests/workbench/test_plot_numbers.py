@@ -218,12 +218,14 @@ def test_values_without_neighbours_are_found() -> None:
 
 
 @given(st.floats(-1e9, 1e9), st.floats(1e-6, 1e9), st.booleans())
-def test_limits_hold_the_values(low: float, span: float, from_zero: bool) -> None:
+def test_limits_hold_the_values_and_stay(low: float, span: float, from_zero: bool) -> None:
     found = (low, low + span)
     limits = steady_limits(found, None, from_zero=from_zero)
     assert limits[0] <= found[0] + 1e-9 * span
     assert limits[1] >= found[1] - 1e-9 * span
     assert limits[0] < limits[1]
+    inner = (low + 0.01 * span, low + 0.99 * span)
+    assert steady_limits(inner, limits, from_zero=from_zero) == limits
 
 
 def test_limits_change_when_values_leave_them_or_shrink() -> None:
