@@ -21,6 +21,7 @@ from forgesyte_nb.engines.contract import Engine, Outcome
 from forgesyte_nb.errors import InvalidMessage, PluginError, QueueFull, WireError
 from forgesyte_nb.feeds import feed_book
 from forgesyte_nb.image_header import read_header
+from forgesyte_nb.job_messages import failure_of, result_of, summary_of, timings_of, update_of
 from forgesyte_nb.jobs import Job, JobBook
 from forgesyte_nb.plugins.contract import Plugin
 from forgesyte_nb.plugins.options import check_size
@@ -30,13 +31,10 @@ from forgesyte_nb.protocol.messages import (
     Broadcast,
     Cancel,
     Error,
-    FrameResult,
     Hello,
     JobStatus,
-    JobUpdate,
     Subscribe,
     Subscribed,
-    Timings,
     Unsubscribe,
     Unsubscribed,
 )
@@ -139,7 +137,7 @@ class Dispatcher:
         session.frames += 1
         self.tally.accepted += 1
         self._queued_bytes += len(frame.image)
-        self._publish_later(job, self._update(job, "pending", 0.0))
+        self._publish_later(job, update_of(job, "pending", 0.0))
         try:
             self._engine_for(plugin.engine or self._settings.engine).submit(job)
         except Exception as fault:  # noqa: BLE001 -- whatever it is, the job must end
@@ -204,13 +202,13 @@ class Dispatcher:
     def started(self, job: Job) -> None:
         """A worker has started on it."""
         job.status = "processing"
-        self._publish_later(job, self._update(job, "processing", 0.0))
+        self._publish_later(job, update_of(job, "processing", 0.0))
 
     def progressed(self, job: Job, percent: float) -> None:
         """Its plugin reports progress."""
         if job.status == "processing":
             job.progress_percent = percent
-            self._publish(job, self._update(job, "processing", percent))
+            self._publish(job, update_of(job, "processing", percent))
 
     def ended(self, job: Job, outcome: Outcome) -> None:
         """It is done: the terminal message, then the last update."""
@@ -221,28 +219,18 @@ class Dispatcher:
         plugin = job.entry.plugin
         if outcome.output:
             self._log.info("plugin=%s frame=%.80r printed: %s", plugin.name, job.frame_id, outcome.output)
-        total_ms = (now - job.received_at) * 1000
-        # The loop hears of a start later than the worker starts, by as much as the plugin has run then.
-        queue_ms = min(
-            ((job.started_at or now) - job.received_at) * 1000, total_ms - outcome.decode_ms - outcome.plugin_ms
-        )
-        timings = Timings(
-            queue_ms=round(max(0.0, queue_ms), 3),
-            decode_ms=round(outcome.decode_ms, 3),
-            plugin_ms=round(outcome.plugin_ms, 3),
-            total_ms=round(total_ms, 3),
-        )
+        timings = timings_of(job, outcome, now)
         if outcome.error is None and outcome.result is not None:
             status: JobStatus = "completed"
-            terminal = self._result(job, outcome, timings)
+            terminal = result_of(job, outcome, timings)
         else:
             status = "failed"
             terminal = self._failure(job, outcome.error or PluginError("no result and no reason"))
         percent = 100.0 if status == "completed" else job.progress_percent
-        update = self._update(job, status, percent)
+        update = update_of(job, status, percent)
         self._queued_bytes -= len(job.image)
-        self.jobs.end(job, status, update=update, terminal=terminal, summary=_summary(job, status, percent, timings))
-        self._count(plugin.name, timings, outcome.error)
+        self.jobs.end(job, status, update=update, terminal=terminal, summary=summary_of(job, status, percent, timings))
+        self.tally.of(plugin.name).count(timings, outcome.error)
         self._publish(job, terminal)
         self._publish(job, update)
         if self._subscriptions:
@@ -257,21 +245,6 @@ class Dispatcher:
         self._log.warning("plugin=%s revision=%s %s\n%s", plugin.name, plugin.revision, error, error.detail)
         self._registry.fail(plugin.name, f"revision {plugin.revision} {error}")
 
-    def _result(self, job: Job, outcome: Outcome, timings: Timings) -> bytes:
-        return wire.encode(
-            FrameResult(
-                frame_id=job.frame_id,
-                job_id=job.job_id,
-                plugin=job.entry.plugin.name,
-                status="success",
-                result=msgspec.Raw(outcome.result or b"{}"),
-                processing_time_ms=round(outcome.decode_ms + outcome.plugin_ms, 3),
-                timestamp=wire.timestamp(),
-                timings=timings,
-                plugin_revision=job.entry.plugin.revision,
-            )
-        )
-
     def _failure(self, job: Job, error: WireError) -> bytes:
         name = job.entry.plugin.name
         self._log.warning(
@@ -283,33 +256,9 @@ class Dispatcher:
             error,
             f"\n{error.detail}" if error.detail else "",
         )
-        return wire.encode(Error(job.frame_id, name, error.code, str(error), wire.timestamp(), job_id=job.job_id))
-
-    def _count(self, plugin: str, timings: Timings, error: WireError | None) -> None:
-        tally = self.tally.of(plugin)
-        if error is not None:
-            tally.errors[error.code] = tally.errors.get(error.code, 0) + 1
-            return
-        tally.results += 1
-        stages = tally.stages
-        stages["queue"].add(timings.queue_ms)
-        stages["decode"].add(timings.decode_ms)
-        stages["plugin"].add(timings.plugin_ms)
-        stages["total"].add(timings.total_ms)
+        return failure_of(job, error)
 
     # Who hears it
-
-    def _update(self, job: Job, status: JobStatus, percent: float) -> bytes:
-        return wire.encode(
-            JobUpdate(
-                job.job_id,
-                status,
-                job.frame_id,
-                job.entry.plugin.name,
-                int(percent) if percent in (0.0, 100.0) else percent,
-                wire.timestamp(),
-            )
-        )
 
     def _publish(self, job: Job, encoded: bytes) -> None:
         job.owner.owe(encoded)
@@ -399,28 +348,3 @@ class Dispatcher:
         self.sessions.end(session)
         if session.streams:
             self._gone[session] = time.monotonic()
-
-
-def _summary(job: Job, status: JobStatus, percent: float, timings: Timings) -> dict[str, Any]:
-    return {
-        "job_id": job.job_id,
-        "plugin": job.entry.plugin.name,
-        "frame_id": job.frame_id,
-        "status": status,
-        "progress_percent": percent,
-        "client_id": job.owner.client_id,
-        "timings": timings,
-    }
-
-
-def summary_of(job: Job) -> dict[str, Any]:
-    """A job under way, for `/v1/jobs`."""
-    return {
-        "job_id": job.job_id,
-        "plugin": job.entry.plugin.name,
-        "frame_id": job.frame_id,
-        "status": job.status,
-        "progress_percent": job.progress_percent,
-        "client_id": job.owner.client_id,
-        "timings": None,
-    }

@@ -9,6 +9,9 @@ from __future__ import annotations
 from bisect import bisect_left
 from dataclasses import dataclass, field
 
+from forgesyte_nb.errors import WireError
+from forgesyte_nb.protocol.messages import Timings
+
 BUCKETS_MS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10000.0, float("inf"))
 STAGES = ("queue", "decode", "plugin", "total")
 
@@ -39,6 +42,17 @@ class PluginTally:
     results: int = 0
     errors: dict[str, int] = field(default_factory=dict)
     stages: dict[str, Stage] = field(default_factory=lambda: {name: Stage() for name in STAGES})
+
+    def count(self, timings: Timings, error: WireError | None) -> None:
+        """Count a job that has ended, with its times if it has a result."""
+        if error is not None:
+            self.errors[error.code] = self.errors.get(error.code, 0) + 1
+            return
+        self.results += 1
+        self.stages["queue"].add(timings.queue_ms)
+        self.stages["decode"].add(timings.decode_ms)
+        self.stages["plugin"].add(timings.plugin_ms)
+        self.stages["total"].add(timings.total_ms)
 
 
 @dataclass(slots=True)

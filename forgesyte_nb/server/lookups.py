@@ -9,13 +9,15 @@ from __future__ import annotations
 import http
 from collections.abc import Callable
 from importlib import resources
+from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
 from websockets.datastructures import Headers
 from websockets.http11 import Response
 
-from forgesyte_nb.dispatch import Dispatcher, summary_of
+from forgesyte_nb.dispatch import Dispatcher
+from forgesyte_nb.job_messages import summary_of
 from forgesyte_nb.plugins.contract import Plugin
 from forgesyte_nb.plugins.registry import Registry
 from forgesyte_nb.server.metrics import exposition
@@ -100,7 +102,8 @@ def _plugins(view: ServerView) -> Response:
     failures = view.registry.failures
     listed = []
     for plugin in view.registry.plugins():
-        reason = failures.pop(plugin.name, None)
+        # A changed file that could not be loaded leaves its plugins as they were: that is for their health to say.
+        reason = failures.pop(plugin.name, None) or failures.get(Path(plugin.origin).name)
         health = {"state": "failed" if reason else "ok", "message": reason or ""}
         listed.append({**describe_plugin(plugin), "health": health})
     failed = [{"name": name, "reason": reason} for name, reason in failures.items()]
