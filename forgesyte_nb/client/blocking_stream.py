@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from forgesyte_nb.client.results import Result
 from forgesyte_nb.client.sources import Source
-from forgesyte_nb.client.stream import Stream
+from forgesyte_nb.client.stream import ResultStream
 from forgesyte_nb.errors import ConnectionLost, SourceError
 
 Call = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -22,7 +22,7 @@ Call = Callable[[Coroutine[Any, Any, Any]], Any]
 class BlockingStream:
     """Results of one source, as a plain iterator. Leaving it early stops the source."""
 
-    def __init__(self, call: Call, stream: Stream) -> None:
+    def __init__(self, call: Call, stream: ResultStream) -> None:
         """Made by `BlockingClient.stream`."""
         self._stream = stream
         self._results = _results(call, stream)
@@ -77,7 +77,7 @@ class BlockingStream:
         return repr(self._stream)
 
 
-def _results(call: Call, stream: Stream) -> Generator[Result, None, None]:
+def _results(call: Call, stream: ResultStream) -> Generator[Result, None, None]:
     """No method: a generator that knew its `BlockingStream` would keep it alive after the user's `break`."""
     turn = asyncio.Lock()  # an interrupted fetch may still be on its way out
     chunks = stream.chunks()

@@ -20,7 +20,7 @@ from forgesyte_nb.client.listeners import Listener, Listeners
 from forgesyte_nb.client.pictures import Picture, RawImage, as_picture
 from forgesyte_nb.client.results import Result
 from forgesyte_nb.client.sources import open_source
-from forgesyte_nb.client.stream import Intent, Stream
+from forgesyte_nb.client.stream import Intent, ResultStream
 from forgesyte_nb.client.unanswered import SentFrame
 from forgesyte_nb.client.upkeep import Patience
 from forgesyte_nb.client.wire_format import encode_options
@@ -285,7 +285,7 @@ class Client:
         loop: bool = False,
         fps: float | None = None,
         **more_options: Any,
-    ) -> Stream:
+    ) -> ResultStream:
         """Send all pictures of a source and iterate over the results as they come.
 
         A picture that fails yields a result with `error` set, so nothing is lost and nothing stops.
@@ -309,7 +309,7 @@ class Client:
         """
         opened = open_source(source, every=every, loop=loop, fps=fps)
         freshest = (intent or ("freshest" if opened.live else "every_frame")) == "freshest"
-        return Stream(
+        return ResultStream(
             opened,
             plugin,
             encode_options({**(options or {}), **more_options}),

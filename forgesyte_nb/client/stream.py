@@ -1,4 +1,4 @@
-"""`Stream`: a source sent through a plugin, as an async iterator of `Result`s.
+"""`ResultStream`: a source sent through a plugin, as an async iterator of `Result`s.
 
 Every picture that was read ends as exactly one result or is counted in `skipped`. What can fail for one picture is
 in its result; what ends the stream (a source or a connection that broke) is raised after the results that were
@@ -30,7 +30,7 @@ Send = Callable[[SentFrame], Coroutine[Any, Any, None]]
 Forget = Callable[[SentFrame], None]
 
 
-class Stream:
+class ResultStream:
     """Results of one source and one plugin; iterate it once, with `async for`.
 
     Attributes:
@@ -203,7 +203,8 @@ class Stream:
 
     def __repr__(self) -> str:
         skipped = f", {self.skipped} skipped" if self.skipped else ""
-        return f"<Stream {self.source.name} → {self._plugin}: {self.sent} sent, {self.answered} answered{skipped}>"
+        told = f"{self.sent} sent, {self.answered} answered{skipped}"
+        return f"<ResultStream {self.source.name} → {self._plugin}: {told}>"
 
 
 def _nobody(_result: Result) -> None:

@@ -21,6 +21,15 @@ from forgesyte_nb.server.server import Server
 from forgesyte_nb.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
+RESULT: dict[str, Any] = {
+    "type": "frame_result",
+    "job_id": "job_123",
+    "status": "success",
+    "result": {"text": "a"},
+    "processing_time_ms": 245,
+    "timestamp": "2026-01-11T17:30:45.123456Z",
+}
+FAST: dict[str, Any] = {"backoff_s": 0.01, "max_backoff_s": 0.05, "max_retries": 200}
 
 
 class Gate:
@@ -233,3 +242,9 @@ def shared_data() -> Callable[[str], Path]:
         return path
 
     return find
+
+
+@pytest.fixture(params=[True, False], ids=["v2", "seed"])
+def offer_v2(request: pytest.FixtureRequest) -> bool:
+    """Whether the client offers `forgesyte.v2`."""
+    return bool(request.param)

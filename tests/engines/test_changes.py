@@ -11,6 +11,33 @@ import pytest
 from forgesyte_nb.errors import PluginDefinitionError, PluginError
 from tests.engines.conftest import Bench, Open
 
+GATES = """
+import os, time
+
+def wait_for(path):
+    while path and not os.path.exists(path):
+        time.sleep(0.005)
+
+@fs.plugin
+def gate(frame, *, ctx, path: str = ""):
+    wait_for(path)
+    return {"cancelled": ctx.cancelled}
+
+@fs.plugin
+def gate_of_a_stream(frame, *, state, path: str = ""):
+    wait_for(path)
+    state["seen"] = [*state.get("seen", []), frame.seq]
+    return state
+"""
+
+
+async def open_gate_plugin(bench: Bench) -> None:
+    """Plugins that wait for a file if they are told to, and are known to be short: they are handed over ahead."""
+    bench.cell(GATES)
+    for _ in range(3):
+        await bench.run("gate")
+        await bench.run("gate_of_a_stream", stream="x")
+
 
 async def test_frames_in_flight_finish_on_the_old_revision(bench: Bench) -> None:
     cell = (
@@ -98,13 +125,7 @@ async def test_a_frame_handed_over_ahead_can_be_cancelled_and_its_neighbours_are
     if engine_name == "inline":
         pytest.skip("nothing is handed over ahead inline")
     bench = open_bench(engine_name, workers=1)
-    bench.cell(
-        "import os, time\n@fs.plugin\ndef gate(frame, *, ctx, path: str = ''):\n"
-        "    while path and not os.path.exists(path): time.sleep(0.005)\n"
-        "    return {'cancelled': ctx.cancelled}"
-    )
-    for _ in range(3):
-        await bench.run("gate")  # known to be short: from now on one is handed over ahead
+    await open_gate_plugin(bench)
     first = bench.submit("gate", {"path": str(tmp_path / "open")})
     ahead, after = bench.submit("gate"), bench.submit("gate")
     await bench.until(bench.hears("started", first.frame_id), "the start")
@@ -121,39 +142,26 @@ async def test_what_waits_behind_a_frame_that_takes_long_goes_to_another_lane(
     if engine_name == "inline":
         pytest.skip("there is one lane inline")
     bench = open_bench(engine_name)
-    bench.cell(
-        "import os, time\n@fs.plugin\ndef gate(frame, *, path: str = ''):\n"
-        "    while path and not os.path.exists(path): time.sleep(0.005)\n"
-        "    return {}"
-    )
-    for _ in range(3):
-        await bench.run("gate")
+    await open_gate_plugin(bench)
     hangs = bench.submit("gate", {"path": str(tmp_path / "open")})
     others = [bench.submit("gate") for _ in range(12)]
     for job in others:
         await bench.result(job)
     assert not hangs.ended
-    starts = [frame_id for kind, frame_id, *_ in bench.heard if kind == "started"][3:]
+    starts = [frame_id for kind, frame_id, *_ in bench.heard if kind == "started"][6:]
     assert starts == [job.frame_id for job in (hangs, *others)], "in the order sent"
     (tmp_path / "open").touch()
-    assert await bench.result(hangs) == {}
+    assert await bench.result(hangs) == {"cancelled": False}
 
 
 async def test_a_stream_waits_for_its_frame_that_takes_long(open_bench: Open, engine_name: str, tmp_path: Path) -> None:
     if engine_name == "inline":
         pytest.skip("nothing is handed over ahead inline")
     bench = open_bench(engine_name)
-    bench.cell(
-        "import os, time\n@fs.plugin\ndef gate(frame, *, state, path: str = ''):\n"
-        "    while path and not os.path.exists(path): time.sleep(0.005)\n"
-        "    state['seen'] = [*state.get('seen', []), frame.seq]\n    return state\n"
-        "@fs.plugin\ndef other(frame): return {}"
-    )
-    for _ in range(3):
-        await bench.run("gate", stream="x")
-    hangs = bench.submit("gate", {"path": str(tmp_path / "open")}, stream="x")
-    behind = [bench.submit("gate", stream="x") for _ in range(9)]
-    await bench.run("other", owner="another")
+    await open_gate_plugin(bench)
+    hangs = bench.submit("gate_of_a_stream", {"path": str(tmp_path / "open")}, stream="x")
+    behind = [bench.submit("gate_of_a_stream", stream="x") for _ in range(9)]
+    await bench.run("gate", owner="another")
     await bench.until(lambda: bench.engine.stats()["waiting"] == len(behind), "those behind it to be taken back")
     (tmp_path / "open").touch()
     await bench.result(hangs)

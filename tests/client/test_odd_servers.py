@@ -1,0 +1,70 @@
+"""Servers that know the seed alone, and odd ones."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import forgesyte_nb as fs
+from forgesyte_nb.client.client import Client
+from tests.client.conftest import RESULT
+
+
+@pytest.fixture
+async def odd_server():
+    """Answers each send_frame with whatever messages the test chose for its plugin."""
+    import websockets
+
+    script = {}
+
+    async def talk(socket):
+        async for data in socket:
+            message = json.loads(data)
+            if message["type"] == "send_frame":
+                for answer in script[message["plugin"]]:
+                    answer = answer if isinstance(answer, str) else json.dumps(
+                        {"frame_id": message["frame_id"], "plugin": message["plugin"], **answer})  # fmt: skip
+                    await socket.send(answer)
+
+    async with websockets.serve(talk, "127.0.0.1", 0) as listening:
+        yield f"ws://127.0.0.1:{listening.sockets[0].getsockname()[1]}", script
+
+
+async def test_a_server_that_knows_the_seed_alone_is_enough(odd_server, picture):
+    url, script = odd_server
+    script["ocr"] = [RESULT]
+    async with Client(url) as client:
+        result = await client.analyze(picture, "ocr", threshold=0.8)
+    assert (result["text"], result.processing_time_ms, result.timings, result.plugin_revision) == ("a", 245, {}, None)
+
+
+async def test_a_second_answer_is_ignored(odd_server, picture):
+    url, script = odd_server
+    script["twice"] = [RESULT, RESULT, {**RESULT, "job_id": "job_124"}, {"type": "error", "error_code": "PLUGIN_ERROR"}]
+    script["once"] = [{**RESULT, "job_id": "job_125"}]
+    async with Client(url) as client:
+        heard = client.messages("frame_result", "error")
+        await client.analyze(picture, "twice")
+        await client.analyze(picture, "once")
+    assert [message["job_id"] async for message in heard] == ["job_123", "job_125"]
+
+
+async def test_unknown_messages_codes_and_garbage_are_survived(odd_server, picture):
+    url, script = odd_server
+    noise = [
+        "no json",
+        "[]",
+        '{"type": 3}',
+        '{"type": "news", "seq": 9}',
+        '{"type": "error", "message": "of no frame"}',
+    ]
+    script["odd"] = [*noise, {"type": "error", "error_code": "OUT_OF_PAPER", "message": "refill"}]
+    script["failed"] = [{**RESULT, "status": "error", "result": {"why": "x"}}]
+    async with Client(url) as client:
+        heard = client.messages()
+        with pytest.raises(fs.WireError, match="OUT_OF_PAPER: refill"):
+            await client.analyze(picture, "odd")
+        with pytest.raises(fs.PluginError, match="status 'error'"):
+            await client.analyze(picture, "failed")
+    assert [message["type"] async for message in heard][:3] == ["news", "error", "error"]
