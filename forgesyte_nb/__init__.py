@@ -40,7 +40,7 @@ if TYPE_CHECKING:
         WireError,
     )
     from forgesyte_nb.frame import Frame
-    from forgesyte_nb.jupyter.publishing import serve
+    from forgesyte_nb.jupyter.serving import serve
     from forgesyte_nb.plugins.context import Context
     from forgesyte_nb.plugins.contract import plugin
     from forgesyte_nb.plugins.results import Box, Keypoint, Label, Mask, Text
@@ -55,7 +55,8 @@ if TYPE_CHECKING:
     from forgesyte_nb.widgets.webcam import Webcam
     from forgesyte_nb.workbench.doctor import doctor
     from forgesyte_nb.workbench.doctor_report import Diagnosis
-    from forgesyte_nb.workbench.stream import Stream, stream
+    from forgesyte_nb.workbench.stream import Stream
+    from forgesyte_nb.workbench.streams import stream
 
 __version__ = "0.1.0"
 
@@ -84,7 +85,7 @@ _HOMES = {
     ),
     "forgesyte_nb.frame": ("Frame",),
     "forgesyte_nb.jupyter.extension": ("_jupyter_server_extension_points",),  # the Jupyter Server asks the package
-    "forgesyte_nb.jupyter.publishing": ("serve",),
+    "forgesyte_nb.jupyter.serving": ("serve",),
     "forgesyte_nb.plugins.context": ("Context",),
     "forgesyte_nb.plugins.contract": ("plugin",),
     "forgesyte_nb.plugins.results": ("Box", "Keypoint", "Label", "Mask", "Text"),
@@ -99,7 +100,8 @@ _HOMES = {
     "forgesyte_nb.widgets.topic_monitor": ("TopicMonitor",),
     "forgesyte_nb.widgets.job_table": ("JobTable",),
     "forgesyte_nb.widgets.webcam": ("Webcam",),
-    "forgesyte_nb.workbench.stream": ("Stream", "stream"),
+    "forgesyte_nb.workbench.stream": ("Stream",),
+    "forgesyte_nb.workbench.streams": ("stream",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

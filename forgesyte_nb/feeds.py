@@ -8,9 +8,10 @@ they outlive a server that is replaced. All methods are thread-safe; nothing her
 
 from __future__ import annotations
 
+import itertools
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -71,7 +72,7 @@ class Feed:
         self.on_watched: Callable[[], None] | None = None
         self._book = book
         self._control = control
-        self._seq = 0
+        self._numbers = itertools.count(1)  # pictures may come from several threads at once
 
     @property
     def info(self) -> FeedInfo:
@@ -86,9 +87,8 @@ class Feed:
             content_type: Such as "image/jpeg" or "image/png".
             **about: More fields for its header.
         """
-        self._seq += 1
         about["published_at"] = time.time()
-        self.picture = ShownPicture(payload, content_type, self._seq, about)
+        self.picture = ShownPicture(payload, content_type, next(self._numbers), about)
         if self.watchers:
             self._book.changed(self)
 
@@ -156,9 +156,6 @@ class FeedBook:
     def get(self, feed_id: str) -> Feed | None:
         """The feed of an id, if it is open."""
         return self._feeds.get(feed_id)
-
-    def __iter__(self) -> Iterable[Feed]:
-        return iter(list(self._feeds.values()))
 
     def infos(self) -> list[FeedInfo]:
         """What `hello` lists."""

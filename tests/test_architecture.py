@@ -24,6 +24,7 @@ LEVELS = {
     "sessions": 4,
     "tally": 4,
     "viewers": 4,
+    "job_messages": 4,
     "dispatch": 4,
     "server": 5,
     "client": 5,
@@ -35,7 +36,10 @@ LEVELS = {
 }
 OWNERS = {"websockets": {"server", "client"}, "ipywidgets": {"widgets"}, "anywidget": {"widgets"}}
 MAY_IMPORT_NEIGHBOURS = {"dispatch", "viewers", "jobs", "frame", "cli", "widgets", "workbench"}
-SANS_IO = ("errors", "settings", "protocol", "image_header", "frame", "jobs", "feeds", "sessions", "viewers", "tally")
+SANS_IO = {
+    *("errors", "settings", "protocol", "image_header", "frame", "jobs", "feeds"),
+    *("sessions", "viewers", "job_messages", "tally"),
+}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 

@@ -237,10 +237,8 @@ class Server:
         return f"<Server {self.url} {state}, plugins: {', '.join(self._names()) or 'none'}>"
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
-        """In a notebook: a live view, by the package's public name for it; elsewhere this line alone."""
-        import forgesyte_nb as fs
-
-        return fs.ServerView(self)._repr_mimebundle_(**options)
+        """What a notebook shows of it; None, for its `repr` alone, where nothing does."""
+        return looks[-1](self)._repr_mimebundle_(**options) if looks else None
 
     def _check_running(self) -> None:
         if not self.running:
@@ -267,6 +265,9 @@ async def _make_async_server(settings: Settings, plugin_registry: Registry, log:
 
 on_serve: list[Callable[[Server], Callable[[], None] | None]] = []
 """Called with each server that `serve()` starts; what they return is called when it closes. They do not raise."""
+
+looks: list[Callable[[Server], Any]] = []
+"""Called with a server that a notebook is to show; what the last of them returns shows itself."""
 
 _current: Server | None = None
 _arguments: dict[str, Any] = {}

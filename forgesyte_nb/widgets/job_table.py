@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from forgesyte_nb.server.server import Server
-from forgesyte_nb.widgets.live import LiveWidget
+from forgesyte_nb.widgets.live import BoardWidget
 from forgesyte_nb.workbench.job_board import JobBoard
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-class JobTable(LiveWidget):
+class JobTable(BoardWidget):
     """One row for each job from now on, newest first, with state, progress and error.
 
     Attributes:
@@ -22,19 +22,8 @@ class JobTable(LiveWidget):
     def __init__(self, *, server: Server | None = None) -> None:
         """Begin to listen; by default to this kernel's server."""
         self.board = JobBoard(server=server)
-        super().__init__(self.board.feed, server=server, _front="job_table")
+        super().__init__(self.board, front="job_table", server=server)
 
     def to_frame(self) -> pd.DataFrame:
         """The jobs that are kept as a table, oldest first."""
         return self.board.to_frame()
-
-    def close(self) -> None:
-        """Stop listening and take its views from the pages; twice is once."""
-        self.board.close()
-        super().close()
-
-    def _static_text(self) -> str:
-        return repr(self.board)
-
-    def __repr__(self) -> str:
-        return f"<JobTable {self.board!r}>"

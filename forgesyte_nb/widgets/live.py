@@ -10,7 +10,7 @@ cell is closed when that cell runs again; closing ends its sessions.
 from __future__ import annotations
 
 import base64
-from typing import Any
+from typing import Any, Protocol
 
 import anywidget
 import traitlets
@@ -21,6 +21,7 @@ from forgesyte_nb.widgets import whereabouts
 from forgesyte_nb.widgets.bundle import front_end, style_sheet
 from forgesyte_nb.widgets.comm_views import CommViews
 from forgesyte_nb.workbench.cells import own
+from forgesyte_nb.workbench.kernel_server import kernel_server
 
 
 class LiveWidget(anywidget.AnyWidget):
@@ -60,7 +61,7 @@ class LiveWidget(anywidget.AnyWidget):
 
     def server(self) -> Server:
         """The server through which it is seen."""
-        return whereabouts.server_in_force(self._server)
+        return kernel_server(self._server)
 
     def server_moved(self, server: Server) -> None:
         """`serve()` has started a server; called on the thread of that call."""
@@ -112,3 +113,32 @@ class LiveWidget(anywidget.AnyWidget):
     def __repr__(self) -> str:
         state = "closed" if self._ended else "open"
         return f"<{type(self).__name__} {self._feed} {state}>"
+
+
+class Board(Protocol):
+    """Something the kernel keeps and shows on a feed of its own."""
+
+    feed: Feed
+
+    def close(self) -> None:
+        """Keep it no longer; twice is once."""
+
+
+class BoardWidget(LiveWidget):
+    """A widget that shows a board of its own, and closes it with itself."""
+
+    def __init__(self, board: Board, *, front: str, server: Server | None = None) -> None:
+        """Show a board by the function `front` of the front end."""
+        self._board = board
+        super().__init__(board.feed, server=server, _front=front)
+
+    def close(self) -> None:
+        """Close the board and take its views from the pages; twice is once."""
+        self._board.close()
+        super().close()
+
+    def _static_text(self) -> str:
+        return repr(self._board)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._board!r}>"

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from forgesyte_nb.server.server import Server, running_server, serve
+from forgesyte_nb.server.server import Server
 from forgesyte_nb.widgets.live import LiveWidget
+from forgesyte_nb.workbench.kernel_server import kernel_server
+from forgesyte_nb.workbench.options import plugin_name
 from forgesyte_nb.workbench.panel import OptionsBoard
-from forgesyte_nb.workbench.stream import Stream, plugin_name
+from forgesyte_nb.workbench.stream import Stream
 
 
 class PluginPanel(LiveWidget):
@@ -45,9 +47,8 @@ class PluginPanel(LiveWidget):
         if isinstance(target, Stream):
             self.target: Stream | OptionsBoard = target.tune(**chosen) if chosen else target
         else:
-            owner = server or running_server() or serve()
-            name = target if isinstance(target, str) else plugin_name(target, owner.registry)
-            self.target = OptionsBoard(name, owner, chosen)
+            owner = kernel_server(server)
+            self.target = OptionsBoard(plugin_name(target, owner.registry), owner, chosen)
         super().__init__(self.target.feed, server=server, _front="plugin_panel")
 
     @property

@@ -6,14 +6,14 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from forgesyte_nb.server.server import Server
-from forgesyte_nb.widgets.live import LiveWidget
+from forgesyte_nb.widgets.live import BoardWidget
 from forgesyte_nb.workbench.monitor import HISTORY, Monitor
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-class TopicMonitor(LiveWidget):
+class TopicMonitor(BoardWidget):
     """Subscribe and unsubscribe by hand; filter, pause, and look into each message.
 
     Attributes:
@@ -35,19 +35,8 @@ class TopicMonitor(LiveWidget):
         """
         chosen = (topics,) if isinstance(topics, str) else tuple(topics)
         self.monitor = Monitor(chosen, server=server, history=history)
-        super().__init__(self.monitor.feed, server=server, _front="topic_monitor")
+        super().__init__(self.monitor, front="topic_monitor", server=server)
 
     def to_frame(self) -> pd.DataFrame:
         """The messages that are kept as a table; see `Monitor.to_frame`."""
         return self.monitor.to_frame()
-
-    def close(self) -> None:
-        """Stop listening and take its views from the pages; twice is once."""
-        self.monitor.close()
-        super().close()
-
-    def _static_text(self) -> str:
-        return repr(self.monitor)
-
-    def __repr__(self) -> str:
-        return f"<TopicMonitor {self.monitor!r}>"

@@ -11,10 +11,10 @@ from typing import Any
 
 import traitlets
 
-from forgesyte_nb.client.wire_format import encode_options
-from forgesyte_nb.server.server import Server, running_server, serve
+from forgesyte_nb.server.server import Server
 from forgesyte_nb.widgets.live import LiveWidget
-from forgesyte_nb.workbench.stream import plugin_name
+from forgesyte_nb.workbench.kernel_server import kernel_server
+from forgesyte_nb.workbench.options import checked_options, plugin_name
 
 
 class Webcam(LiveWidget):
@@ -44,15 +44,11 @@ class Webcam(LiveWidget):
             PluginNotFound: If there is no such plugin.
             InvalidOptions: If its schema refuses the options.
         """
-        self._owner = server or running_server() or serve()
-        name = plugin if isinstance(plugin, str) else plugin_name(plugin, self._owner.registry)
-        chosen = self._checked(name, {**(options or {}), **more_options})
+        self._owner = kernel_server(server)
+        name = plugin_name(plugin, self._owner.registry)
+        chosen = checked_options(self._owner.registry, name, {**(options or {}), **more_options})
         schema = self._owner.registry.entry(name).plugin.schema.json_schema
         super().__init__(server=server, _front="webcam", _plugin=name, _options=chosen, _schema=schema)
-
-    def _checked(self, name: str, options: dict[str, Any]) -> dict[str, Any]:
-        self._owner.registry.entry(name).plugin.schema.keywords(encode_options(options))
-        return dict(options)
 
     @property
     def plugin(self) -> str:
@@ -66,7 +62,7 @@ class Webcam(LiveWidget):
 
     @options.setter
     def options(self, options: dict[str, Any]) -> None:
-        self._options = self._checked(self.plugin, options)
+        self._options = checked_options(self._owner.registry, self.plugin, options)
 
     def _static_text(self) -> str:
         return f"<Webcam → {self.plugin}: a camera in the browser, while a kernel runs>"

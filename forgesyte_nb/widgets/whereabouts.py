@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from forgesyte_nb import __version__
 from forgesyte_nb.feeds import feed_book
 from forgesyte_nb.jupyter.kernel_file import own_connection_file
-from forgesyte_nb.server.server import Server, on_serve, running_server, serve
+from forgesyte_nb.server.server import Server, on_serve
 
 if TYPE_CHECKING:
     from forgesyte_nb.widgets.live import LiveWidget
@@ -45,11 +45,6 @@ def _kernel_id() -> str | None:
     connection_file = own_connection_file()
     match = None if connection_file is None else _KERNEL_ID.fullmatch(connection_file.name)
     return match[1] if match else None
-
-
-def server_in_force(chosen: Server | None) -> Server:
-    """The server that a widget was given, or this kernel's, which is started if need be."""
-    return chosen if chosen is not None and chosen.running else running_server() or serve()
 
 
 def follow(widget: LiveWidget) -> None:

@@ -37,6 +37,14 @@ class Counts:
         """Pictures without an answer yet."""
         return self.sent - self.results - self.errors - self.skipped
 
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(
+            self.sent + other.sent,
+            self.results + other.results,
+            self.errors + other.errors,
+            self.skipped + other.skipped,
+        )
+
     def as_dict(self) -> dict[str, int]:
         """All five numbers."""
         return {

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from forgesyte_nb.client.wire_format import encode_options
 from forgesyte_nb.feeds import Feed, feed_book
 from forgesyte_nb.server.server import Server
-from forgesyte_nb.workbench.stream import streams_of
+from forgesyte_nb.workbench.options import checked_options, stream_code
+from forgesyte_nb.workbench.streams import streams_of
 from forgesyte_nb.workbench.ticking import ticker
 
 
@@ -32,16 +32,11 @@ class OptionsBoard:
         """
         self.plugin = plugin
         self._server = server
-        self._options: dict[str, Any] = {}
         self._told: dict[str, Any] = {}
-        self._check(options)
-        self._options = dict(options)
+        self._options = checked_options(server.registry, plugin, options)
         self.feed: Feed = feed_book().open("panel", plugin, self._control)
         self.feed.tell(self.state())
         self.feed.on_watched = lambda: ticker.start(self._tick)
-
-    def _check(self, options: dict[str, Any]) -> None:
-        self._server.registry.entry(self.plugin).plugin.schema.keywords(encode_options(options))
 
     @property
     def options(self) -> dict[str, Any]:
@@ -50,8 +45,7 @@ class OptionsBoard:
 
     @options.setter
     def options(self, options: dict[str, Any]) -> None:
-        self._check(options)
-        self._options = dict(options)
+        self._options = checked_options(self._server.registry, self.plugin, options)
         for stream in streams_of(self.plugin):
             stream.options = self._options
         self._tick()
@@ -59,7 +53,7 @@ class OptionsBoard:
     @property
     def code(self) -> str:
         """A call with these options, to be copied into a cell."""
-        return call_with(f'fs.stream("street.mp4", "{self.plugin}"', self._options)
+        return stream_code("street.mp4", self.plugin, self._options)
 
     def close(self) -> None:
         """Offer no controls any longer; twice is once."""
@@ -95,9 +89,3 @@ class OptionsBoard:
             "problem": registry.failures.get(self.plugin, ""),
             "last_error": next((error for stream in streams if (error := stream.last_error)), None),
         }
-
-
-def call_with(begun: str, options: dict[str, Any]) -> str:
-    """A call that has been begun, with options as its last arguments."""
-    told = "".join(f", {name}={value!r}" for name, value in options.items())
-    return f"{begun}{told})"

@@ -63,6 +63,9 @@ class ServerBoard:
             "log": server.log_tail(LOG_LINES),
         }
 
+    def __repr__(self) -> str:
+        return repr(self.server)
+
     def close(self) -> None:
         """Look no longer; twice is once."""
         self.feed.close("run the cell again to see the server")

@@ -67,6 +67,13 @@ def test_a_server_is_listed_and_gone_when_closed(jupyter: Jupyter, kernel: Kerne
     assert jupyter.request("/forgesyte_nb/servers")[2] == {"servers": [], "refused": []}
 
 
+def test_a_server_that_a_stream_started_is_published_too(jupyter: Jupyter, kernel: Kernel) -> None:
+    kernel.run("import forgesyte_nb as fs; stream = fs.stream([], 'image_stats')")
+    assert jupyter.request(f"{kernel.way}/healthz")[0] == 200
+    kernel.run("stream.close(); fs.serve().close()")
+    assert not kernel.file.exists()
+
+
 def test_a_server_that_replaces_another_is_the_one_published(jupyter: Jupyter, kernel: Kernel) -> None:
     first = kernel.serve()
     second = kernel.serve(", workers=1")

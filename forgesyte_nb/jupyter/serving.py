@@ -1,4 +1,4 @@
-"""Publishes the server that `serve()` starts in a kernel, so that the Jupyter Server finds it.
+"""What a notebook adds to the server that `serve()` starts: the Jupyter Server finds it, and it shows itself in a cell.
 
 `fs.serve` is taken from here: whoever calls it has this module loaded, and whoever only imports the package has not.
 """
@@ -10,7 +10,7 @@ from functools import partial
 from typing import Literal
 
 from forgesyte_nb.jupyter.kernel_file import publish, withdraw
-from forgesyte_nb.server.server import Server, on_serve, serve
+from forgesyte_nb.server.server import Server, looks, on_serve, serve
 
 __all__ = ["serve"]
 
@@ -33,4 +33,11 @@ def _publish(server: Server) -> Callable[[], None] | None:
     return None if path is None else partial(withdraw, path, server.server_id)
 
 
+def _look(server: Server) -> object:
+    import forgesyte_nb as fs  # widgets are loaded when there is something to show
+
+    return fs.ServerView(server)
+
+
 on_serve.append(_publish)
+looks.append(_look)

@@ -1,0 +1,133 @@
+"""`StreamPass`: a source sent through a plugin once, from its first picture to the last answer, on a thread of its own.
+
+The thread has a loop and a client of its own, and ends with the pass. `heard` and `ended` are called on it; everything
+else may be called from any thread. What ends a pass early is told to `ended`, never raised.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from forgesyte_nb.client.client import Client
+from forgesyte_nb.client.results import Result
+from forgesyte_nb.client.stream import Intent, ResultStream
+from forgesyte_nb.client.wire_format import encode_options
+from forgesyte_nb.errors import ForgeSyteError
+from forgesyte_nb.workbench.ledger import Counts
+from forgesyte_nb.workbench.playback import Playback
+
+TELLING_INTERVAL_S = 0.2
+"""So often `tell` is called while it runs."""
+
+IN_FLIGHT: dict[Intent, int] = {"every_frame": 8, "freshest": 2}
+"""Pictures under way: enough to keep the workers busy, few enough for controls to act at once."""
+
+
+class Route(NamedTuple):
+    """Where the pictures go.
+
+    Attributes:
+        url: Of the server.
+        token: Its secret, if it has one.
+        plugin: Name of the plugin.
+    """
+
+    url: str
+    token: str | None
+    plugin: str
+
+
+class StreamPass:
+    """One pass; it runs from the moment it is made."""
+
+    def __init__(
+        self,
+        name: str,
+        playback: Playback,
+        route: Route,
+        options: dict[str, Any],
+        intent: Intent,
+        *,
+        heard: Callable[[Result], None],
+        tell: Callable[[], None],
+        ended: Callable[[str], None],
+    ) -> None:
+        """Begin.
+
+        Args:
+            name: Of the thread.
+            playback: The source; `close` it to end the pass early.
+            route: Where the pictures go.
+            options: The plugin's, to begin with.
+            intent: "every_frame" or "freshest", to begin with.
+            heard: Called with each result.
+            tell: Called now and then.
+            ended: Called last, with what ended it early, or an empty text.
+        """
+        self._playback, self._route = playback, route
+        self._options, self._intent = options, intent
+        self._heard, self._tell, self._ended = heard, tell, ended
+        self._results: ResultStream | None = None
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            problem = asyncio.run(self._send_all())
+        except ForgeSyteError as error:
+            problem = str(error)
+        except Exception as error:  # noqa: BLE001 -- what the source raised is told to the stream's owner
+            problem = f"{type(error).__name__}: {error}"
+        self._ended(problem)
+
+    async def _send_all(self) -> str:
+        """Send everything and take everything; what damaged the source on the way, if anything did."""
+        plugin, intent = self._route.plugin, self._intent
+        async with Client(self._route.url, token=self._route.token, window=max(IN_FLIGHT.values())) as client:
+            self._results = client.stream(
+                self._playback, plugin, self._options, intent=intent, ordered=True, in_flight=IN_FLIGHT[intent]
+            )
+            telling = asyncio.create_task(self._keep_telling())
+            try:
+                async for results in self._results.chunks():
+                    for result in results:
+                        self._heard(result)
+            finally:
+                telling.cancel()
+            return "" if self._results.problem is None else str(self._results.problem)
+
+    async def _keep_telling(self) -> None:
+        while True:
+            self._tell()
+            await asyncio.sleep(TELLING_INTERVAL_S)
+
+    def retune(self, options: dict[str, Any]) -> None:
+        """Go on with other options."""
+        self._options = options
+        if self._results is not None:
+            self._results.retune(encode_options(options))
+
+    def switch(self, intent: Intent) -> None:
+        """Go on with another intent."""
+        self._intent = intent
+        if self._results is not None:
+            self._results.switch(intent, IN_FLIGHT[intent])
+
+    @property
+    def counts(self) -> Counts:
+        """What became of the pictures so far."""
+        results = self._results
+        if results is None:
+            return Counts()
+        answered, failed, skipped = results.answered, results.failed, results.skipped
+        return Counts(
+            sent=max(results.read, answered + skipped), results=answered - failed, errors=failed, skipped=skipped
+        )
+
+    def join(self) -> None:
+        """Wait for its end, unless on its own thread."""
+        if self._thread is not threading.current_thread():
+            self._thread.join()

@@ -1,0 +1,127 @@
+"""`StreamResults`: what has come of a stream, and how one reads it: as a list, by waiting, as a table, as a picture.
+
+Whoever brings the results calls `remember` from a thread of its own; all else may be called from any thread, during the
+stream and after it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Generator, Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Self
+
+from forgesyte_nb.client.results import Result
+from forgesyte_nb.workbench.history import History, Shown
+from forgesyte_nb.workbench.ledger import Pace
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from PIL.Image import Image as PILImage
+
+
+class StreamResults:
+    """Results so far, and those to come."""
+
+    def __init__(self, *, most_results: int) -> None:
+        """Begin without results; of more than `most_results` the oldest are forgotten."""
+        self._history = History(results=most_results)
+        self._pace = Pace()
+        self._last_error: dict[str, Any] | None = None
+        self._active = False
+        self._changed = threading.Condition()
+
+    def remember(self, result: Result, at_s: float) -> Shown | None:
+        """Take a result that came at a time (monotonic seconds); what there is to show of it, if anything."""
+        with self._changed:
+            shown = self._history.add(result, at_s)
+            self._pace.add(result)
+            if result.error is not None:
+                code = result.error_code
+                self._last_error = {"code": code, "message": str(result.error), "frame_id": result.name}
+            self._changed.notify_all()
+        return shown
+
+    @property
+    def last_error(self) -> dict[str, Any] | None:
+        """`code`, `message` and `frame_id` of the last frame that failed; None if none did."""
+        return self._last_error
+
+    @property
+    def rate_fps(self) -> float:
+        """Results per second of late."""
+        with self._changed:
+            return round(self._pace.rate_fps, 1)
+
+    @property
+    def latency_ms(self) -> dict[str, dict[str, float]]:
+        """Median and 95th percentile by stage, in milliseconds, over the last frames."""
+        with self._changed:
+            return self._pace.latency_ms()
+
+    @property
+    def results(self) -> list[Result]:
+        """Results so far, oldest first, without their pictures; the newest `history` of them."""
+        with self._changed:
+            return list(self._history.results)
+
+    def timed_results(self) -> list[tuple[Result, float]]:
+        """The same, each with the time it came, as `time.monotonic()` tells it."""
+        with self._changed:
+            return list(zip(self._history.results, self._history.times_s, strict=True))
+
+    def to_frame(self) -> pd.DataFrame:
+        """The results so far as a table, one row each; columns as in `fs.batch`."""
+        from forgesyte_nb.client.batch import to_frame
+
+        return to_frame(self.results)
+
+    def wait(self, timeout_s: float | None = None) -> Self:
+        """Wait in this thread until the pass has ended.
+
+        Raises:
+            TimeoutError: If that takes longer than `timeout_s`; the stream goes on.
+        """
+        with self._changed:
+            if not self._changed.wait_for(lambda: not self._active, timeout_s):
+                raise TimeoutError(f"{self!r} has not ended within {timeout_s:g} s; stop() ends it")
+        return self
+
+    def __await__(self) -> Generator[Any, None, Self]:
+        """Wait in a cell, `await stream`, while other tasks of the kernel go on."""
+        return asyncio.to_thread(self.wait).__await__()
+
+    def __iter__(self) -> Iterator[Result]:
+        """The results from the first that is kept, waiting for those to come; ends with the pass."""
+        taken = self._history.forgotten
+        while True:
+            ready, taken = self._after(taken)
+            if not ready:
+                return
+            yield from ready
+
+    def _after(self, taken: int) -> tuple[list[Result], int]:
+        """Results after the first `taken`, as soon as there are any, and how many there are by then."""
+        history = self._history
+        with self._changed:
+            self._changed.wait_for(lambda: history.total > taken or not self._active)
+            return list(islice(history.results, max(0, taken - history.forgotten), None)), history.total
+
+    def snapshot(self, back: int = 0) -> PILImage:
+        """The picture so many before the newest, with its result drawn over it, as a Pillow image in mode RGB.
+
+        Raises:
+            ValueError: If there is none yet, or no longer.
+        """
+        from PIL import Image
+
+        from forgesyte_nb.drawing import draw_result
+        from forgesyte_nb.frame import Frame
+
+        with self._changed:
+            pictures = list(self._history.pictures)
+        if not 0 <= back < len(pictures):
+            raise ValueError(f"snapshot({back}): {len(pictures)} pictures are kept, 0 is the newest")
+        shown = pictures[-1 - back]
+        return Image.fromarray(draw_result(Frame(shown.payload).rgb, shown.about.get("result", {})))

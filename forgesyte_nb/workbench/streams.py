@@ -1,0 +1,87 @@
+"""`fs.stream`, and the streams of this process: those that use a plugin, and their end with the interpreter."""
+
+from __future__ import annotations
+
+import atexit
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from forgesyte_nb.client.sources import open_source
+from forgesyte_nb.client.stream import Intent
+from forgesyte_nb.plugins.registry import Registry
+from forgesyte_nb.server.server import Server
+from forgesyte_nb.workbench.cells import own
+from forgesyte_nb.workbench.kernel_server import kernel_server
+from forgesyte_nb.workbench.options import plugin_name
+from forgesyte_nb.workbench.playback import Playback
+from forgesyte_nb.workbench.stream import Stream
+from forgesyte_nb.workbench.stream_pass import Route
+
+_streams: weakref.WeakSet[Stream] = weakref.WeakSet()
+
+
+def _close_all() -> None:
+    """At exit: a daemon thread caught inside compiled code when the interpreter ends would abort the process."""
+    for running in list(_streams):
+        running.close()
+
+
+def streams_of(plugin: str) -> list[Stream]:
+    """The streams of this kernel that are going through a plugin."""
+    return [stream for stream in list(_streams) if stream.plugin == plugin and stream.running]
+
+
+def stream(
+    source: Any,
+    plugin: str | Callable[..., Any],
+    options: dict[str, Any] | None = None,
+    *,
+    server: Any = None,
+    intent: Intent | None = None,
+    speed: float | None = None,
+    every: int = 1,
+    loop: bool = False,
+    token: str | None = None,
+    history: int = 50_000,
+    **more_options: Any,
+) -> Stream:
+    """Send a source through a plugin in the background, and return at once.
+
+    Args:
+        source: Whatever `fs.open_source` takes: a clip, a folder, a camera ("camera:0"), arrays, a generator, …
+        plugin: Name of the plugin, or the function or class itself.
+        options: The plugin's options; they can be given as keywords as well, and changed later.
+        server: A `Server` or the URL of one; by default this kernel's, which is started if need be.
+        intent: "every_frame": nothing is skipped; "freshest": the newest picture when there is room. By default what
+            suits the source.
+        speed: Multiple of the source's own rate; None is as fast as it goes.
+        every: Take every n-th picture.
+        loop: Begin the source again at its end.
+        token: Secret of a server elsewhere, if it has one.
+        history: Results that are kept.
+        **more_options: Options.
+
+    Raises:
+        SourceError: If the source cannot be opened.
+        PluginNotFound: If this kernel's server has no such plugin.
+        InvalidOptions: If the plugin's schema refuses the options.
+        ServerError: If the server is to be started and cannot be.
+    """
+    if server is None:
+        server = kernel_server()
+    local = server if isinstance(server, Server) else None
+    opened = open_source(source, every=every, loop=loop)
+    name = plugin_name(plugin, Registry() if local is None else local.registry)
+    made = Stream(
+        Playback(opened, speed=speed),
+        Route(str(getattr(server, "url", server)), token if local is None else local.settings.token, name),
+        {**(options or {}), **more_options},
+        registry=None if local is None else local.registry,
+        intent=intent or ("freshest" if opened.live else "every_frame"),
+        history=history,
+    )
+    _streams.add(made)
+    atexit.unregister(_close_all)
+    atexit.register(_close_all)  # the last to be registered is called first: before the server is closed
+    return own(made)
