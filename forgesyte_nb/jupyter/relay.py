@@ -31,8 +31,8 @@ from tornado.web import HTTPError
 from forgesyte_nb.errors import ConnectionLost
 from forgesyte_nb.jupyter.kernel_file import KernelFile, NotPublished, Untrusted, path_beside, read
 from forgesyte_nb.jupyter.tunnel import Answer, ask, body_of, splice
+from forgesyte_nb.server.gate import TOKEN_SUBPROTOCOL
 
-TOKEN_SUBPROTOCOL = "forgesyte.token."  # noqa: S105 -- a prefix, no secret
 _HANDSHAKE = ("Sec-WebSocket-Key", "Sec-WebSocket-Version")
 _PASSED_ON = ("Content-Type", "Content-Security-Policy", "Cache-Control", "X-Content-Type-Options")
 _UPGRADED = ("Upgrade", "Connection", "Sec-WebSocket-Accept", "Sec-WebSocket-Protocol")

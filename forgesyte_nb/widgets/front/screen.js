@@ -9,7 +9,7 @@ const NO_SHAPES = { boxes: [], masks: [], points: [], labels: [] };
 
 export class Screen {
   #canvas = element("canvas", { role: "img", "aria-label": "no picture yet" });
-  #shown = null; // {bitmap, header, shapes}
+  #shown = null; // {bitmap, header, shapes, own}
 
   /** @param {AbortSignal} signal Ends it. */
   constructor(signal) {
@@ -18,7 +18,7 @@ export class Screen {
     watcher.observe(this.root);
     signal.addEventListener("abort", () => {
       watcher.disconnect();
-      this.#shown?.bitmap.close();
+      this.#letGo();
       this.#shown = null;
     });
   }
@@ -42,11 +42,26 @@ export class Screen {
    */
   async show(header, bytes) {
     const bitmap = await createImageBitmap(new Blob([bytes], { type: header.content_type }));
+    await this.display(header, bitmap);
+    this.#shown.own = true;
+  }
+
+  /**
+   * Show what can be drawn already, and goes on belonging to whoever made it.
+   *
+   * @param {object} header As for `show`.
+   * @param {ImageBitmap | OffscreenCanvas} bitmap
+   */
+  async display(header, bitmap) {
     const shapes = header.result ? await loadMasks(shapesOf(header.result)) : NO_SHAPES;
-    this.#shown?.bitmap.close();
-    this.#shown = { bitmap, header, shapes };
+    this.#letGo();
+    this.#shown = { bitmap, header, shapes, own: false };
     this.#canvas.setAttribute("aria-label", header.name ? `picture ${header.name}` : `picture ${header.seq}`);
     this.#draw();
+  }
+
+  #letGo() {
+    if (this.#shown?.own) this.#shown.bitmap.close();
   }
 
   #draw() {
