@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 BROWSERS := chromium chromium-browser google-chrome google-chrome-stable
 
-.PHONY: setup browser demo test check bench lab clean
+.PHONY: setup browser demo test check bench soak lab clean
 
 setup: $(STAMP)
 
@@ -54,8 +54,12 @@ check: setup
 bench: setup
 	$(BIN)/python -m tests.benchmarks
 
+# The long forms of the suites that the README's reliability table cites: two hours and more.
+soak: setup browser
+	$(BIN)/python -m pytest --soak --timeout=7200 tests/chaos tests/fuzz tests/security tests/soak
+
 lab: setup
 	$(BIN)/jupyter lab notebooks
 
 clean:
-	rm -rf $(VENV) demo-output .mypy_cache .ruff_cache .pytest_cache build dist
+	rm -rf $(VENV) demo-output bench-output soak-output .mypy_cache .ruff_cache .pytest_cache build dist

@@ -31,6 +31,8 @@ from websockets.asyncio.client import ClientConnection, connect
 import forgesyte_nb as fs
 from forgesyte_nb.plugins.registry import Registry, registering_in
 
+pytest_plugins = ["tests.figures"]
+
 PATIENCE_S = 30.0
 
 
