@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -78,7 +77,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 
 @pytest.fixture
-def figures(request: pytest.FixtureRequest) -> Iterator[Figures]:
+def figures(request: pytest.FixtureRequest) -> Figures:
     """Where this test puts its figures; `figures.soak` says whether the long form is asked for."""
     book = request.config.stash[_BOOK]
-    yield Figures(book, request.node.nodeid, soak=request.config.getoption("--soak"))
+    return Figures(book, request.node.nodeid, soak=request.config.getoption("--soak"))
