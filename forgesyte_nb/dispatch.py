@@ -19,6 +19,7 @@ import msgspec
 from forgesyte_nb import __version__
 from forgesyte_nb.engines.contract import Engine, Outcome
 from forgesyte_nb.errors import InvalidMessage, PluginError, QueueFull, WireError
+from forgesyte_nb.failures import FailedFrame, failure_book
 from forgesyte_nb.feeds import feed_book
 from forgesyte_nb.image_header import read_header
 from forgesyte_nb.job_messages import failure_of, result_of, summary_of, timings_of, update_of
@@ -247,6 +248,8 @@ class Dispatcher:
 
     def _failure(self, job: Job, error: WireError) -> bytes:
         name = job.entry.plugin.name
+        if not isinstance(error, QueueFull):  # the end of the server is no failure of the plugin's
+            failure_book().add(FailedFrame.of(job, error, self._registry))
         self._log.warning(
             "failed plugin=%s job=%s frame=%.80r %s: %s%s",
             name,

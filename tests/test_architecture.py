@@ -18,6 +18,7 @@ LEVELS = {
     "frame": 1,
     "plugins": 2,
     "jobs": 2,
+    "failures": 2,
     "feeds": 2,
     "drawing": 2,
     "engines": 3,
@@ -35,7 +36,7 @@ LEVELS = {
     "cli": 6,
 }
 OWNERS = {"websockets": {"server", "client"}, "ipywidgets": {"widgets"}, "anywidget": {"widgets"}}
-MAY_IMPORT_NEIGHBOURS = {"dispatch", "viewers", "jobs", "frame", "cli", "widgets", "workbench"}
+MAY_IMPORT_NEIGHBOURS = {"dispatch", "viewers", "jobs", "failures", "frame", "cli", "widgets", "workbench"}
 SANS_IO = {
     *("errors", "settings", "protocol", "image_header", "frame", "jobs", "feeds"),
     *("sessions", "viewers", "job_messages", "tally"),

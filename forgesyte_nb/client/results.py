@@ -11,6 +11,7 @@ from typing import Any
 
 from forgesyte_nb.client.pictures import RawImage
 from forgesyte_nb.errors import WIRE_ERRORS, ForgeSyteError, PluginError, WireError
+from forgesyte_nb.failures import failure_book
 from forgesyte_nb.frame import Frame
 
 _SHOWN = 60  # characters of a value in a repr
@@ -26,7 +27,8 @@ class Result:
         frame_id: Its name on the wire.
         plugin: Name of the plugin.
         result: What the plugin returned; empty if it failed.
-        error: Why it failed: the class that belongs to the wire's `error_code`, or `ConnectionLost`; else None.
+        error: Why it failed: the class that belongs to the wire's `error_code`, or `ConnectionLost`; else None. Its
+            `detail` is the plugin's traceback, if the server is in this process.
         name: Where the picture came from: a file's name, or a source's and a number; empty if unknown.
         seq: Number of the picture in its source, from 0.
         job_id: The server's name for the work; empty if it was refused before it became a job.
@@ -84,11 +86,20 @@ class Result:
 
 
 def error_of(message: dict[str, Any]) -> WireError | None:
-    """The error a terminal message tells of; None if it tells of success."""
+    """The error a terminal message tells of; None if it tells of success.
+
+    Of a server in this process it has the plugin's own traceback too, as `detail` and as a note under Python's.
+    """
     if message["type"] == "error":
         code, text = str(message.get("error_code")), str(message.get("message", ""))
         known = WIRE_ERRORS.get(code)
-        return known(text) if known is not None else WireError(f"{code}: {text}")
+        if known is None:
+            return WireError(f"{code}: {text}")
+        failed = failure_book().of_job(str(message.get("job_id")))
+        error = known(text, detail="" if failed is None else failed.error.detail)
+        if error.detail:
+            error.add_note(f"In the plugin:\n{error.detail.rstrip()}")
+        return error
     if message.get("status") == "error":
         return PluginError(f"{message.get('plugin')} answered with status 'error': {message.get('result')}")
     return None

@@ -1,0 +1,109 @@
+"""Failed frames of late: what a client is not told, kept in this process for whoever mends the plugin.
+
+Over the wire goes one line. The picture, the options and the plugin's own traceback stay here, within bounds, for as
+long as the process: dispatchers add to the book, clients and displays of the same process look into it. Many failures
+of one plugin displace each other before they displace those of another. Thread-safe; nothing here does I/O.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import weakref
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Self
+
+from forgesyte_nb.errors import WireError
+from forgesyte_nb.jobs import Job
+from forgesyte_nb.plugins.registry import Registry
+
+MOST_FAILURES = 256
+MOST_BYTES = 16 * 1024 * 1024  # of pictures and tracebacks
+
+
+@dataclass(frozen=True, slots=True)
+class FailedFrame:
+    """One frame that a plugin failed on.
+
+    Attributes:
+        job_id: Of its job, unique over all servers.
+        plugin: Name of the plugin.
+        revision: Which code of it failed.
+        registry: Where the plugin is found, as long as that lives: a failure keeps no plugin alive.
+        frame_id: The sender's name for it.
+        seq: Number of the frame among those of its stream.
+        options: JSON, as they were sent.
+        image: Bytes of the image file; empty if they were gone already.
+        error: What the client was told, with the plugin's traceback as `detail`.
+        failed_at: Seconds since the epoch.
+    """
+
+    job_id: str
+    plugin: str
+    revision: int
+    registry: weakref.ref[Registry]
+    frame_id: str
+    seq: int
+    options: bytes
+    image: bytes
+    error: WireError
+    failed_at: float = field(default_factory=time.time)
+
+    @classmethod
+    def of(cls, job: Job, error: WireError, registry: Registry) -> Self:
+        """What is to be remembered of a job that fails; before its picture is let go."""
+        plugin, place = job.entry.plugin, weakref.ref(registry)
+        image = bytes(job.image)
+        return cls(job.job_id, plugin.name, plugin.revision, place, job.frame_id, job.seq, job.options, image, error)
+
+    @property
+    def size(self) -> int:
+        """Bytes of what is large in it."""
+        return len(self.image) + len(self.error.detail)
+
+
+class FailureBook:
+    """The failed frames of one process."""
+
+    def __init__(self, *, most: int = MOST_FAILURES, most_bytes: int = MOST_BYTES) -> None:
+        """Make an empty book with these bounds."""
+        self._most, self._most_bytes = most, most_bytes
+        self._by_job: dict[str, FailedFrame] = {}
+        self._by_plugin: dict[str, deque[FailedFrame]] = {}
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    def add(self, failed: FailedFrame) -> None:
+        """Remember one; over the bounds, the plugin with the most of them loses its oldest."""
+        with self._lock:
+            self._by_job[failed.job_id] = failed
+            self._by_plugin.setdefault(failed.plugin, deque()).append(failed)
+            self._bytes += failed.size
+            while len(self._by_job) > self._most or (self._bytes > self._most_bytes and len(self._by_job) > 1):
+                self._forget(max(self._by_plugin.values(), key=len)[0])
+
+    def _forget(self, failed: FailedFrame) -> None:
+        del self._by_job[failed.job_id]
+        group = self._by_plugin[failed.plugin]
+        group.popleft()
+        if not group:
+            del self._by_plugin[failed.plugin]
+        self._bytes -= failed.size
+
+    def of_job(self, job_id: str) -> FailedFrame | None:
+        """The failed frame of a job; None if it is none of this process, or of long ago."""
+        return self._by_job.get(job_id)
+
+    def of_plugin(self, plugin: str, registry: Registry) -> list[FailedFrame]:
+        """Those of a plugin of this registry, oldest first."""
+        with self._lock:
+            return [failed for failed in self._by_plugin.get(plugin, ()) if failed.registry() is registry]
+
+
+_book = FailureBook()
+
+
+def failure_book() -> FailureBook:
+    """The failed frames of this process."""
+    return _book
