@@ -65,7 +65,7 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
         self.session: Session | None = None
         self.dispatcher: Dispatcher | None = None
         self.client_id = ""
-        self._parts: list[bytes] = []
+        self._parts = bytearray()  # of a message in fragments: those may be tiny, and an object each would add up
         self._binary = False
         self._early: list[Frame] = []
         self._scheduled = False
@@ -94,13 +94,13 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
             if event.fin:
                 self._message(bytes(event.data), binary=opcode is Opcode.BINARY)
             else:
-                self._parts = [bytes(event.data)]
+                self._parts = bytearray(event.data)
                 self._binary = opcode is Opcode.BINARY
         elif opcode is Opcode.CONT:
-            self._parts.append(bytes(event.data))
+            self._parts += event.data
             if event.fin:
-                parts, self._parts = self._parts, []
-                self._message(b"".join(parts), binary=self._binary)
+                whole, self._parts = bytes(self._parts), bytearray()
+                self._message(whole, binary=self._binary)
         elif opcode is Opcode.PONG and event.data[:1] == _RECEIPT:
             self._confirm(bytes(event.data[1:]))
         else:

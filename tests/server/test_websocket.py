@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -125,6 +126,25 @@ def test_fragments_that_together_are_over_the_limit_end_the_connection_with_1009
     opened.send_frame(TEXT, b" " * 60_000, fin=False)
     opened.send_frame(CONTINUED, b" " * 60_000)
     assert opened.close_code() == 1009
+
+
+def test_fragments_take_no_memory_beyond_their_bytes(server: fs.Server, raw: Raw) -> None:
+    """Empty ones never reach the limit of a message, so anything kept of each would be without end."""
+    opened = raw(server).open()
+    opened.send_frame(TEXT, b"", fin=False)
+    opened.send_frame(PING, b"")
+    assert opened.next_frame() == (PONG, b"")
+    tracemalloc.start()
+    try:
+        opened.socket.sendall(bytes([CONTINUED, 0x80, 0, 0, 0, 0]) * 100_000)
+        opened.send_frame(PING, b"all there")
+        assert opened.next_frame() == (PONG, b"all there")
+        kept_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept_bytes < 300_000
+    opened.send_frame(CONTINUED, b"{}")
+    assert result(opened)["error_code"] == "INVALID_MESSAGE"
 
 
 async def test_a_connection_that_failed_costs_the_others_nothing(
