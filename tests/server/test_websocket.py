@@ -112,7 +112,7 @@ async def test_a_message_of_the_limit_is_taken_and_one_over_it_ends_the_connecti
     server: fs.Server, client: Connect
 ) -> None:
     opened = await client(server)
-    await opened.send(" " * 50_000)
+    await opened.send(" " * 100_000)
     assert (await opened.terminal(None))["error_code"] == "INVALID_MESSAGE"
     await opened.send(" " * 100_001)
     with pytest.raises(ConnectionClosed):
