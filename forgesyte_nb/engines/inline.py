@@ -15,7 +15,8 @@ from typing import Any
 
 from forgesyte_nb.engines.contract import Listener, Outcome, closed_outcome
 from forgesyte_nb.engines.interrupt import Interruptible, Stopped
-from forgesyte_nb.engines.runner import LaneRunner, raise_in_cell, task_of
+from forgesyte_nb.engines.raised import raise_in_cell
+from forgesyte_nb.engines.runner import LaneRunner, task_of
 from forgesyte_nb.engines.waiting import WaitingJobs
 from forgesyte_nb.errors import PluginDefinitionError, PluginError, ProcessingTimeout, WireError
 from forgesyte_nb.jobs import Job

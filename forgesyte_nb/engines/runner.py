@@ -11,23 +11,21 @@ import contextlib
 import io
 import sys
 import time
-import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 from forgesyte_nb.engines.contract import Outcome
 from forgesyte_nb.engines.interrupt import Stopped
-from forgesyte_nb.errors import WIRE_ERRORS, InvalidImage, PluginDefinitionError, PluginError, WireError
+from forgesyte_nb.engines.raised import as_wire_error, sayable
+from forgesyte_nb.errors import InvalidImage, PluginError, WireError
 from forgesyte_nb.frame import Frame
 from forgesyte_nb.jobs import Job
 from forgesyte_nb.plugins.context import Context
 from forgesyte_nb.plugins.contract import Plugin
-from forgesyte_nb.plugins.registry import Entry
 from forgesyte_nb.plugins.results import encode_result
 
 _OUTPUT_CHARS = 64 * 1024  # of stdout and stderr kept for one frame
-_MESSAGE_CHARS = 2000  # of an exception's text
 
 
 class PluginKey(NamedTuple):
@@ -120,7 +118,7 @@ class LaneRunner:
                 self.log(plugin, f"printed: {text}")
 
     def _say(self, plugin: str, text: str) -> None:
-        self.log(plugin, _sayable(text[:_OUTPUT_CHARS]))
+        self.log(plugin, sayable(text[:_OUTPUT_CHARS]))
 
     def load(self, plugin: Plugin) -> None:
         """Make an instance of a plugin, if there is none; an older revision with no streams left goes.
@@ -203,7 +201,7 @@ class LaneRunner:
         except InvalidImage as error:
             outcome.error = error
         except SystemExit as error:
-            outcome.error = PluginError(f"called sys.exit({_sayable(repr(error.code))}); raise an exception instead")
+            outcome.error = PluginError(f"called sys.exit({sayable(repr(error.code))}); raise an exception instead")
         except Stopped:
             raise
         except BaseException as error:  # noqa: BLE001 -- whatever the plugin raises is its answer
@@ -270,7 +268,7 @@ class _Printed(io.TextIOBase):
         """What was printed since the last time."""
         if not self._parts:
             return ""
-        text = _sayable("".join(self._parts))
+        text = sayable("".join(self._parts))
         self._parts.clear()
         self._room = _OUTPUT_CHARS
         return text
@@ -294,46 +292,3 @@ class _Printed(io.TextIOBase):
     @property
     def buffer(self) -> Any:
         return getattr(sys.__stdout__, "buffer", None)
-
-
-def _sayable(text: str) -> str:
-    """Text that UTF-8 can say: half of a surrogate pair, as in file names, is written as an escape."""
-    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
-
-
-def as_wire_error(error: BaseException, prefix: str = "") -> WireError:
-    """The error a client is told: the exception in one line, the plugin's own traceback as detail."""
-    detail = _sayable(plugin_traceback(error))[-_OUTPUT_CHARS:]
-    try:
-        said = str(error)
-    except Exception:  # noqa: BLE001 -- an exception's __str__ is the user's code, too
-        said = "its text cannot be shown"
-    said = _sayable(said if len(said) <= _MESSAGE_CHARS else f"{said[:_MESSAGE_CHARS]}…")
-    if isinstance(error, WireError):
-        # A plugin may have made a class of its own of it: on the wire there are the known codes.
-        kind = WIRE_ERRORS.get(error.code, PluginError)
-        return kind(f"{prefix}{said}", detail=error.detail or detail)
-    last = next(reversed(traceback.extract_tb(error.__traceback__)), None)
-    where = f" (line {last.lineno} in {last.name})" if last is not None else ""
-    return PluginError(f"{prefix}{type(error).__name__}{': ' if said else ''}{said}{where}", detail=detail)
-
-
-def raise_in_cell(entry: Entry, error: WireError) -> NoReturn:
-    """Raise a lane's loading error where the plugin was defined, with the lane's traceback."""
-    raise PluginDefinitionError(f"{entry.plugin.name} {error}\n{error.detail}".rstrip()) from None
-
-
-def plugin_traceback(error: BaseException) -> str:
-    """A traceback that begins in the plugin, without the frames of this package that called it."""
-    shown = traceback.TracebackException.from_exception(error)
-    stack = list(shown.stack)
-    while stack and stack[0].filename.startswith(_PACKAGE) and "shipped_plugins" not in stack[0].filename:
-        stack.pop(0)
-    if stack:
-        shown.stack[:] = stack
-    with contextlib.suppress(RecursionError):
-        return "".join(shown.format())
-    return repr(error)
-
-
-_PACKAGE = __file__.rpartition("engines")[0]

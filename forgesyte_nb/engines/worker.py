@@ -138,7 +138,7 @@ class Worker:
 
     def _load(self, pickled: bytes) -> None:
         """Load a plugin; if that fails, its tasks are answered with the reason."""
-        from forgesyte_nb.engines.runner import as_wire_error
+        from forgesyte_nb.engines.raised import as_wire_error
         from forgesyte_nb.plugins.payload import unpack
 
         payload = pickle.loads(pickled)  # noqa: S301 -- made by our own server, over our private socket

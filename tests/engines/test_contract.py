@@ -34,6 +34,11 @@ def divides(frame, *, by: int = 0):
     return {"value": numerator / by}  # where it goes wrong
 
 @fs.plugin
+def inverts(frame):
+    import numpy as np
+    return {"value": np.linalg.inv(np.zeros((2, 2)))}
+
+@fs.plugin
 def counts(frame, *, state):
     state["n"] = state.get("n", 0) + 1
     return {"n": state["n"], "seq": frame.seq, "pid": os.getpid(), "thread": threading.get_ident()}
@@ -64,6 +69,12 @@ async def test_an_exception_is_an_error_with_the_plugins_own_traceback(basics: B
     assert 'return {"value": numerator / by}  # where it goes wrong' in error.detail
     assert "forgesyte_nb" not in error.detail
     assert await basics.run("divides", {"by": 7}) == {"value": 1}
+
+
+async def test_the_line_that_is_named_is_the_plugins_not_a_librarys(basics: Bench) -> None:
+    error = await basics.error(basics.submit("inverts"))
+    assert str(error) == "LinAlgError: Singular matrix (line 25 in inverts)"
+    assert "_linalg.py" in error.detail
 
 
 async def test_progress_is_heard_in_order_between_start_and_end(basics: Bench) -> None:

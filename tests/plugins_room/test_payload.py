@@ -22,7 +22,7 @@ from tests.conftest import run_cell
 RUN = """
 import json, pickle, sys, traceback
 from forgesyte_nb.plugins.payload import unpack
-from forgesyte_nb.engines.runner import plugin_traceback
+from forgesyte_nb.engines.raised import plugin_traceback
 plugin = unpack(pickle.load(sys.stdin.buffer))
 call = plugin.target().process if plugin.is_class else plugin.target
 try:

@@ -1,0 +1,75 @@
+"""What a plugin raised, in the words that its client, its author and the log are told.
+
+The client gets one line, which names the line of the plugin's own code; its author the traceback, which begins there,
+without the frames of this package that led to it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sysconfig
+import traceback
+from typing import NoReturn
+
+from forgesyte_nb.errors import WIRE_ERRORS, PluginDefinitionError, PluginError, WireError
+from forgesyte_nb.plugins.registry import Entry
+
+_MESSAGE_CHARS = 2000  # of an exception's text
+_DETAIL_CHARS = 64 * 1024  # of a traceback
+_PACKAGE = __file__.rpartition("engines")[0]
+_LIBRARIES = (
+    _PACKAGE,
+    "<frozen ",
+    *{sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")},
+)
+
+
+def sayable(text: str) -> str:
+    """Text that UTF-8 can say: half of a surrogate pair, as in file names, is written as an escape."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
+def as_wire_error(error: BaseException, prefix: str = "") -> WireError:
+    """The error a client is told: the exception in one line, the plugin's own traceback as detail."""
+    detail = sayable(plugin_traceback(error))[-_DETAIL_CHARS:]
+    try:
+        said = str(error)
+    except Exception:  # noqa: BLE001 -- an exception's __str__ is the user's code, too
+        said = "its text cannot be shown"
+    said = sayable(said if len(said) <= _MESSAGE_CHARS else f"{said[:_MESSAGE_CHARS]}…")
+    if isinstance(error, WireError):
+        # A plugin may have made a class of its own of it: on the wire there are the known codes.
+        kind = WIRE_ERRORS.get(error.code, PluginError)
+        return kind(f"{prefix}{said}", detail=error.detail or detail)
+    place = _place_of(error)
+    where = f" (line {place.lineno} in {place.name})" if place is not None else ""
+    return PluginError(f"{prefix}{type(error).__name__}{': ' if said else ''}{said}{where}", detail=detail)
+
+
+def raise_in_cell(entry: Entry, error: WireError) -> NoReturn:
+    """Raise a lane's loading error where the plugin was defined, with the lane's traceback."""
+    raise PluginDefinitionError(f"{entry.plugin.name} {error}\n{error.detail}".rstrip()) from None
+
+
+def _place_of(error: BaseException) -> traceback.FrameSummary | None:
+    """Where it was raised: the innermost line of the plugin's own code, rather than of a library that it calls."""
+    stack = traceback.extract_tb(error.__traceback__)
+    own = [place for place in stack if not _is_library(place.filename)]
+    return next(reversed(own or stack), None)
+
+
+def _is_library(path: str) -> bool:
+    return path.startswith(_LIBRARIES) and "shipped_plugins" not in path
+
+
+def plugin_traceback(error: BaseException) -> str:
+    """A traceback that begins in the plugin, without the frames of this package that called it."""
+    shown = traceback.TracebackException.from_exception(error)
+    stack = list(shown.stack)
+    while stack and stack[0].filename.startswith(_PACKAGE) and "shipped_plugins" not in stack[0].filename:
+        stack.pop(0)
+    if stack:
+        shown.stack[:] = stack
+    with contextlib.suppress(RecursionError):
+        return "".join(shown.format())
+    return repr(error)
