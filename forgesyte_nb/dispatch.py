@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from forgesyte_nb import __version__
+from forgesyte_nb.backlog import Backlog
 from forgesyte_nb.engines.contract import Engine, Outcome
 from forgesyte_nb.errors import InvalidMessage, PluginError, QueueFull, WireError
 from forgesyte_nb.failures import FailedFrame, failure_book
@@ -34,14 +35,17 @@ from forgesyte_nb.protocol.messages import (
     Error,
     Hello,
     JobStatus,
+    Resume,
+    Resumed,
     Subscribe,
     Subscribed,
     Unsubscribe,
     Unsubscribed,
 )
 from forgesyte_nb.protocol.topics import check_topic
-from forgesyte_nb.sessions import Session, SessionBook, Subscriptions
+from forgesyte_nb.sessions import Session, SessionBook
 from forgesyte_nb.settings import Settings
+from forgesyte_nb.subscriptions import Subscriptions
 from forgesyte_nb.tally import Tally
 from forgesyte_nb.viewers import Viewers
 
@@ -52,6 +56,7 @@ class Dispatcher:
     Attributes:
         jobs: All jobs.
         sessions: All sessions.
+        backlog: The pictures of jobs under way.
         tally: What happened so far.
         server_id: Unique; a client learns by it whether it still talks to the same server.
         viewers: Who sees which feed; None before the server has opened.
@@ -74,18 +79,14 @@ class Dispatcher:
             log: For what goes wrong.
         """
         self.jobs = JobBook(history=settings.job_history)
-        self.sessions = SessionBook(
-            outbox_bytes=settings.outbox_bytes,
-            grace_s=settings.session_grace_s,
-            max_owed_bytes=settings.session_bytes,
-        )
+        self.sessions = SessionBook(settings)
+        self.backlog = Backlog(memory_limit_bytes=settings.queue_bytes, spool_limit_bytes=settings.spool_bytes)
         self.tally = Tally()
         self._registry = registry
         self._settings = settings
         self._engine_for = engine_for
         self._log = log
         self._subscriptions = Subscriptions(max_topics=settings.max_topics)
-        self._queued_bytes = 0
         self._gone: dict[Session, float] = {}
         self.server_id = secrets.token_hex(8)
         self.viewers: Viewers | None = None
@@ -105,6 +106,8 @@ class Dispatcher:
                 self._unsubscribe(session, message.topic)
             elif type(message) is Cancel:
                 self._cancel(session, message.job_id)
+            elif type(message) is Resume:
+                self._resume(session, message)
             elif self.viewers is not None:
                 self.viewers.receive(session, message)  # type: ignore[arg-type]  # all other messages are about feeds
         except WireError as error:
@@ -128,16 +131,16 @@ class Dispatcher:
                 )
             plugin.schema.keywords(frame.options)
             read_header(frame.image, max_pixels=self._settings.max_image_pixels)
-            self._check_room(session, len(frame.image))
+            self._check_room(session)
+            image = self.backlog.add(frame.image)
         except WireError as error:
             self._refuse_frame(session, error, frame.frame_id, frame.plugin)
             return
         seq = session.next_seq(frame.stream_id)
         stream_key = f"{session.session_id}/{frame.stream_id}/{plugin.name}" if plugin.stateful else ""
-        job = self.jobs.open(frame.frame_id, entry, frame.options, frame.image, session, stream_key, seq, received_at)
+        job = self.jobs.open(frame.frame_id, entry, frame.options, image, session, stream_key, seq, received_at)
         session.frames += 1
         self.tally.accepted += 1
-        self._queued_bytes += len(frame.image)
         self._publish_later(job, update_of(job, "pending", 0.0))
         try:
             self._engine_for(plugin.engine or self._settings.engine).submit(job)
@@ -147,19 +150,18 @@ class Dispatcher:
                 job, Outcome(error=PluginError(f"the engine could not take it ({type(fault).__name__}: {fault})"))
             )
 
-    def _check_room(self, session: Session, size: int) -> None:
+    def _check_room(self, session: Session) -> None:
         if self.closing:
             raise QueueFull("The server is closing; send again when it is back")
-        if session.owed_bytes > self._settings.session_bytes:
+        owed_bytes = session.outbox.owed_bytes
+        if owed_bytes > self._settings.unread_bytes:
             raise QueueFull(
-                f"{session.owed_bytes / 1048576:.0f} MiB of answers wait to be read by this client; read on, then send"
+                f"{owed_bytes / 1048576:.0f} MiB of answers wait to be read by this client; read on, then send"
             )
-        too_many = len(self.jobs.active) >= self._settings.queue_frames
-        if too_many or self._queued_bytes + size > self._settings.queue_bytes:
+        if len(self.jobs.active) >= self._settings.queue_frames:
             raise QueueFull(
-                f"{len(self.jobs.active)} frames ({self._queued_bytes / 1048576:.0f} MiB) are under way, the limit; "
-                f"send on when results have come, or raise {'queue_frames' if too_many else 'queue_bytes'} in the "
-                "server's Settings"
+                f"{len(self.jobs.active)} frames are under way, the limit; send on when results have come, or raise "
+                "queue_frames in the server's Settings"
             )
 
     def _subscribe(self, session: Session, topic: str) -> None:
@@ -167,23 +169,23 @@ class Dispatcher:
         if self.jobs.ended(topic) is None:  # of an ended job nothing more will be said
             self._subscriptions.add(session, topic)
         if session.numbered:
-            session.owe(wire.encode(Subscribed(topic)))
+            session.outbox.owe(wire.encode(Subscribed(topic)))
         ended = self.jobs.ended(topic) if topic.startswith("job_") else None
         if ended is not None:
             if ended.terminal is not None:
-                session.owe(ended.terminal)
-            session.owe(ended.update)
+                session.outbox.owe(ended.terminal)
+            session.outbox.owe(ended.update)
 
     def _unsubscribe(self, session: Session, topic: str) -> None:
         self._subscriptions.remove(session, check_topic(topic))
         if session.numbered:
-            session.owe(wire.encode(Unsubscribed(topic)))
+            session.outbox.owe(wire.encode(Unsubscribed(topic)))
 
     def _cancel(self, session: Session, job_id: str) -> None:
         job = self.jobs.active.get(job_id)
         if job is None and self.jobs.ended(job_id) is not None:
             return  # it ended while the message was on its way
-        if job is None or job.owner is not session:
+        if job is None or job.owner.last_heir is not session:
             raise InvalidMessage(f"cancel: {job_id!r} is no job of yours that is under way")
         plugin = job.entry.plugin
         if self._engine_for(plugin.engine or self._settings.engine).cancel(job):
@@ -196,7 +198,7 @@ class Dispatcher:
     def _refuse_frame(self, session: Session, error: WireError, frame_id: str | None, plugin: str | None) -> None:
         self.tally.refused[error.code] = self.tally.refused.get(error.code, 0) + 1
         self._log.info("refused client=%s frame=%.80r %s: %s", session.client_id, frame_id, error.code, error)
-        session.owe(wire.encode(Error(frame_id, plugin, error.code, str(error), wire.timestamp())))
+        session.outbox.owe(wire.encode(Error(frame_id, plugin, error.code, str(error), wire.timestamp())))
 
     # What engines say
 
@@ -229,7 +231,7 @@ class Dispatcher:
             terminal = self._failure(job, outcome.error or PluginError("no result and no reason"))
         percent = 100.0 if status == "completed" else job.progress_percent
         update = update_of(job, status, percent)
-        self._queued_bytes -= len(job.image)
+        self.backlog.remove(job.stored_image)
         self.jobs.end(job, status, update=update, terminal=terminal, summary=summary_of(job, status, percent, timings))
         self.tally.of(plugin.name).count(timings, outcome.error)
         self._publish(job, terminal)
@@ -264,17 +266,17 @@ class Dispatcher:
     # Who hears it
 
     def _publish(self, job: Job, encoded: bytes) -> None:
-        job.owner.owe(encoded)
+        job.owner.outbox.owe(encoded)
         if self._subscriptions:
             for session in self._subscriptions.of_job(job):
-                session.offer(encoded)
+                session.outbox.offer(encoded)
 
     def _publish_later(self, job: Job, encoded: bytes) -> None:
         """As `_publish`; the owner's copy may wait a moment for the result of a short job to go out with."""
-        job.owner.owe_later(encoded)
+        job.owner.outbox.owe_later(encoded)
         if self._subscriptions:
             for session in self._subscriptions.of_job(job):
-                session.offer(encoded)
+                session.outbox.offer(encoded)
 
     def broadcast(self, body: Any, *, topic: str | None = None, client_id: str | None = None) -> int:
         """Say something to everyone, to a topic's subscribers, or to one client; how many were reached.
@@ -291,8 +293,8 @@ class Dispatcher:
             receivers = [session for session in receivers if session.client_id == client_id]
         reached = 0
         for session in receivers:
-            if session.connected:
-                session.offer(encoded)
+            if session.connection is not None:
+                session.outbox.offer(encoded)
                 reached += 1
         return reached
 
@@ -305,13 +307,18 @@ class Dispatcher:
             client_id: As in the path.
             numbered: Whether the connection speaks `forgesyte.v2`.
         """
-        session = self.sessions.attach(client_id)
-        session.numbered = numbered
+        session = self.sessions.attach(client_id, numbered=numbered, now=time.monotonic())
+        if not numbered:
+            for rival in self.sessions.rivals(session):
+                if rival.connection is not None:
+                    rival.connection.probe()
         self.tally.connections += 1
         if numbered:
             hello = Hello(
                 server_id=self.server_id,
                 session=session.session_id,
+                epoch=session.epoch,
+                secret=session.secret,
                 version=__version__,
                 max_message_bytes=self._settings.max_message_bytes,
                 max_image_pixels=self._settings.max_image_pixels,
@@ -319,21 +326,56 @@ class Dispatcher:
                 feeds=feed_book().infos(),
                 feeds_id=feed_book().book_id,
             )
-            session.greet(wire.encode(hello))
-        back = "" if session.away_since is None else f", back with {session.waiting} messages waiting"
+            session.outbox.greet(wire.encode(hello))
+        back = "" if session.away_since is None else f", back with {session.outbox.waiting} messages waiting"
         self._log.info("connected client=%s session=%s%s", client_id, session.session_id, back)
         return session
 
-    def leave(self, session: Session, *, now: float, for_good: bool) -> None:
-        """A connection is gone; with a Close frame, or after its grace, the session with it."""
+    def _resume(self, session: Session, message: Resume) -> None:
+        """A client that speaks `forgesyte.v2` is back: it goes on in its old session, if that is still there."""
+        if not session.numbered:
+            raise InvalidMessage("resume is for clients that offer the subprotocol 'forgesyte.v2'")
+        old = self.sessions.find(message.epoch, message.secret)
+        if old is None or old is session:
+            outbox = session.outbox
+            outbox.owe(wire.encode(Resumed(False, session.session_id, session.epoch, missed=0)))
+            return
+        if old.connection is not None:
+            old.connection.cut("its client came back on another connection")
+        recovered = old.outbox.resume(message.seq)
+        missed = old.outbox.waiting
+        self._log.info("resumed client=%s session=%s, missed %d messages", old.client_id, old.session_id, missed)
+        old.outbox.greet(wire.encode(Resumed(recovered, old.session_id, old.epoch, missed)))
+        self._unite(session, old)
+
+    def _unite(self, newcomer: Session, old: Session) -> None:
+        """The newcomer is the client of an old session: its connection goes on there, with all it has begun."""
+        connection, newcomer.connection, newcomer.heir = newcomer.connection, None, old
+        newcomer.outbox.pour_into(old.outbox)
+        self._subscriptions.hand_over(newcomer, old)
+        self._end(newcomer)
+        if connection is not None:
+            connection.take_over(old)
+
+    def leave(self, session: Session, *, now: float, for_good: bool, reason: str = "") -> None:
+        """A connection is gone; with a Close frame, or after its grace, the session with it.
+
+        Args:
+            session: Whose connection it was.
+            now: Monotonic seconds.
+            for_good: Whether the client said goodbye.
+            reason: Why it ended, for the log.
+        """
         session.disconnect(now)
         if self.viewers is not None:
             self.viewers.leave(session)
-        self._log.info(
-            "%s client=%s session=%s", "left" if for_good else "cut off", session.client_id, session.session_id
-        )
+        what, why = ("left" if for_good else "cut off"), (f": {reason}" if reason else "")
+        self._log.info("%s client=%s session=%s%s", what, session.client_id, session.session_id, why)
         if for_good:
             self._end(session)
+        elif (newcomer := self.sessions.successor(session)) is not None:
+            self._log.info("client=%s is back already; it goes on in session=%s", session.client_id, session.session_id)
+            self._unite(newcomer, session)
 
     def expire(self, now: float) -> list[Session]:
         """End the sessions whose clients stayed away, and return those whose streams may be let go."""
@@ -346,7 +388,13 @@ class Dispatcher:
             del self._gone[session]
         return gone
 
+    @property
+    def dropped(self) -> int:
+        """Broadcasts that clients were too slow for, so far."""
+        return self.tally.dropped + sum(session.outbox.dropped for session in self.sessions)
+
     def _end(self, session: Session) -> None:
+        self.tally.dropped += session.outbox.dropped
         self._subscriptions.leave(session)
         self.sessions.end(session)
         if session.streams:

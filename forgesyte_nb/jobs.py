@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any
 
+from forgesyte_nb.backlog import StoredImage
 from forgesyte_nb.plugins.registry import Entry
 from forgesyte_nb.protocol.messages import JobStatus
 
@@ -26,7 +27,7 @@ class Job:
         frame_id: The client's name for the frame.
         entry: The plugin and how it travels.
         options: Raw JSON, already checked.
-        image: Bytes of the image file; dropped when the job ends.
+        stored_image: How the bytes of the image file are kept; dropped when the job ends.
         owner: The session that sent it; whatever the level above uses.
         stream_key: Which state a stateful plugin uses; empty for a stateless one.
         seq: Number of the frame among those of its stream.
@@ -43,7 +44,6 @@ class Job:
         "deaths",
         "entry",
         "frame_id",
-        "image",
         "job_id",
         "options",
         "owner",
@@ -52,6 +52,7 @@ class Job:
         "seq",
         "started_at",
         "status",
+        "stored_image",
         "stream_key",
     )
 
@@ -61,7 +62,7 @@ class Job:
         frame_id: str,
         entry: Entry,
         options: bytes,
-        image: bytes,
+        stored_image: StoredImage,
         owner: Any,
         stream_key: str,
         seq: int,
@@ -72,7 +73,7 @@ class Job:
         self.frame_id = frame_id
         self.entry = entry
         self.options = options
-        self.image = image
+        self.stored_image = stored_image
         self.owner = owner
         self.stream_key = stream_key
         self.seq = seq
@@ -82,6 +83,16 @@ class Job:
         self.progress_percent = 0.0
         self.attempts = 0
         self.deaths = 0
+
+    @property
+    def image(self) -> bytes:
+        """Bytes of the image file, read from the backlog's temporary file if they are there.
+
+        Raises:
+            OSError: If that file cannot be read.
+        """
+        stored = self.stored_image
+        return stored if isinstance(stored, bytes) else stored.read()
 
     @property
     def ended(self) -> bool:
@@ -127,7 +138,7 @@ class JobBook:
         frame_id: str,
         entry: Entry,
         options: bytes,
-        image: bytes,
+        image: StoredImage,
         owner: Any,
         stream_key: str,
         seq: int,
@@ -149,7 +160,7 @@ class JobBook:
         if job.ended:
             raise ValueError(f"{job} has ended already")
         job.status = status
-        job.image = b""
+        job.stored_image = b""
         self.active.pop(job.job_id, None)
         if self._history:
             self._ended[job.job_id] = EndedJob(summary, update, terminal)

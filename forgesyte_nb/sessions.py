@@ -1,29 +1,48 @@
-"""Sessions: what one client is subscribed to and what it is owed, apart from any connection.
+"""Sessions: one client's side of the server, apart from any connection, and who takes over whose.
 
-A `Session` has an outbox that a connection (or a widget) empties; it is told by `wake` that there is something in
-it. What a client is owed for its own frames is kept until its side has confirmed it (`confirm`), or as long as
-the session lives; of broadcasts a slow subscriber
-loses the oldest, and they are counted. A session outlives a connection that broke: the next connection with the
-same client id takes it over, the one that has been away longest first. Sans-I/O: no socket, no clock of its own.
+A session outlives a connection that broke. A client that knows only the seed takes over by coming back with its
+client id: the session of that id that has been away longest, or one that turns out dead after all while the client is
+back already. A client of `forgesyte.v2` gets a session of its own and says by epoch and secret which one it resumes.
+Two live clients of one id have two sessions. Sans-I/O; times are given in, on a monotonic clock.
 """
 
 from __future__ import annotations
 
+import hmac
 import secrets
-import sys
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterator
+from typing import Protocol
 
-from forgesyte_nb.errors import InvalidMessage
-from forgesyte_nb.jobs import Job
-from forgesyte_nb.protocol.topics import ALL, plugin_topic
-from forgesyte_nb.protocol.wire import with_seq
-
-KEPT_BYTES = 64 * 1024 * 1024
-"""Owed messages kept until they are confirmed: more than sockets can hold on their way."""
+from forgesyte_nb.outbox import Outbox
+from forgesyte_nb.settings import Settings
 
 MAX_STREAMS = 1000
 """Streams of one client whose frames are numbered."""
+
+
+class Connection(Protocol):
+    """What a session must know of the connection that empties its outbox.
+
+    Attributes:
+        heard_at: When its peer last gave a sign of life, monotonic seconds.
+    """
+
+    heard_at: float
+
+    def wake(self) -> None:
+        """There is something in the outbox that should be written now."""
+
+    def wake_later(self) -> None:
+        """There is something that may wait a moment."""
+
+    def take_over(self, session: Session) -> None:
+        """Serve another session from now on."""
+
+    def probe(self) -> None:
+        """Find out whether the peer is still there; if it certainly is not, cut it off."""
+
+    def cut(self, reason: str) -> None:
+        """End it without a word; its session is left at once."""
 
 
 class Session:
@@ -32,226 +51,76 @@ class Session:
     Attributes:
         client_id: As in `/ws/<client_id>`; not unique.
         session_id: Unique.
+        epoch: Of the numbers of its messages; unique.
+        secret: Who knows it may resume the session.
+        outbox: What its client is to be sent.
+        connection: Who empties the outbox; None while it is away.
         topics: What it is subscribed to.
-        numbered: Whether its messages carry `seq` (`forgesyte.v2`).
+        entered_at: When it began, monotonic seconds.
+        heard_at: When its client last gave a sign of life, as far as that is known, monotonic seconds.
         away_since: When its connection broke, monotonic seconds; None while it has one.
-        dropped: Broadcasts that it was too slow for.
-        sent: Messages it was given.
-        owed_bytes: Size of the owed messages in the outbox.
+        heir: The session in which its client goes on; None while that is this one.
+        frames: Frames it sent.
+        streams: Next number of the frames of each of its streams.
     """
 
     __slots__ = (
-        "_awake",
-        "_broadcast_bytes",
-        "_broadcasts",
-        "_given",
-        "_greeting",
-        "_limit_bytes",
-        "_owed",
-        "_pictures",
-        "_states",
-        "_unconfirmed",
-        "_unconfirmed_bytes",
-        "_wake",
-        "_wake_later",
         "away_since",
         "client_id",
-        "dropped",
+        "connection",
+        "entered_at",
+        "epoch",
         "frames",
-        "numbered",
-        "owed_bytes",
-        "sent",
-        "seq",
+        "heard_at",
+        "heir",
+        "outbox",
+        "secret",
         "session_id",
         "streams",
         "topics",
     )
 
-    def __init__(self, client_id: str, *, limit_bytes: int) -> None:
+    def __init__(self, client_id: str, settings: Settings, *, numbered: bool, now: float) -> None:
         """Make a session without a connection."""
         self.client_id = client_id
         self.session_id = secrets.token_hex(8)
+        self.epoch = secrets.token_hex(8)
+        self.secret = secrets.token_urlsafe(16)
+        self.outbox = Outbox(settings, numbered=numbered)
+        self.connection: Connection | None = None
         self.topics: set[str] = set()
-        self.numbered = False
-        self.seq = 0
+        self.entered_at = self.heard_at = now
         self.away_since: float | None = None
-        self.dropped = 0
-        self.sent = 0
+        self.heir: Session | None = None
         self.frames = 0
         self.streams: dict[str, int] = {}
-        self._owed: list[bytes] = []
-        self.owed_bytes = 0
-        self._given = 0
-        self._greeting: bytes | None = None
-        self._unconfirmed: deque[bytes] = deque()
-        self._unconfirmed_bytes = 0
-        self._broadcasts: deque[bytes] = deque()
-        self._broadcast_bytes = 0
-        self._limit_bytes = limit_bytes
-        self._pictures: dict[str, bytes] = {}
-        self._states: dict[str, bytes] = {}
-        self._wake: Callable[[], object] | None = None
-        self._wake_later: Callable[[], object] | None = None
-        self._awake = False
 
-    def connect(self, wake: Callable[[], object], wake_later: Callable[[], object] | None = None) -> None:
-        """A connection takes over.
-
-        Args:
-            wake: Called once when there is something in the outbox that should be written now.
-            wake_later: Called when there is only what may wait a moment; by default, `wake`.
-        """
-        self._wake = wake
-        self._wake_later = wake_later or wake
-        self._awake = False
+    def connect(self, connection: Connection) -> None:
+        """A connection takes over."""
+        self.connection = connection
         self.away_since = None
-        if self.waiting:
-            self._rouse()
+        self.outbox.connect(connection.wake, connection.wake_later)
 
     def disconnect(self, now: float) -> None:
-        """The connection is gone; broadcasts are not kept for one who is away."""
-        self._wake = self._wake_later = None
-        self._awake = False
-        self._greeting = None
+        """The connection is gone."""
+        if self.connection is not None:
+            self.heard_at = self.connection.heard_at
+        self.connection = None
         self.away_since = now
-        # What was written last may not have arrived: it is owed again, before the rest.
-        self._given -= len(self._unconfirmed)
-        self._owed[:0] = self._unconfirmed
-        self.owed_bytes += self._unconfirmed_bytes
-        self._unconfirmed.clear()
-        self._unconfirmed_bytes = 0
-        self._broadcasts.clear()
-        self._broadcast_bytes = 0
-        self._pictures.clear()
-        self._states.clear()
+        self.outbox.disconnect()
 
     @property
-    def connected(self) -> bool:
-        """Whether somebody empties the outbox."""
-        return self._wake is not None
+    def last_heir(self) -> Session:
+        """The session in which its client goes on now."""
+        session = self
+        while session.heir is not None:
+            session = session.heir
+        return session
 
     @property
-    def waiting(self) -> int:
-        """Messages in the outbox."""
-        waiting = len(self._owed) + len(self._broadcasts) + len(self._states) + len(self._pictures)
-        return waiting + (self._greeting is not None)
-
-    def owe(self, encoded: bytes) -> None:
-        """Put a message about the client's own doings into the outbox; it is never dropped."""
-        self._owed.append(encoded)
-        self.owed_bytes += len(encoded)
-        if not self._awake:
-            self._rouse()
-
-    def owe_later(self, encoded: bytes) -> None:
-        """As `owe`, for news that may wait a moment for something to go out with."""
-        first = not self._owed
-        self._owed.append(encoded)
-        self.owed_bytes += len(encoded)
-        if first and not self._awake and self._wake_later is not None:
-            self._wake_later()
-
-    def greet(self, encoded: bytes) -> None:
-        """Put a message before all others in the outbox, for this connection alone: it is not owed to the next."""
-        self._greeting = encoded
-        if not self._awake:
-            self._rouse()
-
-    def offer(self, encoded: bytes) -> None:
-        """Put a broadcast into the outbox; the oldest are dropped if it is over its limit."""
-        if self._wake is None:
-            return
-        self._broadcasts.append(encoded)
-        self._broadcast_bytes += len(encoded)
-        while self._broadcast_bytes > self._limit_bytes and len(self._broadcasts) > 1:
-            self._broadcast_bytes -= len(self._broadcasts.popleft())
-            self.dropped += 1
-        if not self._awake:
-            self._rouse()
-
-    def show_state(self, feed_id: str, encoded: bytes) -> None:
-        """Put the newest state of a feed into the outbox, in place of one that still waits there."""
-        self._states[feed_id] = encoded
-        if not self._awake:
-            self._rouse()
-
-    def show_picture(self, feed_id: str, encoded: bytes) -> None:
-        """Put the newest picture of a feed, a binary message, into the outbox, in place of one that still waits."""
-        self._pictures[feed_id] = encoded
-        if not self._awake:
-            self._rouse()
-
-    def hide(self, feed_id: str) -> None:
-        """What waits of a feed is wanted no longer."""
-        self._states.pop(feed_id, None)
-        self._pictures.pop(feed_id, None)
-
-    def take_pictures(self) -> list[bytes]:
-        """Take the binary messages from the outbox; they are never owed, and carry no number."""
-        pictures = list(self._pictures.values())
-        self._pictures.clear()
-        return pictures
-
-    def take(self, max_bytes: int = sys.maxsize) -> list[bytes]:
-        """Take the text messages: what is owed first, each message with its number if the client wants one.
-
-        What is owed is kept until it is confirmed. Only a client that never confirms, against the protocol, can have
-        more than `KEPT_BYTES` of it under way, and loses the oldest if its connection breaks.
-
-        Args:
-            max_bytes: Of what is owed; at least one message is taken, and the rest stays for the next time.
-        """
-        messages = self._take_owed(max_bytes)
-        size = sum(map(len, messages))
-        self.owed_bytes -= size
-        self._given += len(messages)
-        self._unconfirmed.extend(messages)
-        self._unconfirmed_bytes += size
-        while self._unconfirmed_bytes > KEPT_BYTES and len(self._unconfirmed) > 1:
-            self._unconfirmed_bytes -= len(self._unconfirmed.popleft())
-        if self._greeting is not None:
-            messages = [self._greeting, *messages]
-            self._greeting = None
-        if self._broadcasts:
-            messages.extend(self._broadcasts)
-            self._broadcasts.clear()
-            self._broadcast_bytes = 0
-        if self._states:
-            messages.extend(self._states.values())
-            self._states.clear()
-        self._awake = False
-        self.sent += len(messages)
-        if self.numbered:
-            first = self.seq + 1
-            self.seq += len(messages)
-            messages = [with_seq(message, first + index) for index, message in enumerate(messages)]
-        return messages
-
-    def _take_owed(self, max_bytes: int) -> list[bytes]:
-        owed = self._owed
-        if self.owed_bytes <= max_bytes:
-            self._owed = []
-            return owed
-        count, size = 0, 0
-        for message in owed:
-            size += len(message)
-            if count and size > max_bytes:
-                break
-            count += 1
-        self._owed = owed[count:]
-        return owed[:count]
-
-    @property
-    def given(self) -> int:
-        """Number of the last owed message that was taken, from 1."""
-        return self._given
-
-    def confirm(self, number: int) -> None:
-        """The client's side has received all owed messages up to this number."""
-        unconfirmed = self._unconfirmed
-        surplus = number - (self._given - len(unconfirmed))
-        for _ in range(min(surplus, len(unconfirmed))):
-            self._unconfirmed_bytes -= len(unconfirmed.popleft())
+    def numbered(self) -> bool:
+        """Whether its client speaks `forgesyte.v2`."""
+        return self.outbox.numbered
 
     def next_seq(self, stream_id: str) -> int:
         """Number of the next frame of one of the client's streams, from 0; of many streams the oldest is forgotten."""
@@ -261,106 +130,64 @@ class Session:
             del self.streams[next(iter(self.streams))]
         return seq
 
-    def _rouse(self) -> None:
-        if self._wake is not None:
-            self._awake = True
-            self._wake()
-
     def __repr__(self) -> str:
         return f"<Session {self.client_id} {self.session_id}>"
-
-
-class Subscriptions:
-    """Who is subscribed to what."""
-
-    def __init__(self, *, max_topics: int) -> None:
-        """Make an empty book; `max_topics` bounds one client's."""
-        self._max_topics = max_topics
-        self._by_topic: dict[str, set[Session]] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._by_topic)
-
-    def add(self, session: Session, topic: str) -> None:
-        """Subscribe; twice is once.
-
-        Raises:
-            InvalidMessage: If the client has too many topics.
-        """
-        if topic not in session.topics and len(session.topics) >= self._max_topics:
-            raise InvalidMessage(f"{len(session.topics)} topics are subscribed already, the limit; unsubscribe some")
-        session.topics.add(topic)
-        self._by_topic.setdefault(topic, set()).add(session)
-
-    def remove(self, session: Session, topic: str) -> None:
-        """Unsubscribe; from what one is not subscribed to is no error."""
-        session.topics.discard(topic)
-        subscribers = self._by_topic.get(topic)
-        if subscribers is not None:
-            subscribers.discard(session)
-            if not subscribers:
-                del self._by_topic[topic]
-
-    def close(self, topic: str) -> None:
-        """Nothing more will be said on it: nobody is subscribed to it any longer."""
-        for session in self._by_topic.pop(topic, ()):
-            session.topics.discard(topic)
-
-    def leave(self, session: Session) -> None:
-        """Unsubscribe from everything."""
-        for topic in list(session.topics):
-            self.remove(session, topic)
-
-    def of_topic(self, topic: str) -> set[Session]:
-        """Subscribers of one topic."""
-        return self._by_topic.get(topic, set())
-
-    def of_job(self, job: Job) -> set[Session]:
-        """Subscribers of a job by any of its topics, each once, its owner not among them."""
-        by_topic = self._by_topic
-        found: set[Session] = set()
-        for topic in (ALL, job.job_id, plugin_topic(job.entry.plugin.name)):
-            subscribers = by_topic.get(topic)
-            if subscribers:
-                found |= subscribers
-        found.discard(job.owner)
-        return found
 
 
 class SessionBook:
     """All sessions, those with a connection and those that wait for one."""
 
-    def __init__(self, *, outbox_bytes: int, grace_s: float, max_owed_bytes: int) -> None:
-        """Make an empty book.
-
-        Args:
-            outbox_bytes: Broadcast bytes that wait for one client.
-            grace_s: Time a session lives without a connection.
-            max_owed_bytes: Size of the messages kept for a client that is away.
-        """
-        self._outbox_bytes = outbox_bytes
-        self._grace_s = grace_s
-        self._max_owed_bytes = max_owed_bytes
+    def __init__(self, settings: Settings) -> None:
+        """Make an empty book."""
+        self._settings = settings
         self._sessions: dict[str, list[Session]] = {}
+        self._by_epoch: dict[str, Session] = {}
 
-    def __iter__(self) -> Iterable[Session]:
-        return (session for group in self._sessions.values() for session in group)
+    def __iter__(self) -> Iterator[Session]:
+        return iter(list(self._by_epoch.values()))
 
     def __len__(self) -> int:
-        return sum(len(group) for group in self._sessions.values())
+        return len(self._by_epoch)
 
-    def attach(self, client_id: str) -> Session:
-        """The session for a new connection: one that waits for this client, or a new one."""
+    def attach(self, client_id: str, *, numbered: bool, now: float) -> Session:
+        """The session for a new connection: one that waits for a client that knows no numbers, or a new one."""
         group = self._sessions.setdefault(client_id, [])
-        away = [session for session in group if session.away_since is not None]
-        if away:
+        away = [session for session in group if session.away_since is not None and not session.numbered]
+        if away and not numbered:
             return min(away, key=lambda session: session.away_since or 0.0)
-        session = Session(client_id, limit_bytes=self._outbox_bytes)
+        session = Session(client_id, self._settings, numbered=numbered, now=now)
         group.append(session)
+        self._by_epoch[session.epoch] = session
         return session
+
+    def rivals(self, session: Session) -> list[Session]:
+        """Other sessions of the same client id that have a connection and know no numbers."""
+        return [
+            other
+            for other in self._sessions.get(session.client_id, ())
+            if other is not session and other.connection is not None and not other.numbered
+        ]
+
+    def successor(self, session: Session) -> Session | None:
+        """Who has come back instead of this session's client: the first of its name since it was last heard of.
+
+        One of the same name that came while this client still gave signs of life is somebody else.
+        """
+        if session.numbered:
+            return None
+        later = [other for other in self.rivals(session) if other.entered_at > session.heard_at]
+        return min(later, key=lambda other: other.entered_at, default=None)
+
+    def find(self, epoch: str, secret: str) -> Session | None:
+        """The session that a client may resume."""
+        found = self._by_epoch.get(epoch)
+        if found is None or not hmac.compare_digest(found.secret.encode(), secret.encode(errors="replace")):
+            return None
+        return found
 
     def end(self, session: Session) -> None:
         """Forget a session."""
+        self._by_epoch.pop(session.epoch, None)
         group = self._sessions.get(session.client_id, [])
         if session in group:
             group.remove(session)
@@ -368,14 +195,18 @@ class SessionBook:
             self._sessions.pop(session.client_id, None)
 
     def expired(self, now: float) -> list[Session]:
-        """Sessions whose client has been away too long, or is owed more than is kept for it."""
-        return [
-            session
-            for group in self._sessions.values()
-            for session in group
-            if session.away_since is not None
-            and (now - session.away_since > self._grace_s or session.owed_bytes > self._max_owed_bytes)
-        ]
+        """Sessions whose client has been away too long; of too much that is kept for all, those longest away."""
+        away = sorted(
+            (session for session in self._by_epoch.values() if session.away_since is not None),
+            key=lambda session: session.away_since or 0.0,
+        )
+        surplus = sum(session.outbox.kept_bytes for session in away) - self._settings.sessions_bytes
+        expired = []
+        for session in away:
+            if surplus > 0 or now - (session.away_since or 0.0) > self._settings.session_grace_s:
+                expired.append(session)
+                surplus -= session.outbox.kept_bytes
+        return expired
 
     def of_client(self, client_id: str) -> list[Session]:
         """Sessions of one client id."""
@@ -383,4 +214,4 @@ class SessionBook:
 
     def connected(self) -> list[Session]:
         """Sessions that have a connection."""
-        return [session for group in self._sessions.values() for session in group if session.connected]
+        return [session for session in self._by_epoch.values() if session.connection is not None]

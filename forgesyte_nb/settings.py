@@ -16,7 +16,7 @@ MIB = 1024 * 1024
 EngineName = Literal["processes", "threads", "inline"]
 ENGINE_NAMES: tuple[EngineName, ...] = ("processes", "threads", "inline")
 
-_MAY_BE_ZERO = ("workers", "job_history", "stream_grace_s", "session_grace_s", "drain_timeout_s")
+_MAY_BE_ZERO = ("workers", "job_history", "stream_grace_s", "session_grace_s", "spool_bytes", "drain_timeout_s")
 
 
 def _available_cpus() -> int:
@@ -42,10 +42,15 @@ class Settings:
         max_result_bytes: Largest result of a plugin, as JSON.
         max_topics: Most topics one client may subscribe to.
         queue_bytes: Image bytes that may wait in memory for a lane, over all clients.
+        spool_bytes: Image bytes that may wait in a temporary file once `queue_bytes` are full; 0 for none.
         queue_frames: Frames that may wait for a lane, over all clients.
         session_grace_s: Time a session outlives a broken connection, so that its client can come back to it.
-        session_bytes: Messages kept for one client; of one that is away, with more its session ends; of one that
-            does not read, with more its next frames are refused.
+        session_messages: Messages kept for one client that is away; with more, broadcasts and updates are let go,
+            terminal messages never.
+        session_bytes: Size of the messages kept for one client that is away; with more, as above.
+        sessions_bytes: Size of all that is kept for clients that are away; with more, the session longest away ends.
+        unread_bytes: Answers that wait for one client that is there but does not read; with more, its next frames are
+            refused.
         outbox_bytes: Broadcast bytes that may wait for one slow subscriber before the oldest are dropped.
         job_history: Ended jobs that stay known to `/v1/jobs` and to late subscribers.
         stream_states: Streams of one stateful plugin whose state one lane keeps; the least recently used goes.
@@ -54,6 +59,7 @@ class Settings:
         ping_timeout_s: Silence after a ping that ends a connection (a client busy in a handler cannot pong).
         drain_timeout_s: Time that frames in flight get when the server closes.
         max_connections: WebSocket connections at once; more are answered 503.
+        max_peer_connections: As above, of one address.
         handshake_timeout_s: Time a new connection has to ask for something.
         allow_origins: Origins that a browser page may connect from, such as "https://lab.example.org", compared whole.
             An empty tuple allows any loopback page; one that names some allows these alone. The server's own page may
@@ -74,17 +80,22 @@ class Settings:
     max_result_bytes: int = 16 * MIB
     max_topics: int = 1000
     queue_bytes: int = 256 * MIB
+    spool_bytes: int = 1024 * MIB
     queue_frames: int = 100_000
     session_grace_s: float = 120.0
-    session_bytes: int = 64 * MIB
+    session_messages: int = 1000
+    session_bytes: int = 8 * MIB
+    sessions_bytes: int = 256 * MIB
+    unread_bytes: int = 32 * MIB
     outbox_bytes: int = 8 * MIB
     job_history: int = 1000
     stream_states: int = 64
     stream_grace_s: float = 60.0
-    ping_interval_s: float = 20.0
+    ping_interval_s: float = 7.0
     ping_timeout_s: float = 60.0
     drain_timeout_s: float = 5.0
     max_connections: int = 10_000
+    max_peer_connections: int = 5000
     handshake_timeout_s: float = 10.0
     allow_origins: tuple[str, ...] = ()
     allow_hosts: tuple[str, ...] = ()

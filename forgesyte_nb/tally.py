@@ -64,12 +64,14 @@ class Tally:
         refused: Messages refused before they became a job, by error code.
         accepted: Frames that became a job.
         connections: Connections so far.
+        dropped: Broadcasts that clients whose sessions have ended were too slow for.
     """
 
     plugins: dict[str, PluginTally] = field(default_factory=dict)
     refused: dict[str, int] = field(default_factory=dict)
     accepted: int = 0
     connections: int = 0
+    dropped: int = 0
 
     def of(self, plugin: str) -> PluginTally:
         """The tally of one plugin."""

@@ -56,11 +56,11 @@ class Viewer:
         """Give it what is new, as far as it may have it."""
         feed = self.feed
         if feed.ended:
-            self.session.owe(wire.encode(FeedEnded(feed.feed_id, feed.ended)))
+            self.session.outbox.owe(wire.encode(FeedEnded(feed.feed_id, feed.ended)))
             return
         if feed.state is not self.told:
             self.told = feed.state
-            self.session.show_state(feed.feed_id, wire.encode(FeedState(feed.feed_id, msgspec.Raw(feed.state))))
+            self.session.outbox.show_state(feed.feed_id, wire.encode(FeedState(feed.feed_id, msgspec.Raw(feed.state))))
         picture = feed.picture
         if picture is None or picture.seq <= self.shown_seq or self.resting or self.resizing:
             return
@@ -85,7 +85,7 @@ class Viewer:
         else:
             self.resting = True
             self._viewers.call_later(self.wish.pace_ms / 1000, self._rested)
-        self.session.show_picture(self.feed.feed_id, picture.message(self.feed.feed_id))
+        self.session.outbox.show_picture(self.feed.feed_id, picture.message(self.feed.feed_id))
 
     def _rested(self) -> None:
         self.resting = False
@@ -157,7 +157,7 @@ class Viewers:
                 raise InvalidMessage(f"watch: '{name}' is {value}; it must be {low} to {high}")
         feed = self._book.get(wish.feed)
         if feed is None:
-            session.owe(wire.encode(FeedEnded(wish.feed, "there is no such feed; it was closed, or never was")))
+            session.outbox.owe(wire.encode(FeedEnded(wish.feed, "there is no such feed; it was closed, or never was")))
             return
         group = self._by_feed.setdefault(wish.feed, {})
         known = group.get(session)
@@ -176,7 +176,7 @@ class Viewers:
         if not group:
             self._by_feed.pop(feed_id, None)
         if viewer is not None:
-            session.hide(feed_id)
+            session.outbox.hide(feed_id)
             viewer.feed.watched(-1)
 
     def leave(self, session: Session) -> None:
@@ -247,4 +247,4 @@ class Viewers:
             except TypeError as unspeakable:
                 reason = f"the answer cannot be said in JSON: {unspeakable}"
         answer = Controlled(message.feed, message.request_id, not reason, msgspec.Raw(encoded), reason)
-        session.owe(wire.encode(answer))
+        session.outbox.owe(wire.encode(answer))

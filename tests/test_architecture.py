@@ -16,13 +16,16 @@ LEVELS = {
     "protocol": 1,
     "image_header": 1,
     "frame": 1,
+    "backlog": 1,
     "plugins": 2,
     "jobs": 2,
     "failures": 2,
     "feeds": 2,
     "drawing": 2,
     "engines": 3,
+    "outbox": 4,
     "sessions": 4,
+    "subscriptions": 4,
     "tally": 4,
     "viewers": 4,
     "job_messages": 4,
@@ -36,10 +39,21 @@ LEVELS = {
     "cli": 6,
 }
 OWNERS = {"websockets": {"server", "client"}, "ipywidgets": {"widgets"}, "anywidget": {"widgets"}}
-MAY_IMPORT_NEIGHBOURS = {"dispatch", "viewers", "jobs", "failures", "frame", "cli", "widgets", "workbench"}
+MAY_IMPORT_NEIGHBOURS = {
+    "dispatch",
+    "sessions",
+    "subscriptions",
+    "viewers",
+    "jobs",
+    "failures",
+    "frame",
+    "cli",
+    "widgets",
+    "workbench",
+}
 SANS_IO = {
     *("errors", "settings", "protocol", "image_header", "frame", "jobs", "feeds"),
-    *("sessions", "viewers", "job_messages", "tally"),
+    *("outbox", "sessions", "subscriptions", "viewers", "job_messages", "tally"),
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

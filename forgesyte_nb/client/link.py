@@ -1,9 +1,9 @@
 """`Link`: the frames and topics of one client, over as many connections as it takes.
 
-It holds what must survive a connection. On each new one it subscribes again and sends again what is unanswered, in
-the old order; an answer that comes twice is swallowed. One task reads and never waits for anybody; a room of
-`window` frames bounds what is under way. A frame that the server refuses only for the moment (`QUEUE_FULL`) is sent
-again after a pause.
+It holds what must survive a connection. On each new one it resumes the session, where the server knows how; else it
+subscribes again and sends again what is unanswered, in the old order. An answer that comes twice is swallowed. One task
+reads and never waits for anybody; a room of `window` frames bounds what is under way. A frame that the server refuses
+only for the moment (`QUEUE_FULL`) is sent again after a pause.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from forgesyte_nb.client.results import Result
+from forgesyte_nb.client.resumption import Resumption
 from forgesyte_nb.client.unanswered import SentFrame, Unanswered
 from forgesyte_nb.client.upkeep import Dial, Patience, Upkeep
 from forgesyte_nb.client.wire_format import WireFormat
@@ -55,7 +56,8 @@ class Link:
         self._number = 0  # of the connection of the moment
         self._up = False  # whether new frames go straight out, because all older ones have
         self._good = False  # whether the connection brought an answer
-        self._session, self._last_seq, self._resumed = "", 0, False
+        self._resumption = Resumption()
+        self._acknowledged: set[str] = set()  # topics that the session at the server has
         self._max_message_bytes = 0
         self._background: set[asyncio.Task[None]] = set()
 
@@ -154,9 +156,10 @@ class Link:
         """Read a connection to its end; whether it brought an answer."""
         self._socket, self._format = socket, WireFormat(socket.subprotocol)
         self._number += 1
-        self._good = self._resumed = False
+        self._good = False
         self._greeted.clear()
-        if not self._format.is_v2:
+        self._resumption.connected(is_v2=self._format.is_v2)
+        if self._resumption.settled:
             self._greeted.set()
         catching_up = asyncio.create_task(self._catch_up(), name="forgesyte-catch-up")
         try:
@@ -177,17 +180,35 @@ class Link:
     async def _catch_up(self) -> None:
         """On a new connection: topics, then what is unanswered, then the door is open for new frames."""
         await self._greeted.wait()
-        for topic in list(self.topics):
-            await self._say(encode(Subscribe(topic)))
+        await self._renew_topics()
         while behind := [frame for frame in self.unanswered if frame.connection != self._number]:
             for frame in behind:
-                if self._resumed and frame.job_id:
-                    frame.connection = self._number  # the server has it, and nothing it said since was missed
+                if self._resumption.recovered and frame.job_id:
+                    frame.connection = self._number  # the server has it, and nothing it said of it was missed
                 elif frame in self.unanswered:
                     await self._transmit(frame)
         self._up = True
 
+    async def _renew_topics(self) -> None:
+        """Have the server know the topics: all in a new session, in a resumed one what changed meanwhile."""
+        if not self._resumption.recovered:
+            self._acknowledged.clear()
+        for topic in self._acknowledged - self.topics.keys():
+            await self._say(encode(Unsubscribe(topic)))
+        for topic in [topic for topic in self.topics if topic not in self._acknowledged]:
+            await self._say(encode(Subscribe(topic)))
+
     def _take(self, message: dict[str, Any]) -> None:
+        resume = self._resumption.take(message)
+        try:
+            self._understand(message)
+        finally:
+            if resume is not None:
+                self._in_background(self._say(encode(resume)))
+            elif self._resumption.settled:
+                self._greeted.set()
+
+    def _understand(self, message: dict[str, Any]) -> None:
         kind = message["type"]
         if kind in ("frame_result", "error"):
             if self.unanswered.is_repeat(message):
@@ -201,19 +222,14 @@ class Link:
                 self._finish(frame, frame.answered(message, time.monotonic()), message.get("job_id"))
         elif kind == "job_update":
             self.unanswered.find(message)
+        elif kind == "subscribed":
+            self._acknowledged.add(message["topic"])
+        elif kind == "unsubscribed":
+            self._acknowledged.discard(message["topic"])
         elif kind == "hello":
-            self._greet(message)
-        self._last_seq = message.get("seq", self._last_seq)
+            self._max_message_bytes = message.get("max_message_bytes", 0)
         self.unanswered.restore_name(message)
         self._heard(message)
-
-    def _greet(self, hello: dict[str, Any]) -> None:
-        """The server's first word: its limits, and whether it still has what was said before."""
-        nothing_missed = hello.get("seq") == self._last_seq + 1
-        self._resumed = nothing_missed and hello.get("session") == self._session
-        self._session = hello.get("session", "")
-        self._max_message_bytes = hello.get("max_message_bytes", 0)
-        self._greeted.set()
 
     def _is_for_the_moment(self, message: dict[str, Any], frame: SentFrame) -> bool:
         """Whether a frame was refused only for now: the queue is full, or the server is about to restart."""

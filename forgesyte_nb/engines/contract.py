@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from forgesyte_nb.errors import QueueFull, WireError
+from forgesyte_nb.errors import PluginError, QueueFull, WireError
 from forgesyte_nb.jobs import Job
 from forgesyte_nb.plugins.contract import Plugin
 from forgesyte_nb.plugins.registry import Entry
@@ -33,6 +33,11 @@ class Outcome:
     decode_ms: float = 0.0
     plugin_ms: float = 0.0
     output: str = ""
+
+
+def unreadable(error: OSError) -> PluginError:
+    """For a job whose picture cannot be read back from the backlog's temporary file."""
+    return PluginError(f"the server could not read the picture back from its temporary file ({error}); send it again")
 
 
 def closed_outcome() -> Outcome:
@@ -81,6 +86,9 @@ class Engine(Protocol):
 
     async def close(self) -> None:
         """Answer what is left with an error, and leave no thread and no process behind."""
+
+    def descriptors(self) -> list[int]:
+        """File descriptors that a process forked from this one must not hold open."""
 
     def stats(self) -> dict[str, Any]:
         """Lanes, how many are busy, how many were replaced, how many jobs wait."""

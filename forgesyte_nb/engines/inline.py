@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from forgesyte_nb.engines.contract import Listener, Outcome, closed_outcome
+from forgesyte_nb.engines.contract import Listener, Outcome, closed_outcome, unreadable
 from forgesyte_nb.engines.interrupt import Interruptible, Stopped
 from forgesyte_nb.engines.raised import raise_in_cell
 from forgesyte_nb.engines.runner import LaneRunner, task_of
@@ -80,8 +80,8 @@ class InlineEngine:
         job.started_at = time.monotonic()
         self._listener.started(job)
         limit_s = plugin.timeout_s or self._settings.plugin_timeout_s
-        task = task_of(job)
         try:
+            task = task_of(job)
             if not self._runner.knows(task.key):
                 self._load(plugin)
             with self._stopwatch.limit(limit_s):
@@ -91,6 +91,8 @@ class InlineEngine:
             outcome = Outcome(error=error)
         except Stopped:
             outcome = timeout_of(job, limit_s)
+        except OSError as error:
+            outcome = Outcome(error=unreadable(error))
         except KeyboardInterrupt:
             outcome = Outcome(error=PluginError("interrupted by the notebook's stop button"))
         self._listener.ended(job, outcome)
@@ -118,6 +120,10 @@ class InlineEngine:
     def forget_streams(self, prefix: str) -> None:
         """Let go of the states of all streams whose key starts so."""
         self._runner.forget_streams(prefix)
+
+    def descriptors(self) -> list[int]:
+        """None: the lane is the loop."""
+        return []
 
     async def trial(self, entry: Entry) -> None:
         """Load it here: this is where it will run."""

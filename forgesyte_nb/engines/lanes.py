@@ -13,7 +13,7 @@ import time
 from collections import OrderedDict, deque
 from typing import Any, Protocol
 
-from forgesyte_nb.engines.contract import Listener, Outcome, closed_outcome
+from forgesyte_nb.engines.contract import Listener, Outcome, closed_outcome, unreadable
 from forgesyte_nb.engines.start_order import StartOrder
 from forgesyte_nb.engines.waiting import WaitingJobs
 from forgesyte_nb.errors import PluginError, ProcessingTimeout
@@ -33,7 +33,7 @@ class Lane(Protocol):
     """What a lane must offer to the engine."""
 
     def hand_over(self, job: Job) -> None:
-        """Take one more job."""
+        """Take one more job; `OSError` if its picture cannot be read back from the backlog's file."""
 
     def kill(self, reason: str) -> None:
         """Stop whatever is running, now; the engine hears `lane_died`."""
@@ -131,6 +131,10 @@ class LaneEngine:
             if slot.lane is not None:
                 slot.lane.forget_streams(prefix)
 
+    def descriptors(self) -> list[int]:
+        """None, where lanes are in this process."""
+        return []
+
     def stats(self) -> dict[str, Any]:
         """Lanes and queue, as numbers."""
         return {
@@ -207,7 +211,11 @@ class LaneEngine:
             if len(slot.jobs) == 1:
                 # Until it has started, it is its plugin that is being loaded.
                 slot.deadline = time.monotonic() + self._settings.setup_timeout_s
-            slot.lane.hand_over(job)
+            try:
+                slot.lane.hand_over(job)
+            except OSError as error:
+                slot.jobs.remove(job)
+                self._order.ended(job, Outcome(error=unreadable(error)))
         if self._watch is None:
             self._watch = self._loop.call_later(WATCH_INTERVAL_S, self._look)
 

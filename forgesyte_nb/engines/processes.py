@@ -54,6 +54,10 @@ class ProcessEngine(LaneEngine):
         for worker in list(self._workers):
             worker.collect()
 
+    def descriptors(self) -> list[int]:
+        """The server's ends of the workers' sockets."""
+        return [worker.descriptor for worker in self._workers]
+
     def _look(self) -> None:
         for worker in list(self._workers):
             worker.look()

@@ -244,11 +244,11 @@ class WorkerProcess(asyncio.BufferedProtocol):
         """Send a job, and its plugin before it if the worker has not got that yet."""
         if self.gone.is_set():
             return  # `worker_died` will put it back
-        plugin = job.entry.plugin
+        plugin, image = job.entry.plugin, job.image
+        size = len(image)
         self._handed = number = self._handed + 1
         self._tasks[number] = job
         self._send_plugin(job.entry)
-        image, size = job.image, len(job.image)
         if self._memory.put_image(number, image):
             image = b""
         else:
@@ -278,6 +278,11 @@ class WorkerProcess(asyncio.BufferedProtocol):
         for pid in children:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
+
+    @property
+    def descriptor(self) -> int:
+        """Of the server's end of its socket; -1 once that is closed."""
+        return self._socket.fileno()
 
     @property
     def was_killed(self) -> bool:

@@ -65,7 +65,21 @@ class Cancel(msgspec.Struct, tag_field="type", tag="cancel", frozen=True):
     job_id: str
 
 
-ClientMessage = Subscribe | Unsubscribe | SendFrame | Cancel | Watch | Unwatch | Ack | Control
+class Resume(msgspec.Struct, tag_field="type", tag="resume", frozen=True):
+    """*Added, forgesyte.v2.* The first message of a client that comes back: what it has of an earlier session.
+
+    Attributes:
+        epoch: Of the numbers it counts by, from the `hello` or `resumed` that it had then.
+        seq: Number of the last message it received.
+        secret: From the `hello` of that session.
+    """
+
+    epoch: str
+    seq: int
+    secret: str
+
+
+ClientMessage = Subscribe | Unsubscribe | SendFrame | Cancel | Resume | Watch | Unwatch | Ack | Control
 
 
 class Timings(msgspec.Struct, frozen=True):
@@ -136,12 +150,16 @@ class Hello(msgspec.Struct, tag_field="type", tag="hello", frozen=True):
     """*Added, forgesyte.v2.* The first message: who answers, within which limits, and what can be watched.
 
     Attributes:
+        epoch: Of the numbers `seq` of this session's messages.
+        secret: Who comes back with it may `resume` the session; for its client alone.
         feeds_id: Of the process whose feeds these are: a widget learns by it that it talks to its own kernel, whatever
             server there answers.
     """
 
     server_id: str
     session: str
+    epoch: str
+    secret: str
     version: str
     max_message_bytes: int
     max_image_pixels: int
@@ -162,6 +180,34 @@ class Unsubscribed(msgspec.Struct, tag_field="type", tag="unsubscribed", frozen=
     topic: str
 
 
+class Resumed(msgspec.Struct, tag_field="type", tag="resumed", frozen=True):
+    """*Added, forgesyte.v2.* Answers `resume`.
+
+    Attributes:
+        recovered: Whether everything after the client's `seq` follows, without a hole. If not, what is left of it
+            follows, and the client has to find out for itself what it missed.
+        session: The session that the connection serves from now on.
+        epoch: That its messages are numbered by from now on.
+        missed: How many messages follow that the client missed.
+    """
+
+    recovered: bool
+    session: str
+    epoch: str
+    missed: int
+
+
+class Dropped(msgspec.Struct, tag_field="type", tag="dropped", frozen=True):
+    """*Added.* Broadcasts that were not sent, because this subscriber is too slow for them.
+
+    Attributes:
+        count: How many since it was last told.
+    """
+
+    count: int
+    timestamp: str
+
+
 class Broadcast(msgspec.Struct, tag_field="type", tag="broadcast", frozen=True):
     """*Added.* What the server's owner says to everyone, to a topic or to one client, from Python."""
 
@@ -171,5 +217,16 @@ class Broadcast(msgspec.Struct, tag_field="type", tag="broadcast", frozen=True):
 
 
 ServerMessage = (
-    FrameResult | Error | JobUpdate | Hello | Subscribed | Unsubscribed | Broadcast | FeedState | Controlled | FeedEnded
+    FrameResult
+    | Error
+    | JobUpdate
+    | Hello
+    | Resumed
+    | Subscribed
+    | Unsubscribed
+    | Broadcast
+    | Dropped
+    | FeedState
+    | Controlled
+    | FeedEnded
 )

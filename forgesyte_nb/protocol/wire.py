@@ -23,6 +23,7 @@ from forgesyte_nb.protocol.feed_messages import Ack, Control, Unwatch, Watch
 from forgesyte_nb.protocol.messages import (
     Cancel,
     ClientMessage,
+    Resume,
     SendFrame,
     ServerMessage,
     Subscribe,
@@ -46,11 +47,13 @@ _REQUIRED: dict[str, dict[str, str]] = {
     "unsubscribe": {"topic": "string"},
     "send_frame": {"frame_id": "string", "plugin": "string", "image_data": "base64 string"},
     "cancel": {"job_id": "string"},
+    "resume": {"epoch": "string", "seq": "integer", "secret": "string"},
     "watch": {"feed": "string"},
     "unwatch": {"feed": "string"},
     "ack": {"feed": "string"},
     "control": {"feed": "string", "action": "string"},
 }
+_PYTHON_TYPES: dict[str, type] = {"object": dict, "integer": int}
 _OPTIONAL: dict[str, dict[str, str]] = {
     "send_frame": {"options": "object", "stream_id": "string"},
     "control": {"request_id": "string"},
@@ -72,6 +75,7 @@ class IncomingFrame(NamedTuple):
     image: bytes
 
 
+_JOB_UPDATE = b'{"type":"job_update"'
 _second = (0, "")
 
 
@@ -96,6 +100,11 @@ def with_seq(encoded: bytes, seq: int) -> bytes:
     return b'{"seq":%d,%b' % (seq, encoded[1:])
 
 
+def is_job_update(encoded: bytes) -> bool:
+    """Whether an encoded message is a `job_update`."""
+    return encoded.startswith(_JOB_UPDATE)
+
+
 def decode_server(data: bytes | str) -> ServerMessage:
     """A server message from its JSON, for clients.
 
@@ -110,7 +119,7 @@ def decode_server(data: bytes | str) -> ServerMessage:
 
 
 FeedMessage = Watch | Unwatch | Ack | Control
-DecodedMessage = Subscribe | Unsubscribe | Cancel | FeedMessage | IncomingFrame
+DecodedMessage = Subscribe | Unsubscribe | Cancel | Resume | FeedMessage | IncomingFrame
 
 
 def decode_client(data: bytes) -> DecodedMessage:
@@ -270,8 +279,8 @@ def _what_is_wrong(data: bytes, error: Exception, *, in_payload: bool) -> str:
         if name not in decoded:
             return f"{kind}: missing field '{name}' ({expected})"
     for name, expected in {**required, **_OPTIONAL.get(kind, {})}.items():
-        if name in decoded and not isinstance(decoded[name], dict if expected == "object" else str):
-            return f"{kind}: '{name}' must be a {expected}, not {_json_type(decoded[name])}"
+        if name in decoded and type(decoded[name]) is not _PYTHON_TYPES.get(expected, str):
+            return f"{kind}: '{name}' must be {_article(expected)} {expected}, not {_json_type(decoded[name])}"
     return f"{kind}: {error}"
 
 
@@ -295,6 +304,10 @@ def _raw_type(raw: bytes) -> str:
 def _json_type(thing: object) -> str:
     names = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", type(None): "null"}
     return names.get(type(thing), "a number")
+
+
+def _article(noun: str) -> str:
+    return "an" if noun[0] in "aeio" else "a"
 
 
 def _shown(thing: object) -> str:

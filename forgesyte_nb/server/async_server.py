@@ -12,7 +12,9 @@ import logging
 import socket
 import time
 import weakref
+from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
@@ -61,6 +63,7 @@ class AsyncServer:
         self._servers: list[WebSocketServer] = []
         self._connections: weakref.WeakSet[FrameConnection] = weakref.WeakSet()
         self._tasks: list[asyncio.Task[None]] = []
+        self._peers: Counter[str] = Counter()
 
     def _call_soon(self, call: Callable[[], None]) -> None:
         """From any thread; a server that has ended hears nothing more."""
@@ -118,6 +121,16 @@ class AsyncServer:
             found.start()
         return found
 
+    def descriptors(self) -> list[int]:
+        """File descriptors that a process forked from this one must not hold open."""
+        found = [bound.fileno() for server in self._servers for bound in server.sockets]
+        for connection in list(self._connections):
+            if hasattr(connection, "transport"):
+                found.append(connection.transport.get_extra_info("socket").fileno())
+        for engine in list(self._engines.values()):
+            found += engine.descriptors()
+        return [descriptor for descriptor in found if descriptor >= 0]
+
     def engine_stats(self) -> dict[str, dict[str, Any]]:
         """Numbers of the running engines."""
         return {name: engine.stats() for name, engine in self._engines.items()}
@@ -163,10 +176,21 @@ class AsyncServer:
             )
         if sum(len(server.all_connections) for server in self._servers) >= self.settings.max_connections:
             return respond(http.HTTPStatus.SERVICE_UNAVAILABLE, {"error": "too many connections; see max_connections"})
+        peer = str(connection.remote_address[0])
+        if self._peers[peer] >= self.settings.max_peer_connections:
+            error = "too many connections from this address; see max_peer_connections"
+            return respond(http.HTTPStatus.SERVICE_UNAVAILABLE, {"error": error})
         if isinstance(connection, FrameConnection):
             connection.client_id = client_id
             connection.dispatcher = self.dispatcher
+            self._peers[peer] += 1
+            connection.on_lost = partial(self._peer_left, peer)
         return None
+
+    def _peer_left(self, peer: str) -> None:
+        self._peers[peer] -= 1
+        if not self._peers[peer]:
+            del self._peers[peer]
 
     # The end
 
@@ -185,6 +209,7 @@ class AsyncServer:
         for server in self._servers:
             server.close(reason="server closed")
         await asyncio.gather(*(server.wait_closed() for server in self._servers))
+        self.dispatcher.backlog.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

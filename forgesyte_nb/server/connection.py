@@ -14,6 +14,7 @@ import asyncio
 import struct
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from websockets.asyncio.server import Server as WebSocketServer
@@ -23,6 +24,7 @@ from websockets.protocol import OPEN, Event
 from websockets.server import ServerProtocol
 
 from forgesyte_nb.dispatch import Dispatcher
+from forgesyte_nb.server.peer_tcp import is_unreachable
 from forgesyte_nb.sessions import Session
 
 _READ_BYTES = 256 * 1024
@@ -36,6 +38,9 @@ _LONG = struct.Struct("!BBQ")
 RECEIPT_MESSAGES = 64
 RECEIPT_DELAY_S = 0.5
 """After so many messages, or so long after one, the client's side is asked what has arrived."""
+
+PROBE_S = 1.5
+"""A peer that has acknowledged nothing for so long, when another client of its name has come, is gone."""
 
 CLOSE_TIMEOUT_S = 2.0
 """A peer that has been told the end has so long to let go of the connection."""
@@ -57,6 +62,8 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
         session: The session it serves; None until the handshake is done.
         dispatcher: Where its messages go; set by the server at the gate.
         client_id: From the path `/ws/<client_id>`.
+        on_lost: Called once when it has ended.
+        heard_at: When its peer last gave a sign of life, monotonic seconds.
     """
 
     def __init__(self, protocol: ServerProtocol, server: WebSocketServer, **settings: Any) -> None:
@@ -69,17 +76,29 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
         self._binary = False
         self._early: list[Frame] = []
         self._scheduled = False
+        self.heard_at = 0.0
+        self.on_lost: Callable[[], None] = _nobody
         self._unasked = 0
+        self._receipts = 0  # how often the session was changed
+        self._cut_for = ""
+        self._probe_timer: asyncio.TimerHandle | None = None
         self._receipt_timer: asyncio.TimerHandle | None = None
         self._end_timer: asyncio.TimerHandle | None = None
 
     def open(self, session: Session) -> None:
         """Begin to serve a session."""
         self.session = session
-        session.connect(self._schedule, self._schedule_later)
+        session.connect(self)
         early, self._early = self._early, []
         for event in early:
             self.process_event(event)
+
+    def take_over(self, session: Session) -> None:
+        """Serve another session from now on; what was put into the outbox of this one for now is written first."""
+        self._flush()
+        self._receipts += 1  # those asked for before count the messages of the other session
+        self.session = session
+        session.connect(self)
 
     def process_event(self, event: Event) -> None:
         """Take a WebSocket frame; overrides the library's queue of messages."""
@@ -106,9 +125,10 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
         else:
             super().process_event(event)
 
-    def _confirm(self, number: bytes) -> None:
-        if self.session is not None and number.isdigit():
-            self.session.confirm(min(int(number), self.session.given))
+    def _confirm(self, receipt: bytes) -> None:
+        series, _, number = receipt.partition(b".")
+        if self.session is not None and series == b"%d" % self._receipts and number.isdigit():
+            self.session.outbox.confirm(int(number))
 
     def _message(self, data: bytes, *, binary: bool) -> None:
         session, dispatcher = self.session, self.dispatcher
@@ -131,19 +151,20 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
 
     # Writing
 
-    def _schedule(self) -> None:
+    def wake(self) -> None:
+        """There is something in the outbox: write it in the next turn of the loop."""
         if not self._scheduled:
             self._scheduled = True
             self.loop.call_soon(self._flush)
 
-    def _schedule_later(self) -> None:
+    def wake_later(self) -> None:
         """For updates alone: a write and a wake-up of the client that a short job's result would follow at once."""
         if not self._scheduled:
             self.loop.call_later(UPDATES_DELAY_S, self._schedule_waiting)
 
     def _schedule_waiting(self) -> None:
-        if self.session is not None and self.session.waiting:
-            self._schedule()
+        if self.session is not None and self.session.outbox.waiting:
+            self.wake()
 
     def _flush(self) -> None:
         """Write what the outbox holds in one write; of very much a portion, and the rest in the next turns."""
@@ -151,19 +172,20 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
         session = self.session
         if session is None or self.paused or self.protocol.state is not OPEN:
             return
-        messages = session.take(FLUSH_BYTES)
+        outbox = session.outbox
+        messages = outbox.take(FLUSH_BYTES)
         data = frames_of(messages)
         self._unasked += len(messages)
         if self._unasked >= RECEIPT_MESSAGES or len(data) >= WRITE_LIMIT_BYTES:
             data += self._receipt()
         elif self._receipt_timer is None and messages:
             self._receipt_timer = self.loop.call_later(RECEIPT_DELAY_S, self._ask_for_receipt)
-        pictures = session.take_pictures()
+        pictures = outbox.take_pictures()
         if pictures:
             data += frames_of(pictures, Opcode.BINARY)
         self.transport.write(data)
-        if session.waiting:
-            self._schedule()
+        if outbox.waiting:
+            self.wake()
 
     def finish(self) -> None:
         """The server ends: write what the peer is owed, however slow it is; one that asked for nothing is cut off."""
@@ -171,12 +193,13 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
             if hasattr(self, "transport"):
                 self.transport.abort()
         elif self.session is not None and self.protocol.state is OPEN:
-            self.transport.write(frames_of(self.session.take()))
+            self.transport.write(frames_of(self.session.outbox.take()))
 
     def _receipt(self) -> bytes:
         """A ping whose pong tells what has arrived; every WebSocket client answers it, by the protocol."""
         self._unasked = 0
-        payload = _RECEIPT + b"%d" % (self.session.given if self.session is not None else 0)
+        number = self.session.outbox.seq if self.session is not None else 0
+        payload = _RECEIPT + b"%d.%d" % (self._receipts, number)
         return _SHORT.pack(0x89, len(payload)) + payload
 
     def _ask_for_receipt(self) -> None:
@@ -194,6 +217,7 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """The loop has read something."""
+        self.heard_at = self.loop.time()
         self.data_received(_of_this_thread.read_view[:nbytes])
         if self.session is not None and self.protocol.state is not OPEN:
             self.release()
@@ -205,13 +229,14 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
         """The connection has ended, one way or another."""
         super().connection_lost(exc)
         self.release()
+        self.on_lost()
         if self._end_timer is not None:
             self._end_timer.cancel()
 
     def resume_writing(self) -> None:
         """The peer has caught up."""
         super().resume_writing()
-        self._schedule()
+        self.wake()
 
     def release(self) -> None:
         """The connection is ending: its session is free for the client's next one, at once."""
@@ -219,10 +244,34 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
         if session is None or dispatcher is None:
             return
         self.session = None
-        dispatcher.leave(session, now=time.monotonic(), for_good=self.left())
-        if self._receipt_timer is not None:
-            self._receipt_timer.cancel()
-            self._receipt_timer = None
+        dispatcher.leave(session, now=time.monotonic(), for_good=self.left(), reason=self._reason())
+        for timer in (self._receipt_timer, self._probe_timer):
+            if timer is not None:
+                timer.cancel()
+        self._receipt_timer = self._probe_timer = None
+
+    def probe(self) -> None:
+        """Another client of this name has come: is it the same one, and this peer gone?"""
+        if self._probe_timer is None and self.protocol.state is OPEN:
+            self.transport.write(self._receipt())
+            self._probe_timer = self.loop.call_later(PROBE_S, self._judge, self.loop.time())
+
+    def _judge(self, asked_at: float) -> None:
+        """A peer that is only busy has an operating system that acknowledges what it is sent."""
+        self._probe_timer = None
+        if self.heard_at < asked_at and is_unreachable(self.transport.get_extra_info("socket")):
+            self.cut("its peer acknowledges nothing any more")
+
+    def cut(self, reason: str) -> None:
+        """End it without a word; its session is free at once."""
+        self._cut_for = reason
+        self.release()
+        self.transport.abort()
+
+    def _reason(self) -> str:
+        """Why it ended, as far as that is known."""
+        said = self.protocol.close_sent
+        return self._cut_for or (f"{said.code} {said.reason}".rstrip() if said is not None else "")
 
     def left(self) -> bool:
         """Whether the client said goodbye with a Close frame, rather than being lost."""
@@ -246,6 +295,10 @@ def frames_of(messages: list[bytes], opcode: Opcode = Opcode.TEXT) -> bytes:
             parts.append(_LONG.pack(first, 127, length))
         parts.append(message)
     return b"".join(parts)
+
+
+def _nobody() -> None:
+    """For a connection that was never let in."""
 
 
 async def serve_session(connection: FrameConnection) -> None:

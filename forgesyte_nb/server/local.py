@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from forgesyte_nb.dispatch import Dispatcher
+from forgesyte_nb.sessions import Session
 
 Send = Callable[[list[bytes], list[bytes]], None]
 """Called with text messages and binary messages, each as bytes; must return soon."""
@@ -28,7 +29,14 @@ class Take(Protocol):
 
 
 class LocalConnection:
-    """One session without a socket; made and used on the server's loop."""
+    """One session without a socket; made and used on the server's loop.
+
+    Attributes:
+        closed: Whether it was left.
+        heard_at: Its other side is in this process, and never silent.
+    """
+
+    heard_at = float("inf")
 
     def __init__(
         self, dispatcher: Dispatcher, client_id: str, send: Send, call_soon: Callable[[Callable[[], None]], object]
@@ -40,25 +48,42 @@ class LocalConnection:
         self._call_soon = call_soon
         self._session = dispatcher.enter(client_id, numbered=True)
         self._scheduled = False
-        self._session.connect(self._schedule)
+        self._session.connect(self)
 
     def receive(self, message: bytes, *, binary: bool = False) -> None:
         """Take a message."""
         if not self.closed:
             self._dispatcher.receive(self._session, message, binary=binary)
 
-    def _schedule(self) -> None:
+    def take_over(self, session: Session) -> None:
+        """Serve another session from now on."""
+        self.flush()
+        self._session = session
+        session.connect(self)
+
+    def probe(self) -> None:
+        """The other side is in this process: it is there."""
+
+    def cut(self, reason: str) -> None:
+        """End it: its client is elsewhere."""
+        self.close()
+
+    def wake(self) -> None:
+        """There is something in the outbox."""
         if not self._scheduled:
             self._scheduled = True
             self._call_soon(self.flush)
+
+    wake_later = wake
 
     def flush(self) -> None:
         """Send what is in the outbox."""
         self._scheduled = False
         if self.closed:
             return
-        texts, pictures = self._session.take(), self._session.take_pictures()
-        self._session.confirm(self._session.given)
+        outbox = self._session.outbox
+        texts, pictures = outbox.take(), outbox.take_pictures()
+        outbox.confirm(outbox.seq)
         if not (texts or pictures):
             return
         try:

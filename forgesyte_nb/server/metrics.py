@@ -62,11 +62,20 @@ class _Families:
         yield GaugeMetricFamily(
             "forgesyte_connected_clients", "Clients with a connection.", value=len(sessions.connected())
         )
-        yield GaugeMetricFamily(
-            "forgesyte_dropped_broadcasts",
-            "Broadcasts that connected clients were too slow for.",
-            value=sum(session.dropped for session in sessions.connected()),
+        yield CounterMetricFamily(
+            "forgesyte_dropped_broadcasts", "Broadcasts that clients were too slow for.", value=self._dispatcher.dropped
         )
+        away = [session for session in sessions if session.away_since is not None]
+        yield GaugeMetricFamily(
+            "forgesyte_kept_bytes",
+            "Size of the messages kept for clients that are away.",
+            value=sum(session.outbox.kept_bytes for session in away),
+        )
+        backlog = self._dispatcher.backlog
+        waiting = GaugeMetricFamily("forgesyte_backlog_bytes", "Pictures of jobs under way.", labels=["where"])
+        waiting.add_metric(["memory"], backlog.memory_bytes)
+        waiting.add_metric(["file"], backlog.spooled_bytes)
+        yield waiting
 
     def _lanes(self) -> Iterator[Metric]:
         for name, what in (

@@ -11,6 +11,7 @@ from __future__ import annotations
 import atexit
 import os
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -98,6 +99,7 @@ class Server:
         self.registry.add_trial(self._trial)
         self._watch = FolderWatch(self.registry, folders, self._log.info)
         atexit.register(self.close)
+        _open.add(self)
         self._log.info("listening on %s pid=%s plugins=%s", self.url, os.getpid(), ",".join(self._names()))
         for name, reason in self.registry.failures.items():
             self._log.warning("cannot be loaded: %s: %s", name, reason)
@@ -208,6 +210,7 @@ class Server:
         if self._closed.is_set():
             return
         self._closed.set()
+        _open.discard(self)
         if os.environ.get(URL_VARIABLE) == self.url:
             del os.environ[URL_VARIABLE]
         atexit.unregister(self.close)
@@ -225,6 +228,19 @@ class Server:
             self._loop.close()
             self._log.info("closed")
             close_log(self._log)
+
+    def _disown(self) -> None:
+        """In a process that was forked from this one: the server is its parent's.
+
+        The port, the connections and the workers must end with the parent, however long the child lives. Each
+        descriptor is made to lead nowhere instead of being closed: an object that closes it later closes nothing else.
+        """
+        self._closed.set()
+        atexit.unregister(self.close)
+        nowhere = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        for descriptor in self._async.descriptors():
+            os.dup2(nowhere, descriptor, inheritable=False)
+        os.close(nowhere)
 
     def __enter__(self) -> Self:
         return self
@@ -269,6 +285,7 @@ on_serve: list[Callable[[Server], Callable[[], None] | None]] = []
 looks: list[Callable[[Server], Any]] = []
 """Called with a server that a notebook is to show; what the last of them returns shows itself."""
 
+_open: weakref.WeakSet[Server] = weakref.WeakSet()
 _current: Server | None = None
 _arguments: dict[str, Any] = {}
 _lock = threading.Lock()
@@ -342,3 +359,17 @@ def _check_token(host: str, settings: Settings) -> None:
 
 def _override(settings: Settings, values: dict[str, Any]) -> Settings:
     return replace(settings, **values) if values else settings
+
+
+def _forked() -> None:
+    """In a process that was forked from this one: all its servers are its parent's."""
+    global _current, _lock  # noqa: PLW0603 -- the child may serve, too
+    for server in list(_open):
+        server._disown()
+    _open.clear()
+    _current = None
+    _lock = threading.Lock()  # another thread may have held it
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)

@@ -22,7 +22,9 @@ def main() -> None:
     engine = cast(EngineName, sys.argv[1])
     workers = int(sys.argv[2]) if len(sys.argv) > 2 else WORKERS
     fs.plugin("noop")(noop)
-    settings = fs.Settings(engine=engine, workers=workers, session_grace_s=1.0, max_connections=100_000)
+    settings = fs.Settings(
+        engine=engine, workers=workers, session_grace_s=1.0, max_connections=100_000, max_peer_connections=100_000
+    )
     commands: queue.SimpleQueue[str] = queue.SimpleQueue()
 
     def read() -> None:

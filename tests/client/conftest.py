@@ -79,34 +79,34 @@ def make_registry(gate: Gate) -> Registry:
     return registry
 
 
-@pytest.fixture(scope="session")
-def session_gate() -> Gate:
+@pytest.fixture(scope="module")
+def module_gate() -> Gate:
     return Gate()
 
 
 @pytest.fixture
-def gate(session_gate: Gate) -> Iterator[Gate]:
-    session_gate.reset()
-    yield session_gate
-    session_gate.open()
+def gate(module_gate: Gate) -> Iterator[Gate]:
+    module_gate.reset()
+    yield module_gate
+    module_gate.open()
 
 
-@pytest.fixture(scope="session")
-def server(session_gate: Gate, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+@pytest.fixture(scope="module")
+def server(module_gate: Gate, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     log = tmp_path_factory.mktemp("log") / "server.log"
     settings = Settings(engine="threads", workers=2)
-    with Server(port=0, settings=settings, plugin_registry=make_registry(session_gate), log=log) as running:
+    with Server(port=0, settings=settings, plugin_registry=make_registry(module_gate), log=log) as running:
         yield running
 
 
 @pytest.fixture
-def start_server(session_gate: Gate, tmp_path: Path) -> Iterator[Callable[..., Server]]:
+def start_server(module_gate: Gate, tmp_path: Path) -> Iterator[Callable[..., Server]]:
     """Makes servers with settings of their own."""
     with contextlib.ExitStack() as stack:
 
         def start(*, port: int = 0, **settings: Any) -> Server:
             chosen = Settings(**{"engine": "threads", "workers": 1, "drain_timeout_s": 0.0, **settings})
-            made = Server(port=port, settings=chosen, plugin_registry=make_registry(session_gate), log=tmp_path / "log")
+            made = Server(port=port, settings=chosen, plugin_registry=make_registry(module_gate), log=tmp_path / "log")
             return stack.enter_context(made)
 
         yield start

@@ -39,6 +39,31 @@ class Engine:
         return job.status == "pending"
 
 
+class Wire:
+    """A connection that is never written to: tests take from the outbox themselves."""
+
+    heard_at = 0.0
+
+    def __init__(self) -> None:
+        self.wakes, self.probes, self.cuts = 0, 0, []
+        self.serves: list[Session] = []
+
+    def wake(self) -> None:
+        self.wakes += 1
+
+    wake_later = wake
+
+    def take_over(self, session: Session) -> None:
+        self.serves.append(session)
+        session.connect(self)
+
+    def probe(self) -> None:
+        self.probes += 1
+
+    def cut(self, reason: str) -> None:
+        self.cuts.append(reason)
+
+
 class Desk:
     """A dispatcher, its fake engine, and clients."""
 
@@ -60,7 +85,7 @@ class Desk:
 
     def client(self, name: str = "c", *, numbered: bool = False) -> Session:
         session = self.dispatcher.enter(name, numbered=numbered)
-        session.connect(lambda: None)
+        session.connect(Wire())
         return session
 
     def say(self, session: Session, message: Any) -> list[dict[str, Any]]:
@@ -76,7 +101,7 @@ class Desk:
 
 
 def heard(session: Session) -> list[dict[str, Any]]:
-    return [json.loads(message) for message in session.take()]
+    return [json.loads(message) for message in session.outbox.take()]
 
 
 def brief(messages: list[dict[str, Any]]) -> list[tuple[str, Any]]:
@@ -199,7 +224,7 @@ def test_an_engine_that_cannot_take_a_job_still_ends_it(tiny: bytes) -> None:
 
 
 def test_the_queue_is_bounded_in_frames_and_in_bytes(tiny: bytes) -> None:
-    for settings in ({"queue_frames": 2}, {"queue_bytes": 2 * len(tiny)}):
+    for settings in ({"queue_frames": 2}, {"queue_bytes": 2 * len(tiny), "spool_bytes": 0}):
         desk = Desk(**settings)
         session = desk.client()
         jobs = [desk.frame(session, tiny, str(number)) for number in range(2)]
@@ -213,12 +238,12 @@ def test_the_queue_is_bounded_in_frames_and_in_bytes(tiny: bytes) -> None:
 
 
 def test_room_is_given_back_by_every_ending(tiny: bytes) -> None:
-    desk = Desk(queue_bytes=len(tiny))
+    desk = Desk(queue_bytes=len(tiny), spool_bytes=0)
     session = desk.client()
     for outcome in (DONE, Outcome(error=InvalidImage("x")), DONE):
         desk.dispatcher.ended(desk.frame(session, tiny), outcome)
     assert [code for kind, code in brief(heard(session)) if kind == "error"] == ["INVALID_IMAGE"]
-    assert desk.dispatcher._queued_bytes == 0
+    assert desk.dispatcher.backlog.memory_bytes == 0
 
 
 def test_cancel(tiny: bytes) -> None:
@@ -273,7 +298,7 @@ def test_the_first_message_of_v2_is_hello_and_all_are_numbered(tiny: bytes) -> N
     session = desk.client(numbered=True)
     desk.frame(session, tiny)
     desk.say(session, {"type": "subscribe", "topic": "all"})
-    session.take()
+    heard(session)
     other = desk.client(numbered=True)
     desk.say(other, {"type": "unsubscribe", "topic": "all"})
     fresh = desk.client(numbered=True)

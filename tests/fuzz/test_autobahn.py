@@ -50,9 +50,9 @@ class Echo(Dispatcher):
     def receive(self, session: Session, data: bytes, *, binary: bool = False) -> None:
         """Back it goes, by the same outbox as results and pictures."""
         if binary:
-            session.show_picture(str(next(self._numbers)), data)
+            session.outbox.show_picture(str(next(self._numbers)), data)
         else:
-            session.owe(data)
+            session.outbox.owe(data)
 
 
 def _no_engine(name: str) -> Any:

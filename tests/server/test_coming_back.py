@@ -187,7 +187,7 @@ async def test_subscriptions_and_streams_outlive_a_cut(open_server: Open, client
     assert (await again.analyze("2", tiny, "counts"))["result"] == {"n": 2, "seq": 1}
 
 
-@pytest.mark.parametrize("settings", [{"session_grace_s": 0}, {"session_bytes": 300}], ids=["grace", "bytes"])
+@pytest.mark.parametrize("settings", [{"session_grace_s": 0}, {"sessions_bytes": 300}], ids=["grace", "bytes"])
 async def test_a_session_whose_client_stays_away_ends(
     open_server: Open, client: Connect, tiny: bytes, settings: dict[str, Any]
 ) -> None:

@@ -175,7 +175,7 @@ async def test_metrics_count_what_was_sent(server: fs.Server, client: Connect, t
         ("forgesyte_connections_total",): 2,
         ("forgesyte_connected_clients",): 2,
         ("forgesyte_sessions",): 2,
-        ("forgesyte_dropped_broadcasts",): 0,
+        ("forgesyte_dropped_broadcasts_total",): 0,
         **{("forgesyte_stage_seconds_count", "bright", stage): 3 for stage in ("queue", "decode", "plugin", "total")},
         ("forgesyte_stage_seconds_bucket", "+Inf", "bright", "total"): 3,
     }

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import forgesyte_nb as fs
-from tests.conftest import Connect, SeedClient, wait_for
+from tests.conftest import Connect, SeedClient
 from tests.server.conftest import Start
 
 PLUGINS = """
@@ -168,22 +168,3 @@ async def test_only_ones_own_jobs_can_be_cancelled(
     await one.fence()
     await one.send({"type": "cancel", "job_id": job_id})
     assert await one.fence() == [], "it ended while the message was on its way: no error"
-
-
-async def test_each_connection_has_one_greeting_also_after_a_cut(
-    server: fs.Server, client: Connect, tiny: bytes
-) -> None:
-    first = await client(server, "phone", **V2)
-    hello = await first.next()
-    await first.analyze("f", tiny, "well")
-    for subprotocols in (["forgesyte.v2"], None):
-        before = server.stats()["connections"]
-        first.socket.transport.abort()
-        await asyncio.to_thread(wait_for, lambda n=before: server.stats()["connections"] == n - 1, "the cut")
-        first = await client(server, "phone", subprotocols=subprotocols)
-        said = await first.fence()
-        greetings = [number for number, m in enumerate(said) if m["type"] == "hello"]
-        assert greetings == ([0] if subprotocols else []), "first, once, and only to those who ask"
-        assert [m["frame_id"] for m in said if m["type"] == "frame_result"] == ["f"]
-        if subprotocols:
-            assert said[0]["session"] == hello["session"]

@@ -284,7 +284,7 @@ async def test_a_slow_subscriber_loses_the_oldest_broadcasts_and_nobody_else_not
 
     def dropped() -> float:
         metrics = get(server, "/metrics")[1].decode()
-        return float(metrics.split("\nforgesyte_dropped_broadcasts ")[1].split()[0])
+        return float(metrics.split("\nforgesyte_dropped_broadcasts_total ")[1].split()[0])
 
     number = 0
     before = await asyncio.to_thread(dropped)
@@ -295,12 +295,14 @@ async def test_a_slow_subscriber_loses_the_oldest_broadcasts_and_nobody_else_not
         assert number < 4000, "nothing is ever dropped"
     assert (await quick.analyze("f", tiny, "well"))["type"] == "frame_result"
     slow.socket.transport.resume_reading()
-    numbers = [m["body"]["number"] for m in await slow.fence()]
+    said = await slow.fence()
+    numbers = [m["body"]["number"] for m in said if m["type"] == "broadcast"]
     missing = sorted(set(range(number)) - set(numbers))
     assert numbers == sorted(numbers)
     assert numbers[-1] == number - 1, "the newest is there"
     assert len(missing) >= 5
     assert missing == list(range(missing[0], missing[-1] + 1)), "what is lost was the oldest in its outbox"
+    assert sum(m["count"] for m in said if m["type"] == "dropped") == len(missing), "it is told how many"
     assert (await slow.analyze("g", tiny, "well"))["type"] == "frame_result"
 
 

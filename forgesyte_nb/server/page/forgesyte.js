@@ -15,6 +15,7 @@
 
 import { FeedWatches } from "./feed_watch.js";
 import { FrameQueue } from "./frame_queue.js";
+import { Resumption } from "./resumption.js";
 import { Flow } from "./stream.js";
 import { Transport, noServer } from "./transport.js";
 import { ForgeSyteError, randomHex } from "./wire.js";
@@ -38,6 +39,8 @@ export class ForgeSyteClient {
   #frames;
   #feeds = new FeedWatches((message) => this.#say(message));
   #topics = new Set();
+  #acknowledged = new Set(); // topics that the session at the server has
+  #resumption = new Resumption();
   #listeners = { frame_result: new Set(), error: new Set(), job_update: new Set(), state: new Set(), "": new Set() };
 
   /**
@@ -259,8 +262,20 @@ export class ForgeSyteClient {
   }
 
   #opened(hello) {
-    for (const topic of this.#topics) this.#transport.send(JSON.stringify({ type: "subscribe", topic }));
-    this.#frames.resume(hello);
+    const resume = this.#resumption.greeted(hello, this.#frames.underWay || this.#topics.size > 0);
+    this.#frames.hold();
+    if (resume === null) this.#settled();
+    else this.#transport.send(JSON.stringify(resume));
+  }
+
+  /** What the server has of this client is known: say the rest. */
+  #settled() {
+    const { recovered } = this.#resumption;
+    if (!recovered) this.#acknowledged.clear();
+    const say = (type, topic) => this.#transport.send(JSON.stringify({ type, topic }));
+    for (const topic of this.#acknowledged) if (!this.#topics.has(topic)) say("unsubscribe", topic);
+    for (const topic of this.#topics) if (!this.#acknowledged.has(topic)) say("subscribe", topic);
+    this.#frames.resume(recovered);
   }
 
   #follow({ image, index }, plugin, options, streamId) {
@@ -294,6 +309,14 @@ export class ForgeSyteClient {
   }
 
   #receive(message, payload) {
+    if (message.type === "subscribed") this.#acknowledged.add(message.topic);
+    else if (message.type === "unsubscribed") this.#acknowledged.delete(message.topic);
+    const settles = this.#resumption.received(message);
+    this.#pass(message, payload);
+    if (settles) this.#settled();
+  }
+
+  #pass(message, payload) {
     if (message.feed !== undefined) this.#feeds.receive(message, payload);
     if (payload !== null || !this.#frames.receive(message)) return;
     this.#tell(message.type, message);

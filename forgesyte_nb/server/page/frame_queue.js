@@ -2,7 +2,7 @@
  * The frames of one client on their way: each is answered exactly once, by the server or here.
  *
  * At most `window` are under way, the others wait in the order they came. After a reconnection what was not answered
- * is sent again, but not to a session that has made a job of it.
+ * is sent again, but not to a session that goes on and has made a job of it.
  */
 
 import { bytesOf } from "./picture_bytes.js";
@@ -21,7 +21,7 @@ export class FrameQueue {
   #frames = new Unanswered();
   #underWay = 0;
   #drainTimer = null;
-  #session = null;
+  #held = false; // it is not known yet what has to be sent again
   #counts = { sent: 0, results: 0, errors: 0, skipped: 0 };
   #idPrefix = `frame_${randomHex(4)}_`;
   #numbers = 0;
@@ -87,7 +87,7 @@ export class FrameQueue {
 
   /** Send what may be sent; a frame that is still being encoded holds up those behind it, to keep the order. */
   flush() {
-    if (!this.#transport.canSend) return;
+    if (this.#held || !this.#transport.canSend) return;
     for (const frame of this.#frames) {
       if (this.#underWay >= this.#settings.window()) return;
       if (frame.onWire) continue;
@@ -116,7 +116,6 @@ export class FrameQueue {
       return;
     }
     frame.onWire = true;
-    frame.asked = false;
     frame.attempts += 1;
     frame.sentAt ||= performance.now();
     this.#underWay += 1;
@@ -148,7 +147,6 @@ export class FrameQueue {
     if (!this.#frames.remove(frame, message?.job_id)) return;
     if (frame.onWire) this.#underWay -= 1;
     this.#counts[error === null ? "results" : "errors"] += 1;
-    if (frame.asked) this.#say({ type: "unsubscribe", topic: frame.jobId });
     if (frame.attempts === 0) frame.stay(error);
     frame.finish({ message, error, latencyMs: frame.sentAt ? performance.now() - frame.sentAt : 0 });
     queueMicrotask(() => this.flush());
@@ -164,25 +162,29 @@ export class FrameQueue {
 
   // Connections
 
-  /** A connection stands, and topics have been subscribed to. */
-  resume(hello) {
-    const resumed = hello !== null && hello.session === this.#session;
-    this.#session = hello?.session ?? null;
+  /** Whether frames have been sent and not answered. */
+  get underWay() {
+    return this.#underWay > 0;
+  }
+
+  /** A connection stands, but it is not known yet what has to be sent again. */
+  hold() {
+    this.#held = true;
+  }
+
+  /** @param {boolean} recovered Whether the session goes on, and nothing it said was missed. */
+  resume(recovered) {
+    this.#held = false;
     this.#underWay = 0;
-    for (const frame of this.#frames) this.#putBack(frame, resumed);
+    for (const frame of this.#frames) this.#putBack(frame, recovered);
     queueMicrotask(() => this.flush());
   }
 
-  /**
-   * After a reconnection. A frame that the same session has made a job of is not sent again; its answer may have
-   * been lost on the way, and whoever subscribes to a job that has ended is told how.
-   */
-  #putBack(frame, resumed) {
-    frame.onWire = frame.onWire && resumed && frame.jobId !== null;
+  /** After a reconnection. A frame that the session has made a job of is not sent again. */
+  #putBack(frame, recovered) {
+    frame.onWire = frame.onWire && recovered && frame.jobId !== null;
     if (frame.onWire) {
       this.#underWay += 1;
-      frame.asked = true;
-      this.#transport.send(JSON.stringify({ type: "subscribe", topic: frame.jobId }));
     } else if (frame.abandoned || frame.attempts >= ATTEMPTS) {
       this.#fail(frame, "CONNECTION_LOST", `the connection broke while it was under way (${frame.attempts} times)`);
     }
@@ -200,7 +202,7 @@ export class FrameQueue {
   /** There will be no other connection: everything fails. */
   end(code, text) {
     clearTimeout(this.#drainTimer);
-    this.#drainTimer = this.#session = null;
+    this.#drainTimer = null;
     for (const frame of this.#frames) this.#fail(frame, code, text);
   }
 

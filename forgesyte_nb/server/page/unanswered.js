@@ -14,7 +14,6 @@ export class Frame {
   wireId = null; // its name on the wire, where it was sent last
   jobs = new Map(); // by each of its names on the wire: the job it became, null if it is not known
   jobId = null; // the job it became where it was sent last
-  asked = false; // its job was subscribed to after a reconnection
   abandoned = false; // nobody waits for its answer
   sentAt = 0;
 

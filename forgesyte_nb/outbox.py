@@ -1,0 +1,341 @@
+"""An outbox: what one client is to be sent, what it was sent and has not confirmed, and what it may lose.
+
+What a client is owed for its own frames is kept until its side has confirmed it (`confirm`), or as long as its session
+lives. Of broadcasts a slow subscriber loses the oldest; they are counted, and it is told. Of a feed only the newest
+picture and state wait. While nobody empties it, an outbox is bounded: first broadcasts go, then updates, terminal
+messages never. Every text message has a number; under `forgesyte.v2` it travels with it, and the client that comes back
+says which it has (`resume`). Sans-I/O: no socket, no clock.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Callable
+from itertools import repeat
+
+from forgesyte_nb.protocol.messages import Dropped
+from forgesyte_nb.protocol.wire import encode, is_job_update, timestamp, with_seq
+from forgesyte_nb.settings import Settings
+
+KEPT_BYTES = 64 * 1024 * 1024
+"""Messages kept until they are confirmed, at most: more than sockets can hold on their way."""
+
+_SHED_AGAIN = 1.25  # an outbox over its limit is looked through again when it has grown by so much
+
+
+class Outbox:
+    """What one client is to be sent.
+
+    Attributes:
+        numbered: Whether text messages carry their number as `seq` (`forgesyte.v2`).
+        seq: Number of the last text message that was taken, from 1.
+        dropped: Broadcasts that its client was too slow for.
+        sent: Text messages that were taken, repeats included.
+        owed_bytes: Size of what is owed and was not taken.
+    """
+
+    __slots__ = (
+        "_awake",
+        "_broadcast_bytes",
+        "_broadcasts",
+        "_confirmed",
+        "_greeting",
+        "_has_hole",
+        "_log",
+        "_log_bytes",
+        "_owed",
+        "_pictures",
+        "_settings",
+        "_shed_again_at",
+        "_states",
+        "_untold",
+        "_wake",
+        "_wake_later",
+        "dropped",
+        "numbered",
+        "owed_bytes",
+        "sent",
+        "seq",
+    )
+
+    def __init__(self, settings: Settings, *, numbered: bool) -> None:
+        """Make an empty one that nobody empties yet."""
+        self.numbered = numbered
+        self.seq = 0
+        self.dropped = 0
+        self.sent = 0
+        self.owed_bytes = 0
+        self._settings = settings
+        self._owed: list[bytes] = []
+        self._greeting: bytes | None = None
+        self._broadcasts: deque[bytes] = deque()
+        self._broadcast_bytes = 0
+        self._untold = 0  # broadcasts dropped since the client was last told
+        self._states: dict[str, bytes] = {}
+        self._pictures: dict[str, bytes] = {}
+        self._log: deque[tuple[int, bytes, bool]] = deque()  # taken, not confirmed: number, message, whether owed
+        self._log_bytes = 0
+        self._confirmed = 0
+        self._has_hole = False  # whether something between `_confirmed` and now cannot be said again
+        self._shed_again_at = 0
+        self._wake: Callable[[], object] | None = None
+        self._wake_later: Callable[[], object] | None = None
+        self._awake = False
+
+    # Who empties it
+
+    def connect(self, wake: Callable[[], object], wake_later: Callable[[], object] | None = None) -> None:
+        """Somebody empties it from now on.
+
+        Args:
+            wake: Called once when there is something that should be written now.
+            wake_later: Called when there is only what may wait a moment; by default, `wake`.
+        """
+        self._wake = wake
+        self._wake_later = wake_later or wake
+        self._awake = False
+        if self.waiting:
+            self._rouse()
+
+    def disconnect(self) -> None:
+        """Nobody empties it any longer.
+
+        What was taken last may not have arrived. A client that knows no numbers is owed it again, before the rest; one
+        that does will say what it has.
+        """
+        self._wake = self._wake_later = None
+        self._awake = False
+        self._greeting = None
+        self._states.clear()
+        self._pictures.clear()
+        if not self.numbered:
+            self._restore()
+            self._broadcasts.clear()
+            self._broadcast_bytes = 0
+        self._shed_again_at = 0
+        self._shed()
+
+    @property
+    def connected(self) -> bool:
+        """Whether somebody empties it."""
+        return self._wake is not None
+
+    @property
+    def waiting(self) -> int:
+        """Messages that wait to be taken."""
+        waiting = len(self._owed) + len(self._broadcasts) + len(self._states) + len(self._pictures)
+        return waiting + (self._greeting is not None)
+
+    @property
+    def kept_bytes(self) -> int:
+        """Size of all that is kept for a client that is away."""
+        return self.owed_bytes + self._broadcast_bytes + self._log_bytes
+
+    # What is put in
+
+    def owe(self, encoded: bytes) -> None:
+        """Put in a message about the client's own doings."""
+        self._owed.append(encoded)
+        self.owed_bytes += len(encoded)
+        if not self._awake:
+            self._rouse()
+
+    def owe_later(self, encoded: bytes) -> None:
+        """As `owe`, for news that may wait a moment for something to go out with."""
+        first = not self._owed
+        self._owed.append(encoded)
+        self.owed_bytes += len(encoded)
+        if self._wake_later is None:
+            self._shed()
+        elif first and not self._awake:
+            self._wake_later()
+
+    def greet(self, encoded: bytes) -> None:
+        """Put in a message before all others, for this connection alone: it is not owed to the next."""
+        self._greeting = encoded
+        if not self._awake:
+            self._rouse()
+
+    def offer(self, encoded: bytes) -> None:
+        """Put in a broadcast; of too many the oldest go. For the absent it is kept only if they know numbers."""
+        if self._wake is None and not self.numbered:
+            return
+        self._broadcasts.append(encoded)
+        self._broadcast_bytes += len(encoded)
+        while self._broadcast_bytes > self._settings.outbox_bytes and len(self._broadcasts) > 1:
+            self._drop_broadcast()
+            self._untold += 1
+            self._has_hole = self._has_hole or self._wake is None
+        if not self._awake:
+            self._rouse()
+
+    def show_state(self, feed_id: str, encoded: bytes) -> None:
+        """Put in the newest state of a feed, in place of one that still waits."""
+        self._states[feed_id] = encoded
+        if not self._awake:
+            self._rouse()
+
+    def show_picture(self, feed_id: str, encoded: bytes) -> None:
+        """Put in the newest picture of a feed, a binary message, in place of one that still waits."""
+        self._pictures[feed_id] = encoded
+        if not self._awake:
+            self._rouse()
+
+    def hide(self, feed_id: str) -> None:
+        """What waits of a feed is wanted no longer."""
+        self._states.pop(feed_id, None)
+        self._pictures.pop(feed_id, None)
+
+    # What is taken out
+
+    def take_pictures(self) -> list[bytes]:
+        """Take the binary messages; they are never owed, and carry no number."""
+        pictures = list(self._pictures.values())
+        self._pictures.clear()
+        return pictures
+
+    def take(self, max_bytes: int = sys.maxsize) -> list[bytes]:
+        """Take the text messages: what is owed first, each with its number if the client wants one.
+
+        Args:
+            max_bytes: Of what is owed; at least one message is taken, and the rest stays for the next time.
+        """
+        self._awake = False
+        messages: list[bytes] = []
+        if self._greeting is not None:
+            messages.append(self._greeting)
+            self._greeting = None
+        owed = self._take_owed(max_bytes)
+        self._note(self.seq + len(messages), owed, is_owed=True)
+        messages += owed
+        if self._untold:
+            messages.append(encode(Dropped(self._untold, timestamp())))
+            self._untold = 0
+        if self._broadcasts:
+            if self.numbered:
+                self._note(self.seq + len(messages), list(self._broadcasts), is_owed=False)
+            messages.extend(self._broadcasts)
+            self._broadcasts.clear()
+            self._broadcast_bytes = 0
+        if self._states:
+            messages.extend(self._states.values())
+            self._states.clear()
+        first = self.seq + 1
+        self.seq += len(messages)
+        self.sent += len(messages)
+        if self.numbered:
+            messages = [with_seq(message, first + index) for index, message in enumerate(messages)]
+        return messages
+
+    def _take_owed(self, max_bytes: int) -> list[bytes]:
+        owed = self._owed
+        if self.owed_bytes <= max_bytes:
+            self._owed = []
+            self.owed_bytes = 0
+            return owed
+        count, size = 0, 0
+        for message in owed:
+            if count and size + len(message) > max_bytes:
+                break
+            size += len(message)
+            count += 1
+        self._owed = owed[count:]
+        self.owed_bytes -= size
+        return owed[:count]
+
+    def _note(self, last_seq: int, messages: list[bytes], *, is_owed: bool) -> None:
+        """Remember messages that are being taken until they are confirmed.
+
+        Only a client that never confirms, against the protocol, can have more than `KEPT_BYTES` under way.
+        """
+        self._log.extend(zip(range(last_seq + 1, last_seq + 1 + len(messages)), messages, repeat(is_owed)))
+        self._log_bytes += sum(map(len, messages))
+        while self._log_bytes > KEPT_BYTES and len(self._log) > 1:
+            self._log_bytes -= len(self._log.popleft()[1])
+            self._has_hole = True
+
+    # What has arrived
+
+    def confirm(self, seq: int) -> None:
+        """The client's side has received all text messages up to this number."""
+        log = self._log
+        while log and log[0][0] <= seq:
+            self._log_bytes -= len(log.popleft()[1])
+        self._confirmed = max(self._confirmed, min(seq, self.seq))
+
+    def resume(self, seq: int) -> bool:
+        """The client is back and has received all up to this number: the rest is to be said again, in order.
+
+        Returns:
+            Whether nothing between that number and now is missing.
+        """
+        whole = not self._has_hole and self._confirmed <= seq <= self.seq
+        self.confirm(seq)
+        self._restore()
+        if whole:
+            self.seq = seq
+        self._confirmed = self.seq
+        self._has_hole = False
+        return whole
+
+    def _restore(self) -> None:
+        """What was taken and not confirmed waits again, before the rest."""
+        owed = [message for _, message, is_owed in self._log if is_owed]
+        broadcasts = [message for _, message, is_owed in self._log if not is_owed]
+        self._log.clear()
+        self._log_bytes = 0
+        self._owed[:0] = owed
+        self.owed_bytes += sum(map(len, owed))
+        self._broadcasts.extendleft(reversed(broadcasts))
+        self._broadcast_bytes += sum(map(len, broadcasts))
+
+    def pour_into(self, other: Outbox) -> None:
+        """All that is put in from now on, and what waits already, is owed by another outbox.
+
+        What was taken from this one on the connection that the other goes on with counts as taken from the other.
+        """
+
+        def pour() -> None:
+            messages, self._owed = self._owed, []
+            self.owed_bytes = 0
+            self._awake = False
+            for message in messages:
+                other.owe(message)
+
+        taken = [message for _, message, is_owed in self._log if is_owed]
+        self._log.clear()
+        self._log_bytes = 0
+        other._note(other.seq, taken, is_owed=True)
+        other.seq += len(taken)
+        self.connect(pour)
+
+    # While nobody empties it
+
+    def _rouse(self) -> None:
+        if self._wake is not None:
+            self._awake = True
+            self._wake()
+        else:
+            self._shed()
+
+    def _shed(self) -> None:
+        """Let go of what is least needed, if more is kept for one who is away than its share."""
+        count = len(self._owed) + len(self._broadcasts) + len(self._log)
+        settings = self._settings
+        if count <= settings.session_messages and self.kept_bytes <= settings.session_bytes:
+            return
+        if count < self._shed_again_at:
+            return
+        while self._broadcasts:
+            self._drop_broadcast()
+        self._log = deque(entry for entry in self._log if entry[2] and not is_job_update(entry[1]))
+        self._log_bytes = sum(len(message) for _, message, _ in self._log)
+        self._owed = [message for message in self._owed if not is_job_update(message)]
+        self.owed_bytes = sum(map(len, self._owed))
+        self._has_hole = True
+        self._shed_again_at = int((len(self._owed) + len(self._log)) * _SHED_AGAIN) + 1
+
+    def _drop_broadcast(self) -> None:
+        self._broadcast_bytes -= len(self._broadcasts.popleft())
+        self.dropped += 1
