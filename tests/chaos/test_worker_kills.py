@@ -238,7 +238,7 @@ async def test_kills_cost_only_the_frame_that_had_started(
 
     ledgers, kills = [client.ledger for client in clients], killer.kills
     assert_balanced(ledgers, server)
-    assert min(len(kills.must_fail), kills.any_moment, kills.idle) >= frames // 100
+    assert min(len(kills.must_fail), kills.any_moment, kills.idle) >= (10 if figures.soak else 1)
     innocent = innocent_failures(kills, clients, notes)
     assert innocent == set()
     errors = [error for ledger in ledgers for error in ledger.errors().values()]
