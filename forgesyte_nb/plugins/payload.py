@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import io
 import itertools
 import linecache
 import pickle
@@ -19,6 +20,7 @@ import sys
 import types
 import warnings
 import weakref
+from collections import ChainMap
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -178,17 +180,35 @@ def _keep_while_used(module: types.ModuleType, plugins: list[Plugin]) -> None:
 def _pickle(plugin: Plugin) -> bytes:
     import cloudpickle
 
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # untyped
+        dispatch_table = ChainMap({types.CodeType: _reduce_code}, cloudpickle.Pickler.dispatch_table)
+
     target: Callable[..., Any] = plugin.target
     module = sys.modules.get(getattr(target, "__module__", ""))
     if module is not None and module.__name__ != "__main__" and getattr(module, "__file__", None) is None:
         cloudpickle.register_pickle_by_value(module)  # made at run time, so no worker could import it
+    file = io.BytesIO()
     try:
-        return bytes(cloudpickle.dumps((target, _hints_of(call_of(target)))))
+        Pickler(file).dump((target, _hints_of(call_of(target))))
+        return file.getvalue()
     except Exception as error:
         raise PluginDefinitionError(
             f"{plugin.name}: cannot be sent to a worker process: {error}. It uses something that lives in this "
             'process only; create it inside the function, or use @fs.plugin(engine="threads")'
         ) from error
+
+
+def _reduce_code(code: types.CodeType) -> tuple[Any, ...]:
+    """Code as cloudpickle makes it, which since 3.1.3 leaves out the name of the file: tracebacks find lines by it."""
+    import cloudpickle
+
+    make, arguments = cloudpickle.Pickler.dispatch_table[types.CodeType](code)[:2]
+    # A text of its own each time: a pickle says whether two are the same object, which may differ for equal code.
+    return _code_in_file, ("".join(code.co_filename), make, arguments)
+
+
+def _code_in_file(filename: str, make: Callable[..., types.CodeType], arguments: tuple[Any, ...]) -> types.CodeType:
+    return make(*arguments).replace(co_filename=filename)
 
 
 def _hints_of(call: Callable[..., Any]) -> dict[str, Any]:
