@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from forgesyte_nb.decode_memory import decoding
 from forgesyte_nb.errors import InvalidImage
 from forgesyte_nb.image_header import FORMATS, ImageHeader, check_png_chunks, jpeg_end, read_header
 
@@ -193,7 +194,14 @@ class Frame:
             raise InvalidImage("Frame without pixels and without bytes")
         began = time.perf_counter()
         try:
-            return decode(self._encoded, self._header, rgb=rgb)
+            with decoding(self._header):
+                return decode(self._encoded, self._header, rgb=rgb)
+        except MemoryError as error:
+            header = self._header
+            raise InvalidImage(
+                f"{header.format} of {header.width}×{header.height} takes more memory to decode than a picture of its "
+                "size should: it is damaged, or made to do harm; save it anew with another program"
+            ) from error
         finally:
             self.decode_ms += (time.perf_counter() - began) * 1000
 
@@ -286,7 +294,7 @@ def _decode_with_pillow(encoded: bytes, header: ImageHeader, *, rgb: bool) -> Im
     try:
         with _open_with_pillow(encoded) as picture:
             upright = ImageOps.exif_transpose(picture).convert("RGB")
-    except (*_PILLOW_SAYS, MemoryError) as error:
+    except _PILLOW_SAYS as error:
         reason = "it cannot be read" if isinstance(error, UnidentifiedImageError) else error
         raise InvalidImage(f"{header.format} of {header.width}×{header.height} is damaged: {reason}") from error
     pixels = np.asarray(upright)

@@ -60,10 +60,12 @@ class Worker:
         import cv2
         import numpy  # noqa: F401 -- imported before the first task needs it
 
+        from forgesyte_nb.decode_memory import limit_in_this_process
         from forgesyte_nb.engines.runner import LaneRunner, PluginKey, Task
 
         # One frame at a time in each of the workers: OpenCV's own threads would only get in each other's way.
         cv2.setNumThreads(1)
+        limit_in_this_process()
         self._connection = connection
         self._memory = memory
         self._inbox = Inbox()

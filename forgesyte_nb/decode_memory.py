@@ -1,0 +1,60 @@
+"""How much memory decoding one picture may take, where that can be limited.
+
+A header says how large a picture is; a decoder of a damaged or malicious file may want more than that. In a worker
+process on Linux the address space is limited for as long as one picture is decoded, to what the process has and a
+generous share for each pixel, and put back afterwards: a plugin, or the libraries it loads, may take what they like.
+Only where `limit_in_this_process` was called; in a kernel the limit would hit the notebook's other threads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from forgesyte_nb.image_header import ImageHeader
+
+BYTES_PER_PIXEL = 16
+"""16 bits of 4 channels, the 8 bits of the result, a turned copy of it, and room."""
+
+LEAST_BYTES = 128 * 1024 * 1024
+"""Whatever the picture's size: buffers of decoders, arenas of the allocator."""
+
+_HARMLESS_PIXELS = 2_000_000  # of a JPEG, whose decoder's memory is known from the header; looking costs 15 µs
+_STATM = Path("/proc/self/statm")
+
+_is_limited = False
+
+
+def limit_in_this_process() -> None:
+    """Limit decoding from now on, if this system can."""
+    global _is_limited  # noqa: PLW0603 -- of the process, as the limit is
+    _is_limited = sys.platform == "linux" and _STATM.exists()
+
+
+@contextlib.contextmanager
+def decoding(header: ImageHeader) -> Iterator[None]:
+    """Within it a picture is decoded.
+
+    Raises:
+        MemoryError: By whatever allocates too much; OpenCV raises its own error, or returns nothing.
+    """
+    pixels = header.width * header.height
+    if not _is_limited or (header.format == "JPEG" and pixels < _HARMLESS_PIXELS):
+        yield
+        return
+    import resource
+
+    page_bytes = resource.getpagesize()
+    used_bytes = int(_STATM.read_text().split()[0]) * page_bytes
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    wanted = used_bytes + LEAST_BYTES + pixels * BYTES_PER_PIXEL
+    for limit in (soft, hard):
+        if limit != resource.RLIM_INFINITY:
+            wanted = min(wanted, limit)
+    resource.setrlimit(resource.RLIMIT_AS, (wanted, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))

@@ -1,0 +1,45 @@
+"""Decoding under a limit of memory, in a process of its own, as workers do it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = """
+import resource
+import sys
+import cv2
+import numpy as np
+from forgesyte_nb import decode_memory
+from forgesyte_nb import frame as frame_room
+from forgesyte_nb.errors import InvalidImage
+from forgesyte_nb.frame import Frame
+from tests.conftest import encoded
+
+decode_memory.limit_in_this_process()
+before = resource.getrlimit(resource.RLIMIT_AS)
+pixels = np.random.default_rng(1).integers(0, 255, (1500, 2000, 3), np.uint8)
+for kind in ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF"):
+    assert Frame(encoded(pixels, kind)).rgb.shape == (1500, 2000, 3), kind
+assert Frame(encoded((pixels[..., 0].astype(np.uint16) * 257), "PNG")).rgb.shape == (1500, 2000, 3)
+
+def greedy(*_, **__):
+    return bytearray(2_000_000_000)
+
+frame_room._decode_with_opencv = greedy
+try:
+    Frame(encoded(pixels[:100, :100], "PNG")).rgb
+except InvalidImage as error:
+    print(error)
+assert resource.getrlimit(resource.RLIMIT_AS) == before
+bytearray(2_000_000_000)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells how much address space a process has")
+def test_a_decoder_that_wants_far_more_than_the_picture_needs_is_refused_and_nobody_else() -> None:
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("PNG of 100×100 takes more memory to decode than a picture of its size should")
