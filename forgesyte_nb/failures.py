@@ -11,10 +11,11 @@ import threading
 import time
 import weakref
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Self
 
-from forgesyte_nb.errors import WireError
+from forgesyte_nb.errors import ForgeSyteError
 from forgesyte_nb.jobs import Job
 from forgesyte_nb.plugins.registry import Registry
 
@@ -29,38 +30,43 @@ class FailedFrame:
     Attributes:
         job_id: Of its job, unique over all servers.
         plugin: Name of the plugin.
-        revision: Which code of it failed.
-        registry: Where the plugin is found, as long as that lives: a failure keeps no plugin alive.
+        revision: Which code of it failed; 0 if that is not known.
+        registry: Returns where the plugin is found, as long as that lives: a failure keeps no plugin alive.
         frame_id: The sender's name for it.
         seq: Number of the frame among those of its stream.
         options: JSON, as they were sent.
         image: Bytes of the image file; empty if they were gone already.
-        error: What the client was told, with the plugin's traceback as `detail`.
+        error: What the client was told, with the plugin's traceback as `detail` if it raised something.
         failed_at: Seconds since the epoch.
     """
 
     job_id: str
     plugin: str
     revision: int
-    registry: weakref.ref[Registry]
+    registry: Callable[[], Registry | None]
     frame_id: str
     seq: int
     options: bytes
     image: bytes
-    error: WireError
+    error: ForgeSyteError
     failed_at: float = field(default_factory=time.time)
 
     @classmethod
-    def of(cls, job: Job, error: WireError, registry: Registry) -> Self:
+    def of(cls, job: Job, error: ForgeSyteError, registry: Registry) -> Self:
         """What is to be remembered of a job that fails; before its picture is let go."""
         plugin, place = job.entry.plugin, weakref.ref(registry)
         image = bytes(job.image)
         return cls(job.job_id, plugin.name, plugin.revision, place, job.frame_id, job.seq, job.options, image, error)
 
     @property
+    def detail(self) -> str:
+        """The plugin's own traceback; empty if there is none."""
+        return str(getattr(self.error, "detail", ""))
+
+    @property
     def size(self) -> int:
         """Bytes of what is large in it."""
-        return len(self.image) + len(self.error.detail)
+        return len(self.image) + len(self.detail)
 
 
 class FailureBook:

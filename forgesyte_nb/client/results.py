@@ -96,7 +96,7 @@ def error_of(message: dict[str, Any]) -> WireError | None:
         if known is None:
             return WireError(f"{code}: {text}")
         failed = failure_book().of_job(str(message.get("job_id")))
-        error = known(text, detail="" if failed is None else failed.error.detail)
+        error = known(text, detail="" if failed is None else failed.detail)
         if error.detail:
             error.add_note(f"In the plugin:\n{error.detail.rstrip()}")
         return error

@@ -54,11 +54,12 @@ def raise_in_cell(entry: Entry, error: WireError) -> NoReturn:
 def _place_of(error: BaseException) -> traceback.FrameSummary | None:
     """Where it was raised: the innermost line of the plugin's own code, rather than of a library that it calls."""
     stack = traceback.extract_tb(error.__traceback__)
-    own = [place for place in stack if not _is_library(place.filename)]
+    own = [place for place in stack if not is_library(place.filename)]
     return next(reversed(own or stack), None)
 
 
-def _is_library(path: str) -> bool:
+def is_library(path: str) -> bool:
+    """Whether a file belongs to Python, an installed package or this one, rather than to a plugin or a cell."""
     return path.startswith(_LIBRARIES) and "shipped_plugins" not in path
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from forgesyte_nb.server.server import Server
 from forgesyte_nb.widgets.live import LiveWidget
+from forgesyte_nb.workbench.failures import Failure
 from forgesyte_nb.workbench.kernel_server import kernel_server
 from forgesyte_nb.workbench.options import plugin_name
 from forgesyte_nb.workbench.panel import OptionsBoard
@@ -59,6 +60,11 @@ class PluginPanel(LiveWidget):
     @options.setter
     def options(self, options: dict[str, Any]) -> None:
         self.target.options = options
+
+    @property
+    def failures(self) -> list[Failure]:
+        """The last frames that failed, oldest first: of the stream, or of the plugin, whoever sent them."""
+        return self.target.failures
 
     @property
     def code(self) -> str:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from forgesyte_nb.failures import failure_book
 from forgesyte_nb.feeds import Feed, feed_book
 from forgesyte_nb.server.server import Server
+from forgesyte_nb.workbench.failures import Failure, told_of, traceback_of
 from forgesyte_nb.workbench.options import checked_options, stream_code
 from forgesyte_nb.workbench.streams import streams_of
 from forgesyte_nb.workbench.ticking import ticker
@@ -51,6 +53,11 @@ class OptionsBoard:
         self._tick()
 
     @property
+    def failures(self) -> list[Failure]:
+        """The last frames that the plugin failed on, whoever sent them, oldest first."""
+        return [Failure(found) for found in failure_book().of_plugin(self.plugin, self._server.registry)]
+
+    @property
     def code(self) -> str:
         """A call with these options, to be copied into a cell."""
         return stream_code("street.mp4", self.plugin, self._options)
@@ -60,6 +67,8 @@ class OptionsBoard:
         self.feed.close("the panel was closed: run its cell again")
 
     def _control(self, action: str, value: Any) -> Any:
+        if action == "traceback":
+            return traceback_of(self.failures, value)
         if action != "options":
             raise ValueError(f"a panel has no action {action!r}")
         self.options = value
@@ -87,5 +96,5 @@ class OptionsBoard:
             "code": self.code,
             "streams": len(streams),
             "problem": registry.failures.get(self.plugin, ""),
-            "last_error": next((error for stream in streams if (error := stream.last_error)), None),
+            "failures": told_of(self.failures),
         }

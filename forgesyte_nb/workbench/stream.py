@@ -17,6 +17,7 @@ from forgesyte_nb.errors import PluginNotFound
 from forgesyte_nb.feeds import Feed, feed_book
 from forgesyte_nb.plugins.contract import Plugin
 from forgesyte_nb.plugins.registry import Registry
+from forgesyte_nb.workbench.failures import told_of
 from forgesyte_nb.workbench.history import Shown
 from forgesyte_nb.workbench.ledger import Counts
 from forgesyte_nb.workbench.options import checked_options, stream_code
@@ -106,7 +107,7 @@ class Stream(StreamResults):
 
     def _take(self, result: Result) -> None:
         at_s = time.monotonic()
-        shown = self.remember(result, at_s)
+        shown = self.remember(result, at_s, self._options)
         for heard in self._heard:
             heard(result, at_s)
         if shown is not None and self._back is None:
@@ -319,7 +320,7 @@ class Stream(StreamResults):
                 "intent": self.intent,
                 "status": self.status,
                 "problem": self.problem,
-                "last_error": self._last_error,
+                "failures": told_of(self._failures.all()),
                 "ledger": self._counts().as_dict(),
                 "rate_fps": round(self._pace.rate_fps, 1),
                 "latency_ms": self._pace.latency_ms(),

@@ -6,6 +6,8 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from forgesyte_nb.workbench.failures import traceback_of
+
 if TYPE_CHECKING:
     from forgesyte_nb.workbench.stream import Stream
 
@@ -21,6 +23,8 @@ def controls_of(stream: Stream) -> Callable[[str, Any], Any]:
         if action == "options":
             found.options = value
             return found.options
+        if action == "traceback":
+            return traceback_of(found.failures, value)
         if action == "speed":
             found.speed = value
         elif action == "intent":

@@ -13,6 +13,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Self
 
 from forgesyte_nb.client.results import Result
+from forgesyte_nb.workbench.failures import Failure, Failures
 from forgesyte_nb.workbench.history import History, Shown
 from forgesyte_nb.workbench.ledger import Pace
 
@@ -28,25 +29,31 @@ class StreamResults:
         """Begin without results; of more than `most_results` the oldest are forgotten."""
         self._history = History(results=most_results)
         self._pace = Pace()
-        self._last_error: dict[str, Any] | None = None
+        self._failures = Failures()
         self._active = False
         self._changed = threading.Condition()
 
-    def remember(self, result: Result, at_s: float) -> Shown | None:
-        """Take a result that came at a time (monotonic seconds); what there is to show of it, if anything."""
+    def remember(self, result: Result, at_s: float, options: dict[str, Any]) -> Shown | None:
+        """Take a result; what there is to show of it, if anything.
+
+        Args:
+            result: The result.
+            at_s: When it came, monotonic seconds.
+            options: The plugin's, in case it failed.
+        """
         with self._changed:
             shown = self._history.add(result, at_s)
             self._pace.add(result)
             if result.error is not None:
-                code = result.error_code
-                self._last_error = {"code": code, "message": str(result.error), "frame_id": result.name}
+                self._failures.add(Failure.of_result(result, result.error, options))
             self._changed.notify_all()
         return shown
 
     @property
-    def last_error(self) -> dict[str, Any] | None:
-        """`code`, `message` and `frame_id` of the last frame that failed; None if none did."""
-        return self._last_error
+    def failures(self) -> list[Failure]:
+        """The last frames that failed, oldest first, to be looked at and run again; see `Failure`."""
+        with self._changed:
+            return self._failures.all()
 
     @property
     def rate_fps(self) -> float:

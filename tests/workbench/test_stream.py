@@ -96,7 +96,8 @@ def test_iterating_waits_for_what_is_to_come_and_may_be_done_twice(begin: Begin)
 def test_errors_are_counted_and_told(begin: Begin) -> None:
     stream = begin(pictures(10), "odd_fails").wait(20)
     assert stream.ledger == {"sent": 10, "results": 5, "errors": 5, "skipped": 0, "pending": 0}
-    assert stream.state()["last_error"]["code"] == "PLUGIN_ERROR"
+    (told,) = stream.state()["failures"]
+    assert (told["code"], told["message"], told["count"]) == ("PLUGIN_ERROR", "odd", 5)
     assert stream.status == "ended"
 
 
