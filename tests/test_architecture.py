@@ -13,6 +13,7 @@ PACKAGE = ROOT / "forgesyte_nb"
 LEVELS = {
     "errors": 0,
     "settings": 0,
+    "token_file": 0,
     "protocol": 1,
     "image_header": 1,
     "decode_memory": 1,
@@ -41,6 +42,7 @@ LEVELS = {
 }
 OWNERS = {"websockets": {"server", "client"}, "ipywidgets": {"widgets"}, "anywidget": {"widgets"}}
 MAY_IMPORT_NEIGHBOURS = {
+    "token_file",
     "dispatch",
     "sessions",
     "subscriptions",

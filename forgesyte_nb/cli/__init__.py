@@ -20,6 +20,7 @@ from typing import Any
 from forgesyte_nb import __version__
 from forgesyte_nb.errors import ForgeSyteError
 from forgesyte_nb.settings import ENGINE_NAMES
+from forgesyte_nb.token_file import read_token
 
 TOKEN_VARIABLE = "FORGESYTE_NB_TOKEN"  # noqa: S105 -- its name, no secret
 INTERRUPTED = 130
@@ -57,19 +58,19 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.command == "serve":
         from forgesyte_nb.cli.serving import serve_until_stopped
 
-        return serve_until_stopped(arguments, read_token(arguments.token_file))
+        return serve_until_stopped(arguments, os.environ.get(TOKEN_VARIABLE) or None)
     if arguments.command == "send":
         from forgesyte_nb.cli.sending import send_files
 
-        return send_files(arguments, read_token(arguments.token_file))
+        return send_files(arguments, read_secret(arguments.token_file))
     if arguments.command == "plugins":
         from forgesyte_nb.cli.listing import list_plugins
 
-        return list_plugins(arguments, read_token(arguments.token_file))
+        return list_plugins(arguments, read_secret(arguments.token_file))
     if arguments.command == "doctor":
         from forgesyte_nb.workbench.doctor import doctor
 
-        diagnosis = doctor(arguments.url, token=read_token(arguments.token_file))
+        diagnosis = doctor(arguments.url, token=read_secret(arguments.token_file))
         print(diagnosis)
         return 0 if diagnosis.ok else 1
     from forgesyte_nb.demo.run import run_demo
@@ -168,16 +169,11 @@ def _option(text: str) -> tuple[str, Any]:
         return name, value
 
 
-def read_token(token_file: str | None) -> str | None:
+def read_secret(token_file: str | None) -> str | None:
     """The server's secret from a file or the environment; None if there is none.
 
     Raises:
-        ValueError: If the file is empty.
+        ServerError: If the file is empty, or others may read it.
         OSError: If it cannot be read.
     """
-    if token_file is None:
-        return os.environ.get(TOKEN_VARIABLE) or None
-    token = Path(token_file).read_text(encoding="utf-8").strip()
-    if not token:
-        raise ValueError(f"{token_file} is empty: it should hold the server's secret")
-    return token
+    return os.environ.get(TOKEN_VARIABLE) or None if token_file is None else read_token(Path(token_file))

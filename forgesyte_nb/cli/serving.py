@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from forgesyte_nb import __version__
 from forgesyte_nb.errors import ServerError
@@ -15,8 +16,12 @@ from forgesyte_nb.server.server import Server, serve
 from forgesyte_nb.settings import Settings
 
 
-def serve_until_stopped(arguments: argparse.Namespace, token: str | None) -> int:
+def serve_until_stopped(arguments: argparse.Namespace, secret: str | None) -> int:
     """Serve; say where; close when asked to.
+
+    Args:
+        arguments: Of the command.
+        secret: The server's secret where no file is named for it.
 
     Returns:
         0.
@@ -27,10 +32,11 @@ def serve_until_stopped(arguments: argparse.Namespace, token: str | None) -> int
         OSError: If the log cannot be written.
         ValueError: If a number cannot be.
     """
+    token = secret if arguments.token_file is None else Path(arguments.token_file)
     if arguments.host not in LOOPBACK_NAMES and token is None:
         raise ServerError(
-            f"--host {arguments.host} can be reached from other machines: put a secret into a file and name it with "
-            "--token-file, or stay on localhost"
+            f"--host {arguments.host} can be reached from other machines: name a file with --token-file, in which a "
+            "secret is made that clients present, or stay on localhost"
         )
     settings = Settings(allow_hosts=tuple(arguments.allow_host), allow_origins=tuple(arguments.allow_origin))
     with _signals() as wait:
@@ -45,13 +51,13 @@ def serve_until_stopped(arguments: argparse.Namespace, token: str | None) -> int
             settings=settings,
         )
         with server:
-            print(_greeting(server), flush=True)
+            print(_greeting(server, arguments.token_file), flush=True)
             wait()
     print("closed", flush=True)
     return 0
 
 
-def _greeting(server: Server) -> str:
+def _greeting(server: Server, token_file: str | None) -> str:
     workers = "" if server.settings.engine == "inline" else f", {server.settings.lanes} workers"
     lines = [
         f"forgesyte_nb {__version__} serves at {server.url}",
@@ -59,6 +65,7 @@ def _greeting(server: Server) -> str:
         f"  plugins  {', '.join(plugin.name for plugin in server.plugins) or 'none'}",
         *(f"  failed   {name}: {reason}" for name, reason in server.failures.items()),
         f"  engine   {server.settings.engine}{workers}",
+        *([f"  token    in {token_file}"] if token_file else []),
         f"  log      {server.log}",
         "Ctrl-C stops it.",
     ]

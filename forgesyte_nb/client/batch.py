@@ -6,6 +6,7 @@ from the calling thread alone.
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,7 @@ def batch(
     options: dict[str, Any] | None = None,
     *,
     url: Any = None,
-    token: str | None = None,
+    token: str | os.PathLike[str] | None = None,
     window: int = 16,
     every: int = 1,
     progress: bool = True,
@@ -41,7 +42,7 @@ def batch(
         plugin: Name of the plugin.
         options: The plugin's options; they can be given as keywords as well.
         url: Base URL of the server, or a `Server`; see `Client`.
-        token: The server's secret, if it has one.
+        token: The server's secret, or the path of a file with it, if it has one.
         window: Pictures under way at a time.
         every: Take every n-th picture.
         progress: Whether to show a progress bar.

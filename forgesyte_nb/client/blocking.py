@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import os
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -41,7 +42,7 @@ class BlockingClient:
         url: Any = None,
         *,
         client_id: str | None = None,
-        token: str | None = None,
+        token: str | os.PathLike[str] | None = None,
         window: int = 16,
         reconnect: bool = True,
         **more: Any,
@@ -51,7 +52,7 @@ class BlockingClient:
         Args:
             url: Base URL of the server, or a `Server`; see `Client`.
             client_id: Its name at the server; unique by default.
-            token: The server's secret, if it has one.
+            token: The server's secret, or the path of a file with it, if it has one.
             window: Frames that may be unanswered at a time.
             reconnect: Whether to come back when the connection breaks.
             **more: What else `Client` takes, such as `max_retries`.

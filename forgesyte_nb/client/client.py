@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import secrets
 import weakref
 from typing import TYPE_CHECKING, Any, Self
@@ -27,6 +28,7 @@ from forgesyte_nb.client.wire_format import encode_options
 from forgesyte_nb.errors import ProcessingTimeout, SourceError
 from forgesyte_nb.protocol.topics import CLIENT_ID, check_topic
 from forgesyte_nb.settings import Settings
+from forgesyte_nb.token_file import token_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,7 +54,7 @@ class Client:
         url: Any = None,
         *,
         client_id: str | None = None,
-        token: str | None = None,
+        token: str | os.PathLike[str] | None = None,
         window: int = 16,
         reconnect: bool = True,
         max_retries: int = 8,
@@ -68,7 +70,8 @@ class Client:
             url: Base URL of the server, or a `Server`; by default what `FORGESYTE_NB_URL` says, else
                 "ws://localhost:8000".
             client_id: Its name at the server; unique by default.
-            token: The server's secret, if it has one; of a `Server` it is known. Travels in a header, is never shown.
+            token: The server's secret, or the path of a file with it, if it has one; of a `Server` it is known. Travels
+                in a header, is never shown.
             window: Frames that may be unanswered at a time; sending waits beyond it.
             reconnect: Whether to come back when the connection breaks.
             max_retries: Attempts in a row, with pauses of `backoff_s`, doubling up to `max_backoff_s`.
@@ -80,6 +83,7 @@ class Client:
 
         Raises:
             ValueError: If the URL, client id or window cannot be.
+            ServerError: If others than its owner may read the token's file.
         """
         self.url = websocket_url(default_url() if url is None else str(getattr(url, "url", url)))
         self.client_id = client_id if client_id is not None else f"py_{secrets.token_hex(6)}"
@@ -89,7 +93,7 @@ class Client:
             raise ValueError(f"window={window}: at least one frame must be under way")
         self._window = window
         own_settings = getattr(url, "settings", None)
-        self._token = token if token is not None else getattr(own_settings, "token", None)
+        self._token = token_of(token) if token is not None else getattr(own_settings, "token", None)
         self._ping = {"ping_interval_s": ping_interval_s, "ping_timeout_s": ping_timeout_s}
         self._offer_v2 = offer_v2
         self._listeners = Listeners()

@@ -27,6 +27,7 @@ from forgesyte_nb.server.local import LocalConnections, Send, Take
 from forgesyte_nb.server.logs import close_log, default_path, open_log, tail
 from forgesyte_nb.server.loop import Answer, BackgroundLoop
 from forgesyte_nb.settings import EngineName, Settings
+from forgesyte_nb.token_file import make_token
 
 URL_VARIABLE = "FORGESYTE_NB_URL"
 """Set while the server of `serve()` runs: where clients look if they are not told, child processes included."""
@@ -298,7 +299,7 @@ def serve(
     plugins: Sequence[str | os.PathLike[str]] = (),
     engine: EngineName | None = None,
     workers: int | None = None,
-    token: str | None = None,
+    token: str | os.PathLike[str] | None = None,
     log: str | os.PathLike[str] | None = None,
     settings: Settings | None = None,
 ) -> Server:
@@ -310,7 +311,7 @@ def serve(
         plugins: More folders with plugin files.
         engine: "processes" (default), "threads" or "inline".
         workers: Lanes of the engine; by default one per processor.
-        token: Secret that clients must present.
+        token: Secret that clients must present, or the path of a file with it, which is made if it is not there.
         log: Path of the log file; by default among the temporary files, see `Server.log`.
         settings: All limits at once; `engine`, `workers` and `token` override it.
 
@@ -318,14 +319,15 @@ def serve(
         The running server; the same one if it runs already with these arguments.
 
     Raises:
-        ServerError: If the port that was asked for is taken, or `host` needs a token.
+        ServerError: If the port that was asked for is taken, `host` needs a token, or others may read its file.
         PluginDefinitionError: If a plugin folder does not exist.
     """
     global _current, _arguments  # noqa: PLW0603 -- the one server of this process
     chosen = Settings() if settings is None else settings
     if not isinstance(chosen, Settings):
         raise TypeError(f"settings={chosen!r}: give fs.Settings(workers=1, …), which names and checks each limit")
-    overrides = {"engine": engine, "workers": workers, "token": token}
+    secret = token if token is None or isinstance(token, str) else make_token(Path(token))
+    overrides = {"engine": engine, "workers": workers, "token": secret}
     chosen = _override(chosen, {name: value for name, value in overrides.items() if value is not None})
     arguments = {"host": host, "port": port, "plugins": [str(p) for p in plugins], "settings": chosen, "log": log}
     with _lock:
@@ -352,8 +354,8 @@ def running_server() -> Server | None:
 def _check_token(host: str, settings: Settings) -> None:
     if host not in _LOOPBACK and settings.token is None:
         raise ServerError(
-            f"host={host!r} can be reached from other machines: choose a secret, serve(host={host!r}, token=…), "
-            "which clients then present, or stay on host='localhost'"
+            f"host={host!r} can be reached from other machines: serve(host={host!r}, token=Path('…')) makes a "
+            "secret in that file, which clients then present; or stay on host='localhost'"
         )
 
 

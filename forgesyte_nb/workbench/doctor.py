@@ -8,6 +8,7 @@ and works in a cell whose loop is running.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +16,7 @@ from urllib.parse import urlsplit
 
 from forgesyte_nb.client.connecting import default_url, websocket_url
 from forgesyte_nb.server.server import Server, running_server
+from forgesyte_nb.token_file import token_of
 from forgesyte_nb.workbench.doctor_machine import check_camera, check_log, check_relay, check_tesseract, check_versions
 from forgesyte_nb.workbench.doctor_report import Diagnosis, Finding
 from forgesyte_nb.workbench.doctor_server import (
@@ -45,18 +47,18 @@ CHECKS: tuple[tuple[str, Check, float], ...] = (
 """Name, function and time limit in seconds of each check, in order."""
 
 
-def doctor(url: Any = None, *, token: str | None = None) -> Diagnosis:
+def doctor(url: Any = None, *, token: str | os.PathLike[str] | None = None) -> Diagnosis:
     """Find out why there is no connection or no result, and what to do.
 
     Args:
         url: Base URL of the server, or a `Server`; by default this process's, else `FORGESYTE_NB_URL`, else
             `ws://localhost:8000`.
-        token: The server's secret; of a server in this process it is known.
+        token: The server's secret, or the path of a file with it; of a server in this process it is known.
 
     Returns:
         A line for each check, which shows as a table in a cell; `.ok` and `.problems` are for programs.
     """
-    visit = _visit(url, token)
+    visit = _visit(url, token_of(token))
     findings: list[Finding] = []
     for name, check, limit_s in CHECKS:
         findings += _carry_out(name, check, limit_s, visit)

@@ -150,7 +150,7 @@ def test_serve_on_a_taken_port(tmp_path: Path) -> None:
         (["--host", "0.0.0.0"], "--token-file"),
         (["--plugins", "nowhere"], "no plugin folder 'nowhere'"),
         (["--workers", "-1"], "workers=-1"),
-        (["--token-file", "nowhere.txt"], "nowhere.txt"),
+        (["--token-file", "nowhere/token"], "nowhere/token"),
         (["--log", "/proc/no/such/server.log"], "/proc/no"),
     ],
 )
@@ -172,6 +172,10 @@ def test_serve_takes_only_ports(tmp_path: Path, port: str) -> None:
 def test_a_token_is_asked_for_and_never_shown(folder: Path, tmp_path: Path) -> None:
     secret = "s3cret-of-the-test"  # noqa: S105
     (tmp_path / "token").write_text(f"{secret}\n")
+    refused = run("serve", "--token-file", "token", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "can be read by other users of this machine (mode 644): chmod 600 token" in only_line(refused.stderr)
+    (tmp_path / "token").chmod(0o600)
     server = Serving(tmp_path, "--token-file", "token", "--workers", "1")
     send = ["send", folder / "pictures", "--plugin", "image_stats", "--url", server.url]
     try:

@@ -349,6 +349,7 @@ def test_the_command_line(free_port: int, tmp_path: Path, serve_on: Serve) -> No
     server = serve_on(token=SECRET)
     secret = tmp_path / "secret"
     secret.write_text(SECRET)
+    secret.chmod(0o600)
     command = str(Path(sys.executable).with_name("forgesyte-nb"))
 
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
