@@ -64,7 +64,7 @@ async def test_pictures_controls_and_ledger(notebook: Notebook) -> None:
     _, area = await shown(notebook, "direct")
     await expect(area.locator(".fs-badge-text")).to_have_text("live")
     await notebook.wait_for(f"{STATE}.told.ledger.errors > 0")
-    await expect(area.locator(".fs-problem")).to_contain_text("a frame that fails")
+    await expect(area.locator(".fs-failure")).to_contain_text("a frame that fails")
     await area.get_by_role("button", name="Pause").click()
     await expect(area.locator(".fs-status")).to_have_text("paused")
     await notebook.wait_for(f"{STATE}.told.ledger.pending === 0")

@@ -2,6 +2,7 @@
 
 import { optionControls } from "./controls.js";
 import { element, randomHex, setText } from "./dom.js";
+import { failuresView } from "./failures.js";
 import { whileSeen } from "./seen.js";
 
 /** @param {import("./main.js").View} view */
@@ -12,10 +13,11 @@ export function pluginPanel({ model, root, link, state, badge, signal }) {
   const code = element("code", { class: "fs-code" });
   const copy = element("button", { type: "button" }, "Copy as code");
   const problem = element("p", { class: "fs-problem", role: "alert" });
+  const failures = failuresView((key) => feed.control("traceback", key));
   const note = element("p", { class: "fs-note", role: "status" });
   root.append(
     element("div", { class: "fs-top" }, title, badge), about, options.root,
-    element("div", { class: "fs-controls" }, copy, code), problem, note,
+    element("div", { class: "fs-controls" }, copy, code), problem, failures.root, note,
   );
   const feed = link.watch(model.get("_feed"), {
     onState(told) {
@@ -25,7 +27,8 @@ export function pluginPanel({ model, root, link, state, badge, signal }) {
       setText(about, told.about ?? "");
       options.show(told.schema, told.options);
       setText(code, told.code);
-      setText(problem, problemOf(told));
+      setText(problem, told.problem ?? "");
+      failures.show(told.failures, told.plugin_revision);
       state.told = told;
       state.drawn += 1;
     },
@@ -91,9 +94,4 @@ export function optionsForm(tell) {
       reset.hidden = fields.children.length === 0;
     },
   };
-}
-
-function problemOf({ problem, last_error: error }) {
-  if (problem) return problem;
-  return error ? `Last error, ${error.frame_id}: ${error.code}: ${error.message}` : "";
 }

@@ -1,6 +1,7 @@
 /** A stream: its pictures with what the plugin finds, its controls, and the ledger of what became of each frame. */
 
 import { element, setText } from "./dom.js";
+import { failuresView } from "./failures.js";
 import { Fit } from "./fit.js";
 import { ledgerView } from "./ledger.js";
 import { resultTable } from "./result_table.js";
@@ -17,6 +18,7 @@ export function streamView({ model, root, link, state, badge, signal }) {
   const title = element("span", { class: "fs-title" });
   const note = element("p", { class: "fs-note", role: "status" });
   const problem = element("p", { class: "fs-problem", role: "alert" });
+  const failures = failuresView((key) => feed.control("traceback", key));
   const table = resultTable();
   const ledger = ledgerView();
   const act = (action, value) => feed.control(action, value).then(
@@ -33,17 +35,17 @@ export function streamView({ model, root, link, state, badge, signal }) {
   const stage = element("div", { class: "fs-stage" }, screen.root, table.root);
   root.append(
     element("div", { class: "fs-top" }, title, badge),
-    stage, scrub.root, controls.root, ledger.root, problem, note,
+    stage, scrub.root, controls.root, ledger.root, problem, failures.root, note,
   );
   let width = 0;
   const feed = link.watch(model.get("_feed"), {
     async onFrame(header, bytes) {
       fit.arrived(header.published_at, Date.now());
       await screen.show(header, bytes);
+      Object.assign(state, { frame_id: header.frame_id, published_at: header.published_at });
       width = header.width ?? width;
       table.show(header.result, { open: !screen.hasShapes });
       state.drawn += 1;
-      state.frame_id = header.frame_id;
       retune();
     },
     onState(told) {
@@ -51,7 +53,8 @@ export function streamView({ model, root, link, state, badge, signal }) {
       controls.show(told);
       scrub.show(told.history);
       ledger.show(told);
-      setText(problem, problemOf(told));
+      setText(problem, told.problem ?? "");
+      failures.show(ofNow(told), told.plugin_revision);
       state.told = told;
     },
     onEnd(reason) {
@@ -75,7 +78,7 @@ export function streamView({ model, root, link, state, badge, signal }) {
   });
 }
 
-function problemOf({ problem, last_error: error }) {
-  if (problem) return problem;
-  return error === null ? "" : `Last error, ${error.frame_id}: ${error.code}: ${error.message}`;
+/** The last failure, unless the code that failed was replaced since; the panel shows more. */
+function ofNow({ failures, plugin_revision: revision }) {
+  return failures.filter((failure) => failure.revision === null || failure.revision === revision).slice(0, 1);
 }
