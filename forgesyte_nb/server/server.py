@@ -196,6 +196,29 @@ class Server:
 
         return self._on_loop(count)
 
+    def clients(self) -> list[dict[str, Any]]:
+        """Who is connected: `client_id`, and how many `frames` it has sent, the busiest first."""
+        self._check_running()
+
+        def ask() -> list[dict[str, Any]]:
+            connected = self._async.dispatcher.sessions.connected()
+            return [{"client_id": session.client_id, "frames": session.frames} for session in connected]
+
+        return sorted(self._on_loop(ask), key=lambda client: -client["frames"])
+
+    def sender_of(self, job_id: str) -> str:
+        """Client id of who sent the frame of a job; empty if the job is not known, or no longer."""
+        self._check_running()
+
+        def ask() -> str:
+            jobs = self._async.dispatcher.jobs
+            active, ended = jobs.active.get(job_id), jobs.ended(job_id)
+            if active is not None:
+                return str(active.owner.client_id)
+            return "" if ended is None else str(ended.summary["client_id"])
+
+        return self._on_loop(ask)
+
     def _on_loop(self, ask: Callable[[], Answer]) -> Answer:
         """Ask on the loop's thread, and wait for the answer; an inline plugin is on that thread already."""
         if self._loop.is_current:
