@@ -55,7 +55,10 @@ class FailedFrame:
     def of(cls, job: Job, error: ForgeSyteError, registry: Registry) -> Self:
         """What is to be remembered of a job that fails; before its picture is let go."""
         plugin, place = job.entry.plugin, weakref.ref(registry)
-        image = bytes(job.image)
+        try:
+            image = bytes(job.image)
+        except OSError:
+            image = b""  # the backlog's file cannot be read, which may be why it failed
         return cls(job.job_id, plugin.name, plugin.revision, place, job.frame_id, job.seq, job.options, image, error)
 
     @property

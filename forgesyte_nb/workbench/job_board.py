@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 HISTORY = 2000
 SHOWN = 100
 _ENDED = ("completed", "failed")
-COLUMNS = ("job_id", "plugin", "frame_id", "status", "progress_percent", "processing_time_ms", "error")
+COLUMNS = ("job_id", "plugin", "client_id", "frame_id", "status", "progress_percent", "processing_time_ms", "error")
 
 
 class JobBoard:
@@ -40,7 +40,7 @@ class JobBoard:
         self.feed.tell(self.state())
         self.feed.on_watched = lambda: ticker.start(self._tick)
 
-    def _heard(self, message: dict[str, Any]) -> None:
+    def _heard(self, message: dict[str, Any], client_id: str) -> None:
         job_id = message.get("job_id")
         if not job_id:
             return
@@ -49,7 +49,7 @@ class JobBoard:
             job = self._jobs.get(job_id)
             if job is None:
                 job = self._jobs[job_id] = dict.fromkeys(COLUMNS)
-                job.update(job_id=job_id, status="pending", progress_percent=0.0)
+                job.update(job_id=job_id, client_id=client_id, status="pending", progress_percent=0.0)
                 if len(self._jobs) > HISTORY:
                     self._jobs.pop(next(iter(self._jobs)))
             job.update(plugin=message.get("plugin"), frame_id=message.get("frame_id"))

@@ -20,7 +20,8 @@ from forgesyte_nb.protocol.topics import check_topic
 from forgesyte_nb.server.local import Take
 from forgesyte_nb.server.server import Server, on_serve, running_server
 
-Heard = Callable[[dict[str, Any]], None]
+Heard = Callable[[dict[str, Any], str], None]
+"""Called with a message, and the client id of who sent the frame that it is about; empty if that is not known."""
 
 
 class Listening:
@@ -34,7 +35,7 @@ class Listening:
         """Begin to listen.
 
         Args:
-            heard: Called with each message of these topics, on the server's thread.
+            heard: Told of each message of these topics, on the server's thread.
             topics: "all", "plugin_<name>" or job ids.
             server: Whose; by default this kernel's, also after it was replaced.
 
@@ -44,6 +45,7 @@ class Listening:
         self.topics: dict[str, None] = {check_topic(topic): None for topic in topics}
         self._heard = heard
         self._take: Take | None = None
+        self._server: Server | None = None
         self._lock = threading.RLock()
         self._closed = False
         _listening.add(self)
@@ -55,6 +57,7 @@ class Listening:
             if self._closed or self._take is not None or server is None:
                 return
             try:
+                self._server = server
                 self._take = server.connect_local(f"table_{secrets.token_hex(6)}", self._received, self._lost)
             except ServerError:
                 return  # it is closing: the next one will call
@@ -65,7 +68,15 @@ class Listening:
         for text in texts:
             message = json.loads(text)
             if message["type"] not in ("hello", "subscribed", "unsubscribed"):
-                self._heard(message)
+                self._heard(message, self._sender_of(message))
+
+    def _sender_of(self, message: dict[str, Any]) -> str:
+        if self._server is None or not message.get("job_id"):
+            return ""
+        try:
+            return self._server.sender_of(message["job_id"])
+        except ServerError:
+            return ""  # it is closing
 
     def _lost(self) -> None:
         self._take = None

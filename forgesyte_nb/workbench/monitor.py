@@ -12,7 +12,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
@@ -29,6 +29,15 @@ SHOWN = 200
 RATE_WINDOW_S = 5.0
 _LONGEST_SHOWN = 160  # characters of a message in a row; the whole is a click away
 _FIELDS = ("job_id", "plugin", "frame_id", "status", "error_code")
+
+
+class Heard(NamedTuple):
+    """A message that was heard: its number, the time (seconds since the epoch), who sent the frame it is about."""
+
+    number: int
+    at: float
+    client_id: str
+    message: dict[str, Any]
 
 
 class Monitor:
@@ -50,7 +59,7 @@ class Monitor:
         """
         self.total = 0
         self._counts: Counter[str] = Counter()
-        self._messages: deque[tuple[int, float, dict[str, Any]]] = deque(maxlen=history)
+        self._messages: deque[Heard] = deque(maxlen=history)
         self._times: deque[float] = deque(maxlen=4096)
         self._lock = threading.Lock()
         self._told: tuple[Any, ...] = ()
@@ -59,12 +68,12 @@ class Monitor:
         self.feed.tell(self.state())
         self.feed.on_watched = lambda: ticker.start(self._tick)
 
-    def _heard(self, message: dict[str, Any]) -> None:
+    def _heard(self, message: dict[str, Any], client_id: str) -> None:
         message.pop("seq", None)  # of this session, of no use to anybody
         with self._lock:
             self.total += 1
             self._counts[message["type"]] += 1
-            self._messages.append((self.total, time.time(), message))
+            self._messages.append(Heard(self.total, time.time(), client_id, message))
             self._times.append(time.monotonic())
 
     @property
@@ -87,7 +96,7 @@ class Monitor:
     def messages(self) -> list[dict[str, Any]]:
         """The messages that are kept, oldest first."""
         with self._lock:
-            return [message for _, _, message in self._messages]
+            return [heard.message for heard in self._messages]
 
     @property
     def rate_per_s(self) -> float:
@@ -121,8 +130,8 @@ class Monitor:
         """The messages that are kept as a table.
 
         Returns:
-            One row each, oldest first: `received_at` (UTC), `type`, `job_id`, `plugin`, `frame_id`, `status`,
-            `error_code`, and the whole `message`.
+            One row each, oldest first: `received_at` (UTC), `type`, `client_id` (of the sender of the frame), `job_id`,
+            `plugin`, `frame_id`, `status`, `error_code`, and the whole `message`.
         """
         import pandas as pd
 
@@ -132,12 +141,13 @@ class Monitor:
             {
                 "received_at": datetime.datetime.fromtimestamp(at, datetime.UTC),
                 "type": message["type"],
+                "client_id": client_id,
                 **{name: message.get(name) for name in _FIELDS},
                 "message": message,
             }
-            for _, at, message in kept
+            for _, at, client_id, message in kept
         ]
-        return pd.DataFrame(rows, columns=pd.Index(["received_at", "type", *_FIELDS, "message"]))
+        return pd.DataFrame(rows, columns=pd.Index(["received_at", "type", "client_id", *_FIELDS, "message"]))
 
     def close(self) -> None:
         """Leave; what is kept stays. Twice is once."""
@@ -155,7 +165,7 @@ class Monitor:
             self.clear()
         elif action == "message":
             with self._lock:
-                found = next((message for number, _, message in self._messages if number == value), None)
+                found = next((heard.message for heard in self._messages if heard.number == value), None)
             if found is None:
                 raise ValueError(f"message {value} is kept no longer; the last {self._messages.maxlen} are")
             return found
@@ -181,7 +191,7 @@ class Monitor:
             "forgotten": self.forgotten,
             "counts": self.counts,
             "rate_per_s": self.rate_per_s,
-            "messages": [_row(number, at, message) for number, at, message in newest],
+            "messages": [_row(heard) for heard in newest],
         }
 
     def __repr__(self) -> str:
@@ -189,14 +199,16 @@ class Monitor:
         return f"<Monitor of {', '.join(self.topics) or 'nothing'}: {told}>"
 
 
-def _row(number: int, at: float, message: dict[str, Any]) -> dict[str, Any]:
+def _row(heard: Heard) -> dict[str, Any]:
     """A message in one line: its main fields and the beginning of the rest."""
+    message = heard.message
     rest = {name: value for name, value in message.items() if name not in (*_FIELDS, "type", "timestamp")}
     text = orjson.dumps(rest).decode()
     return {
-        "number": number,
-        "at": at,
+        "number": heard.number,
+        "at": heard.at,
         "type": message["type"],
+        "client_id": heard.client_id,
         **{name: message.get(name) for name in _FIELDS},
         "rest": text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "…",
     }

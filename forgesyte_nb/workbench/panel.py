@@ -55,7 +55,10 @@ class OptionsBoard:
     @property
     def failures(self) -> list[Failure]:
         """The last frames that the plugin failed on, whoever sent them, oldest first."""
-        return [Failure(found) for found in failure_book().of_plugin(self.plugin, self._server.registry)]
+        streams = streams_of(self.plugin, ended=True)
+        names = {failure.key: failure.name for stream in streams for failure in stream.failures}
+        found = failure_book().of_plugin(self.plugin, self._server.registry)
+        return [Failure(one, names.get(one.job_id, "")) for one in found]
 
     @property
     def code(self) -> str:

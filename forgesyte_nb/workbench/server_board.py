@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any
 
@@ -12,6 +13,8 @@ from forgesyte_nb.workbench.ticking import ticker
 
 INTERVAL_S = 1.0
 LOG_LINES = 12
+CLIENTS_SHOWN = 50
+_OF_THIS_NOTEBOOK = ("view_", "table_")  # client ids of widgets in pages, and of what they show in the kernel
 
 
 class ServerBoard:
@@ -41,9 +44,10 @@ class ServerBoard:
         """How things stand, as viewers are told."""
         server = self.server
         try:
-            stats = server.stats() if server.running else None
+            stats, clients = (server.stats(), server.clients()) if server.running else (None, [])
         except (ServerError, RuntimeError):
-            stats = None  # it was closed at this moment
+            stats, clients = None, []  # it was closed at this moment
+        programs = [one for one in clients if one["frames"] or not one["client_id"].startswith(_OF_THIS_NOTEBOOK)]
         now = time.monotonic()
         before_at, before = self._counted
         results = before if stats is None else stats["results"]
@@ -54,13 +58,15 @@ class ServerBoard:
             "page_url": server.page_url,
             "engine": server.settings.engine,
             "stats": stats,
+            "clients": programs[:CLIENTS_SHOWN],
+            "displays": len(clients) - len(programs),
             "rate_fps": round(max(0, results - before) / max(now - before_at, 1e-3), 1),
             "plugins": [
                 {"name": plugin.name, "revision": plugin.revision, "about": plugin.description}
                 for plugin in server.plugins
             ],
             "failures": server.failures,
-            "log": server.log_tail(LOG_LINES),
+            "log": _readable(server.log_tail(LOG_LINES)),
         }
 
     def __repr__(self) -> str:
@@ -69,3 +75,8 @@ class ServerBoard:
     def close(self) -> None:
         """Look no longer; twice is once."""
         self.feed.close("run the cell again to see the server")
+
+
+def _readable(log: str) -> str:
+    """Log lines with their line breaks; what follows one is indented, so that an event still cannot look like two."""
+    return re.sub(r"(\\\\)|\\n", lambda found: found[1] or "\n    ", log).replace("\n    \n", "\n")

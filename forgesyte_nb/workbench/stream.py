@@ -110,8 +110,15 @@ class Stream(StreamResults):
         shown = self.remember(result, at_s, self._options)
         for heard in self._heard:
             heard(result, at_s)
-        if shown is not None and self._back is None:
+        if shown is not None and not self._is_held():
             self._show(shown)
+
+    def _is_held(self) -> bool:
+        """Whether viewers look back; the picture that they look at is one further back then."""
+        with self._changed:
+            if self._back is not None:
+                self._back = min(self._back + 1, len(self._history.pictures) - 1)
+            return self._back is not None
 
     def _show(self, shown: Shown) -> None:
         self.feed.show(shown.payload, shown.content_type, **shown.about)
@@ -133,8 +140,9 @@ class Stream(StreamResults):
         return self.status in ("playing", "paused")
 
     def play(self) -> Self:
-        """Go on after a pause; after its end, begin another pass."""
+        """Go on after a pause, with viewers live again; after its end, begin another pass."""
         with self._changed:
+            self._back = None
             if self.running:
                 self.playback.play()
                 self.status = "playing"
@@ -155,12 +163,13 @@ class Stream(StreamResults):
         return self
 
     def step(self, count: int = 1) -> Self:
-        """Take so many pictures more, and wait.
+        """Take so many pictures more, seen by viewers as they come, and wait.
 
         Raises:
             ValueError: If `count` is less than 1.
         """
         with self._changed:
+            self._back = None
             if not self._active and not self.feed.ended:
                 self._begin(paused=True)
             self.playback.step(count)

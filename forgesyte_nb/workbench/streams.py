@@ -27,9 +27,9 @@ def _close_all() -> None:
         running.close()
 
 
-def streams_of(plugin: str) -> list[Stream]:
-    """The streams of this kernel that are going through a plugin."""
-    return [stream for stream in list(_streams) if stream.plugin == plugin and stream.running]
+def streams_of(plugin: str, *, ended: bool = False) -> list[Stream]:
+    """The streams of this kernel that are going through a plugin; those that went, too, if `ended`."""
+    return [stream for stream in list(_streams) if stream.plugin == plugin and (ended or stream.running)]
 
 
 def stream(

@@ -40,8 +40,8 @@ def server(tmp_path: Any) -> Iterator[fs.Server]:
         yield server
 
 
-def analyze(server: fs.Server, plugin: str, count: int = 1) -> None:
-    with fs.BlockingClient(server) as client:
+def analyze(server: fs.Server, plugin: str, count: int = 1, client_id: str = "sender") -> None:
+    with fs.BlockingClient(server, client_id=client_id) as client:
         assert len(list(client.stream([PICTURE] * count, plugin))) == count
 
 
@@ -54,6 +54,7 @@ def test_a_monitor_counts_keeps_and_forgets(server: fs.Server) -> None:
     assert monitor.forgotten == 2
     table = monitor.to_frame()
     assert list(table["plugin"].unique()) == ["well"]
+    assert list(table["client_id"].unique()) == ["sender"]
     assert len(table) == 6
     assert str(table["received_at"].dt.tz) == "UTC"
     assert "6 job_update" in repr(monitor)
@@ -114,6 +115,7 @@ def test_jobs_have_a_row_each(server: fs.Server) -> None:
     newest = board.state()["jobs"][0]
     assert newest["status"] == "failed"
     assert newest["error"] == "PLUGIN_ERROR: ill"
+    assert newest["client_id"] == "sender"
     assert board.to_frame()["processing_time_ms"].notna().sum() == 3
     board.feed.control("clear", None)
     assert board.state()["jobs"] == []
@@ -122,8 +124,14 @@ def test_jobs_have_a_row_each(server: fs.Server) -> None:
 
 def test_a_server_at_a_glance(server: fs.Server) -> None:
     board = ServerBoard(server)
-    analyze(server, "well")
-    state = board.state()
+    monitor = Monitor(["all"], server=server)
+    analyze(server, "ill")
+    with fs.BlockingClient(server, client_id="a_program") as client:
+        client.analyze(PICTURE, "well")
+        state = board.state()
+    assert (state["clients"], state["displays"]) == ([{"client_id": "a_program", "frames": 1}], 1)
+    assert "ill\n    Traceback (most recent call last):\n" in state["log"]
+    monitor.close()
     assert state["running"]
     assert state["stats"]["results"] == 1
     assert {"name": "well", "revision": 1, "about": "Says what it was told."} in state["plugins"]

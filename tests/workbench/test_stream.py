@@ -200,6 +200,22 @@ def test_viewers_can_look_back(begin: Begin) -> None:
     assert stream.feed.picture.about["source_seq"] == 5
 
 
+def test_who_looks_back_stays_there_until_it_plays_on(begin: Begin) -> None:
+    stream = begin(pictures(8), speed=1000).pause()
+    stream.step(3)
+    wait_for(lambda: stream.ledger["results"] >= 3 and stream.ledger["pending"] == 0, "three pictures")
+    stream.show(1)
+    shown = stream.feed.picture
+    assert shown is not None
+    stream.playback.step(1)  # one that comes while somebody looks back
+    seen = shown.about["source_seq"]
+    wait_for(lambda: stream.state()["history"]["back"] == 2, "the picture to be one further back")
+    assert stream.feed.picture is shown
+    stream.step(1)
+    wait_for(lambda: stream.feed.picture.about["source_seq"] == seen + 3, "the newest picture")  # type: ignore[union-attr]
+    assert stream.state()["history"]["back"] is None
+
+
 def test_viewers_can_steer(begin: Begin) -> None:
     stream = begin("synthetic")
     stream.feed.control("pause", None)

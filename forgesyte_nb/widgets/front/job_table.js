@@ -3,7 +3,7 @@
 import { element, setText } from "./dom.js";
 import { whileSeen } from "./seen.js";
 
-const HEADS = ["job", "plugin", "frame", "status", "progress", "ms", "error"];
+const HEADS = ["job", "plugin", "client", "frame", "status", "ms", "error"];
 
 /** @param {import("./main.js").View} view */
 export function jobTable({ model, root, link, state, badge, signal }) {
@@ -38,16 +38,19 @@ function rowOf(job, known) {
   let row = known.get(job.job_id);
   if (row === undefined) {
     row = element("tr", {}, ...HEADS.map(() => element("td")));
-    row.children[4].append(element("progress", { max: "100", value: "0", "aria-label": "progress" }));
+    row.children[4].append(element("span"), element("progress", { max: "100", value: "0", "aria-label": "progress" }));
     known.set(job.job_id, row);
   }
-  const [id, plugin, frame, status, progress, ms, error] = row.children;
+  const [id, plugin, client, frame, status, ms, error] = row.children;
+  const [word, progress] = status.children;
   setText(id, job.job_id);
   setText(plugin, job.plugin ?? "");
+  setText(client, job.client_id ?? "");
   setText(frame, job.frame_id ?? "");
-  setText(status, job.status);
+  setText(word, job.status);
   row.dataset.status = job.status;
-  progress.firstChild.value = job.progress_percent ?? 0;
+  progress.hidden = job.status !== "processing";
+  progress.value = job.progress_percent ?? 0;
   setText(ms, job.processing_time_ms === null ? "" : job.processing_time_ms.toFixed(1));
   setText(error, job.error ?? "");
   return row;

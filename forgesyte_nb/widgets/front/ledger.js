@@ -39,7 +39,7 @@ export function ledgerView() {
         setText(late, shown(latencies[stage]?.p95));
       }
       const whole = latencies.total ?? latencies.round_trip;
-      setText(brief, whole ? `p50 ${shown(whole.p50)} ms, p95 ${shown(whole.p95)} ms` : "latency");
+      setText(brief, whole ? `latency p50 ${shown(whole.p50)} ms, p95 ${shown(whole.p95)} ms` : "latency");
     },
   };
 }

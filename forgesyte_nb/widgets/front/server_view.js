@@ -9,12 +9,14 @@ export function serverView({ model, root, link, state, badge, signal }) {
   const page = element("a", { target: "_blank", rel: "noopener" }, "page");
   const counts = element("span", { class: "fs-ledger" });
   const plugins = element("tbody");
+  const clients = element("tbody");
+  const clientsRoot = element("details", {}, element("summary", {}, "clients"), element("table", { class: "fs-names" }, clients));
   const failures = element("p", { class: "fs-problem" });
   const log = element("pre", { class: "fs-log", tabindex: "0" });
   const note = element("p", { class: "fs-note", role: "status" });
   root.append(
     element("div", { class: "fs-top" }, url, page, badge), counts,
-    element("details", {}, element("summary", {}, "plugins"), element("table", {}, plugins)), failures,
+    element("details", {}, element("summary", {}, "plugins"), element("table", { class: "fs-names" }, plugins)), clientsRoot, failures,
     element("details", {}, element("summary", {}, "log"), log), note,
   );
   const feed = link.watch(model.get("_feed"), {
@@ -24,6 +26,9 @@ export function serverView({ model, root, link, state, badge, signal }) {
       drawCounts(counts, told);
       plugins.replaceChildren(...told.plugins.map(({ name, revision, about }) =>
         element("tr", {}, element("th", { scope: "row" }, `${name} r${revision}`), element("td", {}, about))));
+      clients.replaceChildren(...told.clients.map(({ client_id: id, frames }) =>
+        element("tr", {}, element("th", { scope: "row" }, id), element("td", {}, `${frames} frames`))));
+      clientsRoot.hidden = told.clients.length === 0;
       const failed = Object.entries(told.failures).map(([name, reason]) => `${name}: ${reason}`);
       setText(failures, failed.join("\n"));
       setText(log, told.log);
@@ -36,13 +41,14 @@ export function serverView({ model, root, link, state, badge, signal }) {
   whileSeen(root, signal, feed);
 }
 
-function drawCounts(root, { stats, rate_fps: rate, engine, plugins }) {
+function drawCounts(root, { stats, rate_fps: rate, engine, plugins, displays }) {
   const part = (number, word) => element("span", { class: "fs-part" }, element("b", {}, String(number)), ` ${word}`);
   if (stats === null) root.replaceChildren("closed");
   else {
     root.replaceChildren(
-      part(plugins.length, "plugins"), part(stats.connections, "connections"), part(stats.results, "results"),
-      part(stats.errors, "errors"), part(stats.active, "under way"), part(rate.toFixed(1), "results/s"), `engine ${engine}`,
+      part(plugins.length, "plugins"), part(stats.connections - displays, "clients"), part(stats.results, "results"),
+      part(stats.errors, "errors"), part(stats.active, "under way"), part(rate.toFixed(1), "results/s"), part(displays, "widgets"),
+      `engine ${engine}`,
     );
   }
 }

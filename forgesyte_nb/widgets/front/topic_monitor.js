@@ -3,8 +3,8 @@
 import { element, setText } from "./dom.js";
 import { whileSeen } from "./seen.js";
 
-const COLUMNS = ["at", "type", "status", "plugin", "frame_id", "job_id", "rest"];
-const HEADS = { at: "time", frame_id: "frame", job_id: "job", rest: "more" };
+const COLUMNS = ["at", "type", "status", "plugin", "client_id", "frame_id", "job_id", "rest"];
+const HEADS = { at: "time", client_id: "client", frame_id: "frame", job_id: "job", rest: "more" };
 
 /** @param {import("./main.js").View} view */
 export function topicMonitor({ model, root, link, state, badge, signal }) {
@@ -15,7 +15,7 @@ export function topicMonitor({ model, root, link, state, badge, signal }) {
   const topic = element("input", { type: "text", placeholder: "all, plugin_ocr, job_…", "aria-label": "Topic", size: "18" });
   const add = element("button", { type: "submit" }, "Subscribe");
   const form = element("form", { class: "fs-controls" }, topics, topic, add);
-  const filter = element("input", { type: "search", placeholder: "filter: type, job, plugin, …", "aria-label": "Filter", size: "24" });
+  const filter = element("input", { type: "search", placeholder: "filter: type, plugin, client, job, …", "aria-label": "Filter", size: "30" });
   const pause = element("button", { type: "button", "aria-pressed": "false" }, "Pause");
   const clear = element("button", { type: "button" }, "Clear");
   const counts = element("span", { class: "fs-ledger" });
@@ -23,6 +23,7 @@ export function topicMonitor({ model, root, link, state, badge, signal }) {
   const head = element("tr", {}, ...COLUMNS.map((name) => element("th", { scope: "col" }, HEADS[name] ?? name)));
   const table = element("div", { class: "fs-scroll" }, element("table", {}, element("thead", {}, head), rows));
   const whole = element("pre", { class: "fs-whole", hidden: true, tabindex: "0" });
+  let looked = null; // number of the message that is shown whole
   const note = element("p", { class: "fs-note", role: "status" });
   root.append(
     element("div", { class: "fs-top" }, title, badge), form,
@@ -47,15 +48,16 @@ export function topicMonitor({ model, root, link, state, badge, signal }) {
     drawCounts(counts, told);
     const wanted = filter.value.trim().toLowerCase();
     const shown = told.messages.filter((row) => wanted === "" || JSON.stringify(row).toLowerCase().includes(wanted));
-    keep(rows, shown, (row) => rowElement(row, show));
+    keep(rows, shown, (row) => rowElement(row, look));
     if (shown.length === 0) setText(note, wanted ? "No message matches the filter." : "No message yet.");
     else if (/^No message/.test(note.textContent)) setText(note, "");
   };
-  const show = async (number) => {
-    const message = await act("message", number);
-    if (message === undefined) return;
-    whole.hidden = false;
-    setText(whole, JSON.stringify(message, null, 2));
+  const look = async (number) => {
+    looked = looked === number ? null : number;
+    const message = looked === null ? null : await act("message", number);
+    whole.hidden = message === null || message === undefined;
+    if (!whole.hidden) setText(whole, JSON.stringify(message, null, 2));
+    for (const row of rows.children) row.classList.toggle("fs-chosen", !whole.hidden && row.dataset.number === String(looked));
   };
   form.addEventListener("submit", (event) => {
     event.preventDefault();
@@ -102,12 +104,12 @@ function keep(body, rows, make) {
   body.replaceChildren(...rows.map((row) => known.get(String(row.number)) ?? make(row)));
 }
 
-function rowElement(row, show) {
+function rowElement(row, look) {
   const time = new Date(row.at * 1000);
   const texts = { ...row, at: `${time.toLocaleTimeString([], { hour12: false })}.${String(time.getMilliseconds()).padStart(3, "0")}` };
-  const look = element("button", { type: "button", class: "fs-plain", "aria-label": `Show message ${row.number} whole` }, texts.at);
-  look.addEventListener("click", () => show(row.number));
+  const opens = element("button", { type: "button", class: "fs-plain", "aria-label": `Show message ${row.number} whole` }, texts.at);
   const cells = COLUMNS.slice(1).map((name) => element("td", { class: name === "rest" ? "fs-rest" : null }, String(texts[name] ?? "")));
-  const made = element("tr", { "data-number": row.number, "data-type": row.type }, element("td", {}, look), ...cells);
+  const made = element("tr", { "data-number": row.number, "data-type": row.type }, element("td", {}, opens), ...cells);
+  made.addEventListener("click", () => getSelection().isCollapsed && look(row.number)); // else a text was selected
   return made;
 }
