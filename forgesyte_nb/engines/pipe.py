@@ -57,6 +57,10 @@ def message(kind: Kind, body: Any = None, tail: bytes = b"") -> bytes:
     return b"".join((_HEAD.pack(len(encoded), len(tail), kind), encoded, tail))
 
 
+_KINDS = frozenset(Kind)
+_MAX_BODY_BYTES = 1 << 29  # less than any four characters of text are as a number
+
+
 class Inbox:
     """Bytes in, messages out."""
 
@@ -82,6 +86,9 @@ class Inbox:
         start, size = 0, len(view)
         while size - start >= _HEAD.size:
             body_length, tail_length, kind = _HEAD.unpack_from(view, start)
+            if kind not in _KINDS or body_length >= _MAX_BODY_BYTES:  # or it would wait for what never comes
+                messages.append((Kind.GARBLED, f"no message begins with {bytes(view[start : start + 16])!r}", b""))
+                return messages
             tail_start = start + _HEAD.size + body_length
             end = tail_start + tail_length
             if end > size:

@@ -171,7 +171,7 @@ class WorkerProcess(asyncio.BufferedProtocol):
             return
         posted = self._posted
         posted.extend(self._posts.feed(self._memory.posts.take()))
-        while posted and posted[0][1][2] <= self._heard:
+        while posted and (posted[0][0] == Kind.GARBLED or posted[0][1][2] <= self._heard):
             self._hear(*posted.popleft())
 
     def _garbled(self, why: str) -> None:

@@ -193,6 +193,16 @@ def test_messages_come_out_as_they_went_in_however_they_are_cut(size: int) -> No
     assert got == sent
 
 
+@pytest.mark.parametrize("garbage", [b"x" * 64, b"a line of text\n", b"line\n\n\n\n\n", b"hi\n", bytes(9)])
+def test_what_is_no_message_is_said_so_and_not_waited_for(garbage: bytes) -> None:
+    whole = message(Kind.LOG, ["p", "before"])
+    for data in (garbage, whole + garbage):
+        inbox = Inbox()
+        said = [*inbox.feed(data), *inbox.feed(message(Kind.READY, 7))]
+        assert Kind.GARBLED in [kind for kind, *_ in said], said
+        assert said[: len(data) > len(garbage)] == [(Kind.LOG, ["p", "before"], b"")] * (len(data) > len(garbage))
+
+
 def both_sides() -> tuple[LaneMemory, LaneMemory]:
     server = LaneMemory.create()
     return server, LaneMemory(os.dup(server.file))

@@ -133,7 +133,8 @@ async def test_threads_of_a_plugin_may_log_and_report_all_at_once(open_bench: Op
         assert {line.split()[2] for line in mine} == {name * 60000}
 
 
-async def test_a_worker_whose_words_make_no_sense_is_replaced(open_bench: Open) -> None:
+@pytest.mark.parametrize("words", [b"\1\0\0\0\0\0\0\0\x0e\xc1", b"a line of text\n"])
+async def test_a_worker_whose_words_make_no_sense_is_replaced(open_bench: Open, words: bytes) -> None:
     bench = open_bench("processes", workers=1)
     bench.cell(
         "import os, stat, time\n"
@@ -141,11 +142,12 @@ async def test_a_worker_whose_words_make_no_sense_is_replaced(open_bench: Open) 
         "def garbles(frame):\n"
         "    for file in range(3, 100):\n"
         "        try:\n"
-        "            if stat.S_ISSOCK(os.fstat(file).st_mode): os.write(file, b'\\1\\0\\0\\0\\0\\0\\0\\0\\x0e\\xc1')\n"
+        "            if stat.S_ISSOCK(os.fstat(file).st_mode): os.write(file, words)\n"
         "        except OSError: continue  # not open\n"
         "    time.sleep(600)\n"
         "@fs.plugin\n"
-        "def p(frame): return {'went': 'well'}"
+        "def p(frame): return {'went': 'well'}",
+        words=words,
     )
     assert "what it sent could not be read" in str(await bench.error(bench.submit("garbles")))
     assert await bench.run("p") == {"went": "well"}
