@@ -9,6 +9,7 @@ known by its `job_id`, counted, and allowed only where a suite says so.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -32,28 +33,30 @@ class Ledger:
     """What one client sent and heard.
 
     Attributes:
-        sent: Frame ids, in order.
+        sent: When each frame was sent, monotonic seconds by frame id, in order.
         accepted: Frame id of each job that was announced, by job id.
         terminals: Terminal message of each job, by job id.
         refusals: The `error` of each frame that became no job, by frame id.
         last_words: Jobs of which the update after the terminal message was heard.
+        answered_at: When its answer was heard, likewise.
         repeats: Terminal messages heard again.
         strange: What must never be heard: a second answer that is not the first again, answers to what was not sent.
     """
 
     def __init__(self) -> None:
-        self.sent: dict[str, None] = {}
+        self.sent: dict[str, float] = {}
         self.accepted: dict[str, str] = {}
         self.terminals: dict[str, Message] = {}
         self.refusals: dict[str, Message] = {}
         self.last_words: set[str] = set()
+        self.answered_at: dict[str, float] = {}
         self.repeats = 0
         self.strange: list[Message] = []
 
     def send(self, frame_id: str) -> str:
         """Note a frame before it is sent; its id."""
         assert frame_id not in self.sent, f"{frame_id} was sent before"
-        self.sent[frame_id] = None
+        self.sent[frame_id] = time.monotonic()
         return frame_id
 
     def hear(self, message: Message) -> None:
@@ -78,6 +81,8 @@ class Ledger:
                 self.strange.append(message)
         elif message["frame_id"] not in self.sent:
             self.strange.append(message)
+        else:
+            self.answered_at[message["frame_id"]] = time.monotonic()
 
     def _refused(self, message: Message) -> None:
         frame_id = message["frame_id"]
@@ -85,6 +90,7 @@ class Ledger:
             self.strange.append(message)
         else:
             self.refusals[frame_id] = message
+            self.answered_at[frame_id] = time.monotonic()
 
     @property
     def answered(self) -> dict[str, Message]:
