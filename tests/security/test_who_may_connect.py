@@ -170,6 +170,28 @@ def test_more_connections_than_there_may_be_are_answered_503(tmp_path: Path) -> 
         wait_for(lambda: asked() == 101, "room again")
 
 
+def test_one_address_has_a_share_of_the_connections(tmp_path: Path) -> None:
+    def asked(host: str) -> tuple[int, bytes]:
+        with RawSocket(running.port, host) as raw:
+            return raw.request("/ws/later", [("Host", "localhost"), *upgrade()])
+
+    with start(tmp_path, max_peer_connections=2) as running:
+        raw = [RawSocket(running.port) for _ in range(2)]
+        for one in raw:
+            one.open()
+        status, body = asked("127.0.0.1")
+        assert status == 503
+        assert b"too many connections from this address; see max_peer_connections" in body
+        with socket.socket() as other:
+            other.bind(("127.0.0.2", 0))
+            other.connect(("127.0.0.1", running.port))
+            other.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert other.recv(100).startswith(b"HTTP/1.1 200"), "another address has its own"
+        for one in raw:
+            one.socket.close()
+        wait_for(lambda: asked("127.0.0.1")[0] == 101, "room again")
+
+
 def test_a_connection_that_asks_for_nothing_ends(tmp_path: Path) -> None:
     with (
         start(tmp_path, handshake_timeout_s=0.05) as running,

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
+import socket
+import struct
+import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +18,7 @@ from websockets.exceptions import ConnectionClosed
 
 import forgesyte_nb as fs
 from forgesyte_nb.plugins.registry import Registry
-from forgesyte_nb.server.connection import RECEIPT_MESSAGES
+from forgesyte_nb.server.connection import PROBE_S, RECEIPT_MESSAGES
 from tests.conftest import Connect, SeedClient, get, run_cell, wait_for
 from tests.server.conftest import WAITS, log_of
 
@@ -30,6 +35,8 @@ def counts(frame, *, state):
     return {"n": state["n"], "seq": frame.seq}
 """
 )
+
+SO_ATTACH_FILTER = 26  # asm-generic/socket.h
 
 Open = Callable[..., fs.Server]
 
@@ -64,7 +71,7 @@ def results(said: list[dict[str, Any]]) -> list[str]:
 async def test_all_that_was_owed_is_there_on_coming_back_in_order(
     open_server: Open, client: Connect, tiny: bytes
 ) -> None:
-    server = open_server()
+    server = open_server(session_messages=10_000)
     first = await client(server, "phone")
     names = [str(number) for number in range(300)]
     for name in names:
@@ -212,3 +219,62 @@ async def test_the_state_of_a_stream_goes_when_its_client_has_gone(
         one = await client(server, "phone")
         assert [(await one.analyze(str(n), tiny, "counts"))["result"]["n"] for n in range(2)] == [1, 2]
         await one.socket.close()
+
+
+def vanish(one: SeedClient) -> None:
+    """Its operating system takes nothing in any more, as if the machine were gone."""
+    drop_all = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))  # BPF: return 0 bytes of each packet
+    program = struct.pack("HL", 1, ctypes.addressof(drop_all))
+    one.socket.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
+    one.socket.transport.pause_reading()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells whether a peer acknowledges what it is sent")
+async def test_a_client_whose_machine_vanished_goes_on_in_its_session_before_the_pings_run_out(
+    open_server: Open, client: Connect, tiny: bytes, gate: threading.Event
+) -> None:
+    server = open_server()
+    first = await client(server, "phone")
+    assert (await first.analyze("1", tiny, "counts"))["result"]["n"] == 1
+    await first.frame("slow", tiny, "waits")
+    await first.until(lambda m: m.get("status") == "processing")
+    vanish(first)
+    gate.set()
+    again = await client(server, "phone")
+    assert (await again.analyze("2", tiny, "well"))["type"] == "frame_result", "it is served meanwhile"
+    assert (await again.terminal("slow"))["type"] == "frame_result"
+    assert "its peer acknowledges nothing any more" in log_of(server)
+    assert (await again.analyze("3", tiny, "counts"))["result"]["n"] == 2, "its stream goes on"
+    first.socket.transport.abort()
+
+
+async def test_a_client_that_is_only_busy_is_left_alone_when_another_of_its_name_comes(
+    open_server: Open, client: Connect, tiny: bytes, gate: threading.Event
+) -> None:
+    server = open_server()
+    busy = await client(server, "twin", max_queue=1)
+    await busy.frame("mine", tiny, "waits")
+    await busy.until(lambda m: m.get("status") == "processing")
+    busy.socket.transport.pause_reading()
+    other = await client(server, "twin")
+    await asyncio.to_thread(time.sleep, PROBE_S + 0.2)  # what is waited for is that nothing happens
+    gate.set()
+    await until(lambda: server.stats()["active"] == 0, "the job to end")
+    assert await other.fence() == []
+    busy.socket.transport.resume_reading()
+    assert (await busy.terminal("mine"))["type"] == "frame_result"
+
+
+async def test_of_too_much_for_one_who_is_away_the_news_go_and_the_results_stay(
+    open_server: Open, client: Connect, tiny: bytes
+) -> None:
+    server = open_server(session_messages=40)
+    first = await client(server, "phone", max_queue=1)
+    first.socket.transport.pause_reading()
+    names = [str(number) for number in range(100)]
+    for name in names:
+        await first.frame(name, tiny, "well")
+    await until(lambda: server.stats()["results"] == 100, "all results")
+    await cut(server, first)
+    again = await client(server, "phone")
+    assert [(m["type"], m["frame_id"]) for m in await again.fence()] == [("frame_result", name) for name in names]

@@ -239,8 +239,8 @@ def test_beyond_loopback_a_token_is_needed(host: str, tmp_path: Any) -> None:
     with pytest.raises(ServerError) as refused:
         fs.Server(host=host, port=0, plugin_registry=Registry(), log=tmp_path / "log")
     assert str(refused.value) == (
-        f"host={host!r} can be reached from other machines: choose a secret, serve(host={host!r}, token=…), "
-        "which clients then present, or stay on host='localhost'"
+        f"host={host!r} can be reached from other machines: serve(host={host!r}, token=Path('…')) makes a "
+        "secret in that file, which clients then present; or stay on host='localhost'"
     )
     assert not (tmp_path / "log").exists(), "nothing was begun"
 
