@@ -175,7 +175,7 @@ def overtime_s(note: Path, limit_s: float, answered_at: dict[str, float]) -> flo
 async def test_only_the_frame_that_goes_wrong_fails(
     apart: StartApart, booked: OpenBooked, jpeg: bytes, figures: Figures, tmp_path: Path
 ) -> None:
-    rounds, limit_s = (20, 1.0) if figures.soak else (1, 0.5)
+    rounds, limit_s = (15, 1.0) if figures.soak else (1, 0.5)
     server = apart(PLUGINS, plugin_timeout_s=limit_s)
     bad, good, stateful = [await booked(server, name) for name in ("bad", "good", "stateful")]
     end = asyncio.Event()
