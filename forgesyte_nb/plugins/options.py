@@ -128,7 +128,7 @@ def check_size(options: bytes, *, max_bytes: int, max_depth: int) -> None:
             depth = _depth(msgspec.json.decode(options))
         except RecursionError:
             depth = 1000
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:  # headers of binary messages need not be UTF-8
             raise InvalidOptions(f"options: {error}") from error
         if depth > max_depth:
             raise InvalidOptions(f"options are nested {depth} or more levels deep, the limit is {max_depth}")
