@@ -244,5 +244,8 @@ def test_brackets_in_text_are_not_depth() -> None:
 def test_a_number_out_of_range_among_many_brackets() -> None:
     with pytest.raises(InvalidOptions, match="range"):
         check_size(b'{"a": [' + b",".join([b"[1e999]"] * 30) + b"]}", max_bytes=10_000, max_depth=16)
-    with pytest.raises(InvalidOptions, match="options: .*utf-8"):
+
+
+def test_many_brackets_that_are_not_utf8() -> None:
+    with pytest.raises(InvalidOptions, match="utf-8"):
         check_size(b'{"a": "\xff", "b": ' + b"[" * 20 + b"]" * 20 + b"}", max_bytes=10_000, max_depth=16)
