@@ -108,6 +108,7 @@ _FIELDS: dict[str, dict[str, st.SearchStrategy[str]]] = {
     "subscribe": {"topic": st.sampled_from(_TOPICS) | _texts},
     "unsubscribe": {"topic": st.sampled_from(_TOPICS) | _texts},
     "cancel": {"job_id": _names},
+    "resume": {"epoch": _names, "seq": _numbers, "secret": _names},
     "watch": {"feed": _names, "max_width": _numbers, "quality": _numbers, "pace_ms": _numbers},
     "unwatch": {"feed": _names},
     "ack": {"feed": _names, "seq": _numbers},

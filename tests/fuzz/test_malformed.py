@@ -35,6 +35,7 @@ AT_THE_DOOR = {"INVALID_MESSAGE", "INVALID_IMAGE", "PLUGIN_NOT_FOUND", "INVALID_
 UNANSWERED = {"ack", "unwatch", "control"}
 """Types to which silence is an answer."""
 
+CONFIRMATIONS = {"subscribed", "unsubscribed", "resumed", "feed_ended", "controlled"}
 NOT_UTF8 = 1007
 CLOSE_CODES = {0, 1000, 1002, 1007, 1009}
 """0: none was said; 1000 and 1002 to a client that said goodbye itself."""
@@ -80,7 +81,7 @@ def check(message: bytes, answer: Answers) -> str:
     for job in answer.jobs.values():
         assert [one["type"] == "frame_result" or one["error_code"] == "INVALID_IMAGE" for one in job] == [True], job
     for other in answer.others:
-        assert other["type"] in ("subscribed", "unsubscribed", "feed_ended", "controlled"), (message, other)
+        assert other["type"] in CONFIRMATIONS, (message, other)
     if answer.errors:
         return str(answer.errors[0]["error_code"])
     terminal = [job[0] for job in answer.jobs.values()]
