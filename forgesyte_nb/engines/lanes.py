@@ -1,9 +1,10 @@
 """The part that all engines with lanes share: which job goes to which lane, deadlines, and lanes that die.
 
 `LaneEngine` hands jobs to `Lane`s and hears from them; it knows neither processes nor threads. A lane has one job
-running and, if jobs of that plugin are short, some handed over ahead so that the lane never waits for the loop. If the
-running one takes long after all, those behind it are taken back. Only the job that had started pays for a crash; one
-handed over but not started goes to another lane. A stream of a stateful plugin stays with the lane that got it first.
+running and, if jobs of that plugin are short, some handed over ahead so that the lane never waits for the loop; of
+longer ones one, as long as there are enough for all lanes. If the running one takes long after all, or another lane is
+idle, those behind it are taken back. Only the job that had started pays for a crash; one handed over but not started
+goes to another lane. A stream of a stateful plugin stays with the lane that got it first.
 """
 
 from __future__ import annotations
@@ -24,6 +25,13 @@ WATCH_INTERVAL_S = 0.05
 SHORT_S = 0.05
 """Jobs are handed over ahead as long as all of a lane's together should take less than this."""
 
+START_S = 30.0
+"""A lane that is still starting has so much longer to load the plugin of its first job."""
+
+AHEAD_S = 0.25
+"""One job that takes up to so long is handed over ahead, if more wait than there are lanes; others may come, too."""
+
+_LATE = 2.0  # times the time that a job should take
 _MAX_DEATHS = 3
 _MANY_OWNERS = 4
 _MAX_PINNED = 10_000
@@ -194,7 +202,9 @@ class LaneEngine:
         if slot.stuck or count >= self.lane_jobs:
             return False
         longest_s = max(self.expected_s(jobs[0].entry.plugin.name), self.expected_s(jobs[-1].entry.plugin.name))
-        return count * longest_s < SHORT_S
+        if count * longest_s < SHORT_S:
+            return True
+        return count == 1 and longest_s < AHEAD_S and len(self._waiting) >= len(self._slots)
 
     def expected_s(self, plugin: str) -> float:
         """What a frame of a plugin takes, by experience; long, as long as there is none."""
@@ -210,7 +220,7 @@ class LaneEngine:
         if slot.lane is not None:
             if len(slot.jobs) == 1:
                 # Until it has started, it is its plugin that is being loaded.
-                slot.deadline = time.monotonic() + self._settings.setup_timeout_s
+                slot.deadline = time.monotonic() + self._settings.setup_timeout_s + (0 if slot.ready else START_S)
             try:
                 slot.lane.hand_over(job)
             except OSError as error:
@@ -224,6 +234,8 @@ class LaneEngine:
     def lane_ready(self, slot: Slot) -> None:
         """The lane has done its starting and takes jobs."""
         slot.ready = True
+        if slot.jobs:
+            slot.deadline = time.monotonic() + self._settings.setup_timeout_s
         self._pump()
 
     def lane_started(self, slot: Slot, started_at: float | None = None) -> None:
@@ -251,6 +263,8 @@ class LaneEngine:
         self._expected_s[name] = spent_s if known_s is None else known_s + 0.2 * (spent_s - known_s)
         if self._waiting:
             self._pump()
+        elif not slot.jobs:
+            self._relieve()
         self._order.ended(job, outcome)
 
     def lane_returned(self, slot: Slot, job: Job) -> None:
@@ -295,8 +309,10 @@ class LaneEngine:
         for slot in self._slots:
             if now > slot.deadline and slot.lane is not None and slot.jobs and slot.overrun is None:
                 self._stop_overrun(slot)
-            elif len(slot.jobs) > 1 and slot.running is not None and now - slot.running.started_at > SHORT_S:
-                self._take_back(slot)
+            elif len(slot.jobs) > 1 and slot.running is not None:
+                expected_s = self.expected_s(slot.running.entry.plugin.name)
+                if now - slot.running.started_at > max(SHORT_S, _LATE * expected_s):
+                    self._take_back(slot)
         busy = any(slot.jobs for slot in self._slots) or len(self._waiting) > 0
         self._watch = self._loop.call_later(WATCH_INTERVAL_S, self._look) if busy and not self._closed else None
 
@@ -308,6 +324,18 @@ class LaneEngine:
                 slot.jobs.remove(job)
                 self._waiting.put_back(job)
         self._pump()
+
+    def _relieve(self) -> None:
+        """A lane is idle: it gets a job that waits behind a long one in another lane."""
+        for slot in self._slots:
+            job = slot.jobs[-1] if len(slot.jobs) > 1 else None
+            if job is None or slot.lane is None or job.stream_key:
+                continue
+            if self.expected_s(slot.jobs[0].entry.plugin.name) > SHORT_S and slot.lane.recall(job):
+                slot.jobs.remove(job)
+                self._waiting.put_back(job)
+                self._pump()
+                return
 
     def _stop_overrun(self, slot: Slot) -> None:
         job = slot.jobs[0]

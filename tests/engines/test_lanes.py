@@ -123,6 +123,41 @@ async def test_of_a_slow_plugin_nothing_is_handed_over_ahead(lanes: Any) -> None
     assert lane.names == ["b"]
 
 
+LONGER = Outcome(result=b"{}", plugin_ms=100.0)
+
+
+async def test_of_a_longer_plugin_one_is_handed_over_ahead_if_all_lanes_will_have_work(lanes: Any) -> None:
+    bench = lanes(2, known=False)
+    bench.send("x")
+    first, second = bench.engine.lane(0), bench.engine.lane(1)
+    first.start()
+    bench.engine.lane_ended(first.slot, LONGER)
+    bench.send(*"abc")
+    assert (first.names, second.names) == (["a"], ["b"]), "for the second lane there may be only one more"
+    bench.send("d")
+    assert (first.names, second.names) == (["a", "c"], ["b"])
+    bench.send("e")
+    assert second.names == ["b", "d"]
+
+
+async def test_an_idle_lane_gets_what_waits_behind_a_longer_job(lanes: Any) -> None:
+    bench = lanes(2, known=False)
+    bench.send("x")
+    first, second = bench.engine.lane(0), bench.engine.lane(1)
+    first.start()
+    bench.engine.lane_ended(first.slot, LONGER)
+    bench.send(*"abcd")
+    first.start()
+    second.start()
+    assert (first.names, second.names) == (["a", "c"], ["b"])
+    for _ in range(2):
+        bench.engine.lane_ended(second.slot, LONGER)
+        if second.names:
+            second.start()
+    assert (first.names, second.names) == (["a"], ["c"])
+    assert ("recalled", "c") in first.told
+
+
 async def test_idle_lanes_come_first(lanes: Any) -> None:
     bench = lanes(3)
     bench.send(*"abcde")
