@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import socket
 import subprocess
@@ -10,7 +11,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -18,6 +19,7 @@ import forgesyte_nb as fs
 from forgesyte_nb.plugins.registry import Registry
 from forgesyte_nb.server import gate, peer_uid
 from tests.conftest import wait_for
+from tests.figures import Figures
 from tests.server.conftest import RawSocket, log_of, upgrade
 
 TOKEN = "correct-horse-battery"  # noqa: S105 -- of this test alone
@@ -40,6 +42,7 @@ BAD_PAGES = ["null", "", "http://evil.example", "http://localhost.evil.example",
              "ws://localhost", "http://localhost:x", "http://localhost/path", "http:localhost", "http://127.0.0.2",
              LAB + ".evil.example", "http://lab.example.org", LAB + ":444", "https://xlab.example.org",
              "*"]  # fmt: skip
+FORBIDDEN = b'{"error":"forbidden; the server\'s log says why"}'
 ORIGINS = [None, LAB, *LOOPBACK_PAGES, *BAD_PAGES]
 TOKENS = {"none": [], "wrong": [("Authorization", "Bearer wrong")], "right": [("Authorization", f"Bearer {TOKEN}")]}
 
@@ -63,21 +66,75 @@ def may(settings: fs.Settings, host: str, origin: str | None, shown: str, path: 
     return host in GOOD_HOSTS and (page or own) and opened
 
 
-def test_the_table(server: fs.Server) -> None:
-    figures: Counter[str] = Counter()
+class Request(NamedTuple):
+    """One line of the table."""
+
+    origin: str | None
+    host: str
+    token: str
+    path: str
+
+    def headers(self, port: int) -> list[tuple[str, str]]:
+        """Of the HTTP request."""
+        headers = [("Host", self.host.replace("{port}", str(port))), *TOKENS[self.token]]
+        headers += [("Origin", self.origin)] if self.origin is not None else []
+        return headers + (upgrade() if self.path.startswith("/ws/") else [])
+
+
+def table(server: fs.Server) -> list[Request]:
+    """Every Origin with every Host, token state and path."""
     assert (len(ORIGINS), len(GOOD_HOSTS + BAD_HOSTS)) == (30, 12)
     tokens = list(TOKENS) if server.settings.token else ["none"]
-    for origin, host, token, path in itertools.product(ORIGINS, GOOD_HOSTS + BAD_HOSTS, tokens, PATHS):
-        headers = [("Host", host.replace("{port}", str(server.port))), *TOKENS[token]]
-        headers += [("Origin", origin)] if origin is not None else []
+    return list(itertools.starmap(Request, itertools.product(ORIGINS, GOOD_HOSTS + BAD_HOSTS, tokens, PATHS)))
+
+
+def kind_of(server: fs.Server) -> str:
+    return "with a token" if server.settings.token else "allow_origins" if server.settings.allow_origins else "as it is"
+
+
+def test_the_table(server: fs.Server, figures: Figures) -> None:
+    counts: Counter[str] = Counter()
+    for one in table(server):
         with RawSocket(server.port) as raw:
-            status, body = raw.request(path, headers + (upgrade() if path.startswith("/ws/") else []))
-        expected = may(server.settings, host, origin, token, path)
-        assert (status != 403) is expected, (origin, host, token, path, status)
-        assert expected or body == b'{"error":"forbidden; the server\'s log says why"}'
-        figures["let in" if expected else "refused"] += 1
+            status, body = raw.request(one.path, one.headers(server.port))
+        expected = may(server.settings, one.host, one.origin, one.token, one.path)
+        assert (status != 403) is expected, (one, status)
+        assert expected or body == FORBIDDEN
+        counts["let in" if expected else "refused"] += 1
     assert TOKEN not in log_of(server)
-    print(f"\n{server.settings}: {dict(figures)}, as the rules say")
+    for what, count in counts.items():
+        figures.add("who may connect", f"own user, {kind_of(server)}: {what}, as the rules say", count)
+    figures.add("who may connect", f"own user, {kind_of(server)}: against the rules", 0, 0)
+
+
+TABLE_AS_ANOTHER = """
+import encodings.idna, json, os, socket, sys
+os.setgid(65534); os.setuid(65534)
+for line in sys.stdin:
+    raw = socket.create_connection(("127.0.0.1", int(sys.argv[1])), 30)
+    raw.sendall(json.loads(line).encode("latin-1"))
+    answer = b"".join(iter(lambda: raw.recv(65536), b""))
+    print(json.dumps(answer.decode("latin-1")))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.getuid() != 0, reason="only root on Linux can become another user")
+def test_the_table_as_another_user_of_the_machine(server: fs.Server, figures: Figures) -> None:
+    requests = table(server)[:: 1 if figures.soak else 13]
+    lines = []
+    for one in requests:
+        head = [f"GET {one.path} HTTP/1.1", *(f"{name}: {value}" for name, value in one.headers(server.port)), "", ""]
+        lines.append(json.dumps("\r\n".join(head)))
+    command = [sys.executable, "-I", "-S", "-c", TABLE_AS_ANOTHER, str(server.port)]
+    text = "\n".join(lines)
+    asked = subprocess.run(command, input=text, capture_output=True, text=True, timeout=600, check=True)
+    answers = [json.loads(line).encode("latin-1") for line in asked.stdout.splitlines()]
+    assert len(answers) == len(requests)
+    let_in = [one for one, answer in zip(requests, answers, strict=True) if not answer.startswith(b"HTTP/1.1 403 ")]
+    assert let_in == []
+    assert all(answer.endswith(FORBIDDEN) for answer in answers)
+    figures.add("who may connect", f"another user, {kind_of(server)}: refused", len(answers))
+    figures.add("who may connect", f"another user, {kind_of(server)}: let in", len(let_in), 0)
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "HEAD", "PATCH", "TRACE", "CONNECT"])
