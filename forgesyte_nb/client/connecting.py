@@ -85,14 +85,14 @@ async def open_socket(
     except TimeoutError as error:
         raise ConnectionLost(f"{url} did not answer within {_OPEN_TIMEOUT_S:g} s: is it the right address?") from error
     except InvalidHandshake as error:
+        if isinstance(error.__cause__, EOFError):
+            raise ConnectionLost(f"{url} closed the connection before it answered: is the port right?") from error
         raise ConnectionLost(f"{url} answers, but not as a WebSocket server ({error}): is the port right?") from error
     except OSError as error:
         reason = error.strerror or str(error)
         raise ConnectionLost(
             f"No server at {url} ({reason}): start one with fs.serve(), or pass the url of the one that runs"
         ) from error
-    except EOFError as error:
-        raise ConnectionLost(f"{url} closed the connection before it answered: is the port right?") from error
 
 
 def _refused(url: str, response: Response) -> ConnectionLost:

@@ -19,6 +19,20 @@ async def test_nobody_there_says_what_to_do():
         await Client("ws://localhost:1").connect()
 
 
+@pytest.mark.parametrize(
+    ("said", "shown"), [(b"", "closed the connection before"), (b"220 mail\r\n", "answers, but not")]
+)
+async def test_something_else_at_that_port_says_so(said, shown):
+    async def answer(_, writer):
+        writer.write(said)
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as other:
+        port = other.sockets[0].getsockname()[1]
+        with pytest.raises(fs.ConnectionLost, match=shown):
+            await Client(f"ws://127.0.0.1:{port}").connect()
+
+
 async def test_not_connected_says_what_to_do(server, picture):
     client = Client(server.url)
     for call in (client.analyze(picture, "mean"), client.subscribe("all"), client.send_frame(picture, "mean")):
