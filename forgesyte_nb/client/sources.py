@@ -80,7 +80,7 @@ class Source:
             try:
                 picture = take(seq)
             except (InvalidImage, SourceError) as error:
-                picture = RawImage(b"", f"{self.name}[{seq}]", seq, unreadable=str(error))
+                picture = RawImage(b"", f"{self.name}#{seq}", seq, unreadable=str(error))
             yield picture
 
     def _places(self) -> Iterator[tuple[int, Take]]:
@@ -143,7 +143,7 @@ class PictureSource(Source):
                 with open_source(thing) as inner:
                     yield from inner._takes()
             else:
-                named = self._names[index] if self._names else "" if _is_path(thing) else f"{self.name}[{index}]"
+                named = self._names[index] if self._names else "" if _is_path(thing) else f"{self.name}#{index}"
                 yield _taker(thing, named)
 
 
@@ -178,14 +178,25 @@ def open_source(thing: Any, *, every: int = 1, loop: bool = False, fps: float | 
     if _is_path(thing):
         return _open_path(os.fspath(thing), pace)
     if isinstance(thing, (bytes, bytearray, memoryview)):
-        return PictureSource([thing], name="bytes", **pace)
+        return _open_picture(thing, pace)
     if hasattr(thing, "ndim"):
         stacked = thing.ndim == 4 or (thing.ndim == 3 and thing.shape[2] not in (3, 4))
-        return PictureSource(thing if stacked else [thing], name="array", **pace)
+        return PictureSource(thing, name="pictures", **pace) if stacked else _open_picture(thing, pace)
     if isinstance(thing, Iterable) and not hasattr(thing, "getbands"):
-        return PictureSource(thing, name=type(thing).__name__, **pace)
+        return PictureSource(thing, name=_name_of(thing), **pace)
     as_picture(thing)  # says what is wrong, if something is
-    return PictureSource([thing], name=type(thing).__name__, **pace)
+    return _open_picture(thing, pace)
+
+
+def _open_picture(thing: Any, pace: dict[str, Any]) -> Source:
+    name = os.path.basename(getattr(thing, "filename", "")) or "picture"  # Pillow knows the file
+    return PictureSource([thing], name=name, names=[name], **pace)
+
+
+def _name_of(things: Iterable[Any]) -> str:
+    """A generator is called as its function is."""
+    name = str(getattr(things, "__name__", ""))
+    return name if name.isidentifier() else "pictures"
 
 
 def _open_path(text: str, pace: dict[str, Any]) -> Source:

@@ -9,7 +9,6 @@ cell is closed when that cell runs again; closing ends its sessions.
 
 from __future__ import annotations
 
-import base64
 from typing import Any, Protocol
 
 import anywidget
@@ -20,6 +19,7 @@ from forgesyte_nb.server.server import Server
 from forgesyte_nb.widgets import whereabouts
 from forgesyte_nb.widgets.bundle import front_end, style_sheet
 from forgesyte_nb.widgets.comm_views import CommViews
+from forgesyte_nb.widgets.static import StaticPicture
 from forgesyte_nb.workbench.cells import own
 from forgesyte_nb.workbench.kernel_server import kernel_server
 
@@ -94,7 +94,7 @@ class LiveWidget(anywidget.AnyWidget):
         """What stands in a saved notebook, as text."""
         return repr(self)
 
-    def _static_png(self) -> bytes | None:
+    def _static_picture(self) -> StaticPicture | None:
         """What stands in a saved notebook, as a picture; None if there is none."""
         return None
 
@@ -105,9 +105,9 @@ class LiveWidget(anywidget.AnyWidget):
             return None
         shown, metadata = bundle
         shown["text/plain"] = self._static_text()
-        png = self._static_png()
-        if png is not None:
-            shown["image/png"] = base64.b64encode(png).decode()
+        picture = self._static_picture()
+        if picture is not None:
+            shown[picture.content_type] = picture.text
         return shown, metadata
 
     def __repr__(self) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from forgesyte_nb.server.server import Server
 from forgesyte_nb.widgets.live import LiveWidget
+from forgesyte_nb.widgets.static import StaticPicture, drawing
 from forgesyte_nb.workbench.plot import LivePlotter
 from forgesyte_nb.workbench.plot_points import Window
 from forgesyte_nb.workbench.stream import Stream
@@ -68,10 +69,12 @@ class LivePlot(LiveWidget):
     def _static_text(self) -> str:
         return repr(self)
 
-    def _static_png(self) -> bytes | None:
+    def _static_picture(self) -> StaticPicture | None:
+        from PIL import Image
+
         file = io.BytesIO()
         self.figure().savefig(file, format="png")
-        return file.getvalue()
+        return drawing(Image.open(file))
 
     def __repr__(self) -> str:
         return f"<LivePlot of {', '.join(self.plotter.state()['fields'])}>"

@@ -6,11 +6,11 @@ the stream's own line.
 
 from __future__ import annotations
 
-import io
 import time
 
 from forgesyte_nb.server.server import Server
 from forgesyte_nb.widgets.live import LiveWidget
+from forgesyte_nb.widgets.static import StaticPicture, photograph
 from forgesyte_nb.workbench.stream import Stream
 
 FIRST_PICTURE_S = 0.3
@@ -37,14 +37,11 @@ class StreamView(LiveWidget):
     def _static_text(self) -> str:
         return repr(self.stream)
 
-    def _static_png(self) -> bytes | None:
+    def _static_picture(self) -> StaticPicture | None:
         end = time.monotonic() + FIRST_PICTURE_S
         while self.stream.feed.picture is None and self.stream.status == "playing" and time.monotonic() < end:
             time.sleep(0.01)
         try:
-            picture = self.stream.snapshot()
+            return photograph(self.stream.snapshot())
         except ValueError:
             return None
-        file = io.BytesIO()
-        picture.save(file, "PNG")
-        return file.getvalue()

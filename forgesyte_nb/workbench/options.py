@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Callable
 from typing import Any
 
+from forgesyte_nb.client.sources import Source
 from forgesyte_nb.client.wire_format import encode_options
 from forgesyte_nb.plugins.registry import Registry
 
@@ -28,7 +31,15 @@ def plugin_name(target: str | Callable[..., Any], registry: Registry) -> str:
     return found[0] if found else str(getattr(target, "__name__", target))
 
 
+def source_code(source: Any) -> str:
+    """How a source is written in a call: its path, or a name for what has none."""
+    if isinstance(source, (str, int, os.PathLike)):
+        return json.dumps(source if isinstance(source, int) else os.fspath(source), ensure_ascii=False)
+    name = str(getattr(source, "__name__", ""))
+    return f"{name}()" if name.isidentifier() else "source" if isinstance(source, Source) else "pictures"
+
+
 def stream_code(source: str, plugin: str, options: dict[str, Any]) -> str:
-    """A call of `fs.stream` with these options, to be copied into a cell."""
+    """A call of `fs.stream` with these options, to be copied into a cell; `source` as it is written there."""
     told = "".join(f", {name}={value!r}" for name, value in options.items())
-    return f'fs.stream("{source}", "{plugin}"{told})'
+    return f'fs.stream({source}, "{plugin}"{told})'

@@ -63,7 +63,7 @@ class OptionsBoard:
     @property
     def code(self) -> str:
         """A call with these options, to be copied into a cell."""
-        return stream_code("street.mp4", self.plugin, self._options)
+        return stream_code('"street.mp4"', self.plugin, self._options)
 
     def close(self) -> None:
         """Offer no controls any longer; twice is once."""

@@ -58,6 +58,7 @@ class Stream(StreamResults):
         registry: Registry | None,
         intent: Intent,
         history: int,
+        source_code: str,
     ) -> None:
         """Made, and begun, by `fs.stream`."""
         super().__init__(most_results=history)
@@ -66,7 +67,7 @@ class Stream(StreamResults):
         self.intent: Intent = intent
         self.status = "playing"
         self.problem = ""
-        self._route, self._registry = route, registry
+        self._route, self._registry, self._source_code = route, registry, source_code
         self._options = self._checked(options)
         self._before = Counts()  # of earlier passes
         self._again = False
@@ -280,7 +281,7 @@ class Stream(StreamResults):
     @property
     def code(self) -> str:
         """A call that makes such a stream with the options of now, to be copied into a cell."""
-        return stream_code(self.playback.name, self.plugin, self._options)
+        return stream_code(self._source_code, self.plugin, self._options)
 
     # Looking at it: by the public names of the widgets, which are loaded now at the earliest
 

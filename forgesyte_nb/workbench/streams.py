@@ -13,7 +13,7 @@ from forgesyte_nb.plugins.registry import Registry
 from forgesyte_nb.server.server import Server
 from forgesyte_nb.workbench.cells import own
 from forgesyte_nb.workbench.kernel_server import kernel_server
-from forgesyte_nb.workbench.options import plugin_name
+from forgesyte_nb.workbench.options import plugin_name, source_code
 from forgesyte_nb.workbench.playback import Playback
 from forgesyte_nb.workbench.stream import Stream
 from forgesyte_nb.workbench.stream_pass import Route
@@ -80,6 +80,7 @@ def stream(
         registry=None if local is None else local.registry,
         intent=intent or ("freshest" if opened.live else "every_frame"),
         history=history,
+        source_code=source_code(source),
     )
     _streams.add(made)
     atexit.unregister(_close_all)

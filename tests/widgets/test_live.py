@@ -14,6 +14,7 @@ from forgesyte_nb.feeds import Feed, feed_book
 from forgesyte_nb.widgets import comm_views
 from forgesyte_nb.widgets.comm_views import CommViews
 from forgesyte_nb.widgets.live import LiveWidget
+from forgesyte_nb.widgets.static import StaticPicture
 from tests.conftest import wait_for
 from tests.widgets.conftest import Page
 
@@ -217,8 +218,8 @@ def test_the_static_form_goes_beside_the_live_one(server: fs.Server, feed: Feed)
         def _static_text(self) -> str:
             return "a street"
 
-        def _static_png(self) -> bytes | None:
-            return b"PNG"
+        def _static_picture(self) -> StaticPicture | None:
+            return StaticPicture("image/png", b"PNG")
 
     widget = Shown(feed, server=server)
     bundle, _ = widget._repr_mimebundle_()

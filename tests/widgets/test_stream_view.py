@@ -28,13 +28,28 @@ def test_a_saved_notebook_shows_the_picture_with_what_was_found(serve_on: Callab
     stream = fs.stream([np.full((96, 128, 3), 40, np.uint8)], "box", server=server).wait(30)
     view = fs.StreamView(stream, server=server)
     bundle, _ = view._repr_mimebundle_()
-    picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(bundle["image/png"]))).convert("RGB"))
+    picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(bundle["image/jpeg"]))).convert("RGB"))
     assert picture.shape == (96, 128, 3)
     assert picture[80:, 100:].max() < 60
     assert picture[8:52, 8:72].max() > 120
     assert bundle["text/plain"] == repr(stream)
     view.close()
     stream.close()
+
+
+def test_what_is_saved_is_small(serve_on: Callable[..., fs.Server], astronaut: np.ndarray) -> None:
+    registry = Registry()
+    run_cell(BOX, registry)
+    server = serve_on(registry)
+    large = np.tile(astronaut, (4, 4, 1))  # 2048 × 2048
+    stream = fs.stream([large], "box", server=server).wait(30)
+    view, plot = fs.StreamView(stream, server=server), fs.LivePlot(stream, server=server)
+    encoded = view._repr_mimebundle_()[0]["image/jpeg"]
+    assert Image.open(io.BytesIO(base64.b64decode(encoded))).size == (640, 640)
+    assert len(encoded) < 200_000
+    assert len(plot._repr_mimebundle_()[0]["image/png"]) < 30_000
+    for one in (view, plot, stream):
+        one.close()
 
 
 def test_a_view_of_a_stream_without_pictures_has_only_text(serve_on: Callable[..., fs.Server]) -> None:
@@ -44,7 +59,7 @@ def test_a_view_of_a_stream_without_pictures_has_only_text(serve_on: Callable[..
     stream = fs.stream([], "box", server=server).wait(30)
     view = fs.StreamView(stream, server=server)
     bundle, _ = view._repr_mimebundle_()
-    assert "image/png" not in bundle
+    assert not [name for name in bundle if name.startswith("image/")]
     page = Page(view)
     page.post("open")
     page.say("watch", feed=stream.feed.feed_id)

@@ -172,7 +172,7 @@ def test_in_ipython_cells_have_the_numbers_that_one_sees(
     assert failure.place.source == "return 10 // by"
     said = "ZeroDivisionError: integer division or modulo by zero"
     assert pretty(failure).splitlines()[:4] == [
-        f"<Failure of calls revision 1 on list[0]: {said} (line 2 in helps)>",
+        f"<Failure of calls revision 1 on pictures#0: {said} (line 2 in helps)>",
         "Traceback (most recent call last):",
         "  Cell In[3], line 2, in calls",
         "    return {'whole': helps(by)}",

@@ -82,6 +82,23 @@ def test_every_picture_of_a_list_has_its_result(begin: Begin) -> None:
     assert "30 results" in repr(stream)
 
 
+def test_everything_has_a_name(begin: Begin) -> None:
+    def camera() -> Iterator[np.ndarray]:
+        yield from pictures(2)
+
+    expected = {
+        "camera → bright": (camera(), "camera#0", 'fs.stream(camera(), "bright", gain=2.0)'),
+        "pictures → bright": (pictures(2), "pictures#0", 'fs.stream(pictures, "bright", gain=2.0)'),
+        "picture → bright": (pictures(1)[0], "picture", 'fs.stream(pictures, "bright", gain=2.0)'),
+        "synthetic → bright": (fs.synthetic(32, 24, frames=2), "synthetic#0", 'fs.stream(source, "bright", gain=2.0)'),
+    }
+    for title, (source, name, code) in expected.items():
+        stream = begin(source, gain=2.0).wait(20)
+        assert (stream.feed.title, stream.results[0].name, stream.code) == (title, name, code)
+    stream = begin((image for image in pictures(1)), gain=2.0)
+    assert stream.feed.title == "pictures → bright"
+
+
 async def test_it_can_be_awaited(begin: Begin) -> None:
     stream = await asyncio.to_thread(begin, pictures(5))
     assert (await stream).ledger["results"] == 5
