@@ -68,5 +68,5 @@ class Subscriptions:
             subscribers = by_topic.get(topic)
             if subscribers:
                 found |= subscribers
-        found.discard(job.owner)
+        found.discard(job.owner.last_heir)
         return found

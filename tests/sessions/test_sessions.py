@@ -164,6 +164,14 @@ def test_subscribers_of_a_job_each_once_without_its_owner() -> None:
     assert one.topics == set()
 
 
+def test_the_owner_that_goes_on_in_another_session_is_no_subscriber_there() -> None:
+    newcomer, old = session(), session()
+    subscriptions = Subscriptions(max_topics=5)
+    subscriptions.add(old, "all")
+    newcomer.heir = old
+    assert subscriptions.of_job(JobOf(newcomer)) == set()  # type: ignore[arg-type]
+
+
 def test_topics_have_a_limit_that_tells() -> None:
     one = session()
     subscriptions = Subscriptions(max_topics=2)
