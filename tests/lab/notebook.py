@@ -107,9 +107,10 @@ FAULTS = """root => {
   for (const node of root.querySelectorAll("*")) {
     if (!seen(node)) continue;
     const box = node.getBoundingClientRect();
-    if (box.left < outer.left - 1 || box.right > outer.right + 1) faults.push(`${name(node)} sticks out`);
+    const scrolls = node.parentElement.closest(".fs-scroll") !== null;
+    if (!scrolls && (box.left < outer.left - 1 || box.right > outer.right + 1)) faults.push(`${name(node)} sticks out`);
     const style = getComputedStyle(node);
-    const hides = !["visible", "auto", "scroll"].includes(style.overflowX);
+    const hides = !["visible", "auto", "scroll"].includes(style.overflowX) && style.textOverflow !== "ellipsis";
     const cut = node.tagName !== "INPUT" && node.scrollWidth > node.clientWidth + 1;
     if (hides && cut) faults.push(`${name(node)} is cut`);
   }

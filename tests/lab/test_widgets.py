@@ -132,3 +132,51 @@ async def test_the_camera_of_the_browser_reaches_a_plugin(notebook: Notebook) ->
     assert await camera.evaluate("root => root.forgesyteState.result.brightness") > 0
     await notebook.screenshot("webcam", camera)
     await camera.get_by_role("button", name="Stop").click()
+
+
+FAILING = """
+@fs.plugin
+def fails(frame, *, level: int = 5):
+    if frame.seq % 3:
+        raise ValueError("two of three")
+    return {"level": level}
+stream = fs.stream("synthetic", "fails", speed=1, loop=True)
+while not stream.failures: pass
+"""
+WIDGETS = {
+    "panel": "stream.panel()",
+    "plot": "stream.plot('processing_time_ms')",
+    "monitor": "fs.TopicMonitor('all')",
+    "jobs": "fs.JobTable()",
+    "server": "server",
+}
+
+
+@pytest.mark.parametrize(("theme", "columns"), [("light", 80), ("dark", None)])
+async def test_looks(notebook: Notebook, theme: str, columns: int | None) -> None:
+    await notebook.run(SETUP + FAILING)
+    await notebook.theme(theme)
+    await notebook.width(columns)
+    for name, code in WIDGETS.items():
+        shown = await widget(notebook, code, 2)
+        await shown.evaluate("root => root.querySelectorAll('details').forEach(one => { one.open = true; })")
+        await notebook.screenshot(f"{name}-{theme}-{columns}", shown)
+        assert await notebook.faults(shown) == [], name
+
+
+async def test_a_failure_is_told_with_the_line_of_its_cell_until_it_is_mended(notebook: Notebook) -> None:
+    await notebook.run(SETUP)
+    await notebook.run(FAILING)
+    panel = await widget(notebook, "panel = fs.PluginPanel('fails'); panel", 2)
+    failure = panel.locator(".fs-failure")
+    await expect(failure.locator("summary")).to_contain_text("ValueError: two of three")
+    await expect(failure.locator("summary")).to_contain_text("Cell In[2], line 5 in fails")
+    await expect(failure.locator("summary code")).to_have_text('raise ValueError("two of three")')
+    await failure.locator("summary").click()
+    await expect(failure.locator("pre")).to_contain_text("Traceback (most recent call last):\n  Cell In[2], line 5")
+    debugged = await notebook.run("panel.failures[-1].rerun()", fails=True)
+    assert "ValueError: two of three" in await notebook.output(debugged, "two of three")
+    assert await notebook.ask("panel.failures[-1].frame.size_wh") == (640, 480)
+    await notebook.run(FAILING.replace("frame.seq % 3", "False").partition("stream =")[0])
+    await expect(failure).to_have_class(re.compile("fs-older"))
+    assert await notebook.ask("panel.failures[-1].rerun()") == {"level": 5}

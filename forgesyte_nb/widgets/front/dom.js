@@ -25,3 +25,9 @@ export function randomHex(bytes) {
   const random = crypto.getRandomValues(new Uint8Array(bytes));
   return Array.from(random, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
+
+/** A job's id by what tells it from others; the whole of it under the pointer. */
+export function showJob(node, jobId) {
+  setText(node, jobId.replace(/^job_[0-9a-f]+_/, "#"));
+  node.title = jobId;
+}

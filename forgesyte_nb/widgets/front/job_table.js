@@ -1,6 +1,6 @@
 /** The jobs of the server: one row each, newest first. */
 
-import { element, setText } from "./dom.js";
+import { element, setText, showJob } from "./dom.js";
 import { whileSeen } from "./seen.js";
 
 const HEADS = ["job", "plugin", "client", "frame", "status", "ms", "error"];
@@ -31,7 +31,7 @@ export function jobTable({ model, root, link, state, badge, signal }) {
     onEnd: (reason) => setText(note, reason),
   });
   clear.addEventListener("click", () => feed.control("clear").catch((error) => setText(note, error.message)));
-  whileSeen(root, signal, feed);
+  whileSeen(root, signal, feed, link);
 }
 
 function rowOf(job, known) {
@@ -43,7 +43,7 @@ function rowOf(job, known) {
   }
   const [id, plugin, client, frame, status, ms, error] = row.children;
   const [word, progress] = status.children;
-  setText(id, job.job_id);
+  showJob(id, job.job_id);
   setText(plugin, job.plugin ?? "");
   setText(client, job.client_id ?? "");
   setText(frame, job.frame_id ?? "");

@@ -6,7 +6,7 @@ import { whileSeen } from "./seen.js";
 /** @param {import("./main.js").View} view */
 export function serverView({ model, root, link, state, badge, signal }) {
   const url = element("code", { class: "fs-title" });
-  const page = element("a", { target: "_blank", rel: "noopener" }, "page");
+  const page = element("a", { target: "_blank", rel: "noopener", title: "The page that every server offers" }, "open its page");
   const counts = element("span", { class: "fs-ledger" });
   const plugins = element("tbody");
   const clients = element("tbody");
@@ -19,6 +19,7 @@ export function serverView({ model, root, link, state, badge, signal }) {
     element("details", {}, element("summary", {}, "plugins"), element("table", { class: "fs-names" }, plugins)), clientsRoot, failures,
     element("details", {}, element("summary", {}, "log"), log), note,
   );
+  log.parentElement.addEventListener("toggle", () => (log.scrollTop = log.scrollHeight));
   const feed = link.watch(model.get("_feed"), {
     onState(told) {
       setText(url, told.url);
@@ -31,23 +32,26 @@ export function serverView({ model, root, link, state, badge, signal }) {
       clientsRoot.hidden = told.clients.length === 0;
       const failed = Object.entries(told.failures).map(([name, reason]) => `${name}: ${reason}`);
       setText(failures, failed.join("\n"));
+      const atEnd = log.scrollTop + log.clientHeight >= log.scrollHeight - 4;
       setText(log, told.log);
+      if (atEnd) log.scrollTop = log.scrollHeight;
       setText(note, told.running ? "" : "The server is closed; fs.serve() starts one.");
       state.told = told;
       state.drawn += 1;
     },
     onEnd: (reason) => setText(note, reason),
   });
-  whileSeen(root, signal, feed);
+  whileSeen(root, signal, feed, link);
 }
 
 function drawCounts(root, { stats, rate_fps: rate, engine, plugins, displays }) {
   const part = (number, word) => element("span", { class: "fs-part" }, element("b", {}, String(number)), ` ${word}`);
+  const some = (number, word) => part(number, number === 1 ? word : `${word}s`);
   if (stats === null) root.replaceChildren("closed");
   else {
     root.replaceChildren(
-      part(plugins.length, "plugins"), part(stats.connections - displays, "clients"), part(stats.results, "results"),
-      part(stats.errors, "errors"), part(stats.active, "under way"), part(rate.toFixed(1), "results/s"), part(displays, "widgets"),
+      some(plugins.length, "plugin"), some(stats.connections - displays, "client"), some(stats.results, "result"),
+      some(stats.errors, "error"), part(stats.active, "under way"), part(rate.toFixed(1), "results/s"), some(displays, "widget"),
       `engine ${engine}`,
     );
   }

@@ -24,7 +24,8 @@ export function streamControls(act, snapshot) {
   intent.addEventListener("change", () => act("intent", intent.value));
   const status = element("span", { class: "fs-status" });
   const buttons = element("span", { class: "fs-buttons" }, play, step, stop, save);
-  const speedLabel = element("label", {}, "speed ", speed);
+  const paces = "of the source's own pace; fastest: as soon as the last pictures are answered";
+  const speedLabel = element("label", { title: paces }, "speed ", speed);
   const root = element("div", { class: "fs-controls", role: "group", "aria-label": "Stream controls" },
     buttons, speedLabel, element("label", {}, "intent ", intent), status);
   return {
@@ -60,7 +61,7 @@ function speedsWith(speed) {
 function choose(select, speeds, value) {
   const wanted = [...speeds.map(String), FASTEST];
   if (wanted.join() !== [...select.options].map((option) => option.value).join()) {
-    const words = (one) => (one === FASTEST ? "as fast as it goes" : `${one}×`);
+    const words = (one) => (one === FASTEST ? "fastest" : `${one}×`);
     select.replaceChildren(...wanted.map((one) => element("option", { value: one }, words(one))));
   }
   select.value = String(value);

@@ -1,6 +1,6 @@
 /** The messages of the server as they come: topics by hand, filter, pause, and each message whole. */
 
-import { element, setText } from "./dom.js";
+import { element, setText, showJob } from "./dom.js";
 import { whileSeen } from "./seen.js";
 
 const COLUMNS = ["at", "type", "status", "plugin", "client_id", "frame_id", "job_id", "rest"];
@@ -20,7 +20,7 @@ export function topicMonitor({ model, root, link, state, badge, signal }) {
   const clear = element("button", { type: "button" }, "Clear");
   const counts = element("span", { class: "fs-ledger" });
   const rows = element("tbody");
-  const head = element("tr", {}, ...COLUMNS.map((name) => element("th", { scope: "col" }, HEADS[name] ?? name)));
+  const head = element("tr", {}, ...COLUMNS.map((name) => element("th", { scope: "col", class: `fs-${name}` }, HEADS[name] ?? name)));
   const table = element("div", { class: "fs-scroll" }, element("table", {}, element("thead", {}, head), rows));
   const whole = element("pre", { class: "fs-whole", hidden: true, tabindex: "0" });
   let looked = null; // number of the message that is shown whole
@@ -77,7 +77,7 @@ export function topicMonitor({ model, root, link, state, badge, signal }) {
       draw();
     }
   });
-  whileSeen(root, signal, feed);
+  whileSeen(root, signal, feed, link);
 }
 
 function drawTopics(root, topics, drop) {
@@ -108,7 +108,8 @@ function rowElement(row, look) {
   const time = new Date(row.at * 1000);
   const texts = { ...row, at: `${time.toLocaleTimeString([], { hour12: false })}.${String(time.getMilliseconds()).padStart(3, "0")}` };
   const opens = element("button", { type: "button", class: "fs-plain", "aria-label": `Show message ${row.number} whole` }, texts.at);
-  const cells = COLUMNS.slice(1).map((name) => element("td", { class: name === "rest" ? "fs-rest" : null }, String(texts[name] ?? "")));
+  const cells = COLUMNS.slice(1).map((name) => element("td", { class: `fs-${name}` }, String(texts[name] ?? "")));
+  if (row.job_id) showJob(cells[COLUMNS.indexOf("job_id") - 1], row.job_id);
   const made = element("tr", { "data-number": row.number, "data-type": row.type }, element("td", {}, opens), ...cells);
   made.addEventListener("click", () => getSelection().isCollapsed && look(row.number)); // else a text was selected
   return made;
