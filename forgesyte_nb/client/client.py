@@ -63,6 +63,7 @@ class Client:
         ping_interval_s: float = Settings.ping_interval_s,
         ping_timeout_s: float = Settings.ping_timeout_s,
         offer_v2: bool = True,
+        quiet: bool = False,
     ) -> None:
         """Make a client; `connect` or `async with` connects it.
 
@@ -80,6 +81,7 @@ class Client:
             ping_interval_s: Time between keepalive pings.
             ping_timeout_s: Silence after a ping that means a dead connection.
             offer_v2: Whether to offer `forgesyte.v2`, which spares base64; without it, the seed's protocol.
+            quiet: Whether the log is not warned of a connection that was lost and is being tried again; see `trouble`.
 
         Raises:
             ValueError: If the URL, client id or window cannot be.
@@ -101,7 +103,7 @@ class Client:
         self._streams = itertools.count(1)
         self._frames = map(f"{secrets.token_hex(4)}-{{}}".format, itertools.count(1))
         patience = Patience(
-            reconnect=reconnect, max_retries=max_retries, backoff_s=backoff_s, max_backoff_s=max_backoff_s
+            reconnect=reconnect, max_retries=max_retries, backoff_s=backoff_s, max_backoff_s=max_backoff_s, quiet=quiet
         )
         self._link = Link(self._dial, self._heard, window=window, patience=patience)
 
@@ -141,6 +143,11 @@ class Client:
     def connected(self) -> bool:
         """Whether there is a connection at this moment."""
         return self._link.connected
+
+    @property
+    def trouble(self) -> str:
+        """Why there is no connection at this moment, while it is being tried again; empty if there is one."""
+        return self._link.upkeep.trouble
 
     @property
     def unanswered(self) -> int:

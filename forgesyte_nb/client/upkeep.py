@@ -22,6 +22,7 @@ Dial = Callable[[], Coroutine[Any, Any, ClientConnection]]
 Use = Callable[[ClientConnection], Coroutine[Any, Any, bool]]
 GiveUp = Callable[[ConnectionLost], None]
 
+_WARN_AFTER_S = 1.0  # without a connection; a server that is replaced is back sooner
 _SETTLED_S = 5.0  # a connection that lasted as long was a good one, even if it brought nothing
 
 _log = logging.getLogger("forgesyte_nb.client")
@@ -36,16 +37,26 @@ class Patience:
         max_retries: Attempts in a row to come back, and to have one frame answered.
         backoff_s: Pause before the first attempt; doubles with each.
         max_backoff_s: Longest pause.
+        quiet: Whether the log is not told that it tries.
     """
 
     reconnect: bool
     max_retries: int
     backoff_s: float
     max_backoff_s: float
+    quiet: bool = False
 
     def pause_s(self, attempt: int) -> float:
         """Pause before attempt 1, 2, …; see there."""
         return pause_s(attempt, self.backoff_s, self.max_backoff_s)
+
+    @property
+    def total_s(self) -> float:
+        """How long all pauses take together, about."""
+        whole = (
+            min(self.backoff_s * 2.0 ** min(attempt, 60), self.max_backoff_s) for attempt in range(self.max_retries)
+        )
+        return 0.75 * sum(whole)
 
 
 class Upkeep:
@@ -54,6 +65,7 @@ class Upkeep:
     Attributes:
         reconnects: How often it came back.
         lost: Why there is no connection and none is being tried; None while it is open.
+        trouble: Why there is no connection at the moment, while it is being tried again; else empty.
     """
 
     def __init__(self, dial: Dial, use: Use, give_up: GiveUp, patience: Patience) -> None:
@@ -66,6 +78,7 @@ class Upkeep:
             patience: How long to try.
         """
         self.reconnects = 0
+        self.trouble = ""
         self.lost: ConnectionLost | None = ConnectionLost(
             "not connected: use 'async with Client(…)', or await connect() first"
         )
@@ -110,8 +123,7 @@ class Upkeep:
                     return
                 if not self._patience.reconnect:
                     raise reason
-                _log.info("%s; trying to come back", reason)
-                socket = await self._come_back(reason)
+                socket = await self._come_back_and_say(reason)
                 self.reconnects += 1
         except ConnectionLost as lost:
             self.lost = lost
@@ -119,6 +131,23 @@ class Upkeep:
             _log.exception("the client itself failed; please report this")
             self.lost = ConnectionLost(f"the client itself failed: {error!r}")
         self._give_up(self.lost)
+
+    async def _come_back_and_say(self, reason: ConnectionLost) -> ClientConnection:
+        """The next connection; whoever waits for it learns soon what they wait for."""
+        _log.info("%s; trying to come back", reason)
+        self.trouble = str(reason)
+        warning = None if self._patience.quiet else asyncio.get_running_loop().call_later(_WARN_AFTER_S, self._warn)
+        try:
+            socket = await self._come_back(reason)
+        finally:
+            self.trouble = ""
+            if warning is not None:
+                warning.cancel()
+        _log.info("the connection stands again")
+        return socket
+
+    def _warn(self) -> None:
+        _log.warning("%s. Trying again, for some %.0f s in all", self.trouble, self._patience.total_s)
 
     async def _use_one(self, socket: ClientConnection) -> ConnectionLost:
         """Use a connection to its end, and say how it ended."""
@@ -130,7 +159,8 @@ class Upkeep:
             self._socket = None
         if good or time.monotonic() - began > _SETTLED_S:
             self._retries = 0
-        return ConnectionLost(f"the connection was lost: {socket.protocol.close_exc}")
+        where = "" if socket.request is None else f" to {socket.request.headers.get('Host', '')}"
+        return ConnectionLost(f"the connection{where} was lost: {socket.protocol.close_exc}")
 
     async def _come_back(self, reason: ConnectionLost) -> ClientConnection:
         """The next connection, after a pause or several.
@@ -146,5 +176,5 @@ class Upkeep:
             except NoWayIn:
                 raise
             except ConnectionLost as error:
-                reason = error
+                reason, self.trouble = error, str(error)
         raise ConnectionLost(f"{reason}. Tried {self._retries} times to come back; connect() tries again")

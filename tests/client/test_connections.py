@@ -103,6 +103,23 @@ async def test_a_server_that_still_has_the_frames_does_not_get_them_twice(cable,
     assert sorted(gate.calls) == sorted(ids)
 
 
+async def test_a_lost_connection_that_is_tried_again_is_soon_told_unless_quiet(cable, server, picture, caplog):
+    patience = {"backoff_s": 0.05, "max_backoff_s": 0.05, "max_retries": 10_000}
+    async with Client(cable.url, quiet=True, **patience) as quiet, Client(cable.url, **patience) as client:
+        cable.cut()
+        waiting = [asyncio.create_task(one.analyze(picture, "mean")) for one in (quiet, client)]
+        async with asyncio.timeout(30):
+            while not (quiet.trouble and client.trouble and caplog.records):
+                await asyncio.sleep(0.01)
+            assert not client.connected
+            cable.mend()
+            assert all(result.ok for result in await asyncio.gather(*waiting))
+        assert (quiet.trouble, client.trouble) == ("", "")
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert "127.0.0.1" in said
+    assert "Trying again, for some" in said
+
+
 async def test_subscriptions_are_restored(cable, server, picture):
     async with Client(cable.url, **FAST) as client, Client(server.url) as other:
         heard = client.messages("frame_result")
