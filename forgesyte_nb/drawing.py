@@ -1,7 +1,8 @@
 """A plugin's result drawn over its picture, in Python: for snapshots, saved notebooks and reports.
 
 Finds in any result what has the fields of a Box, Text, Mask, Keypoint or Label (`plugins/results.py`), wherever
-it stands, as `overlay.js` does in a browser. Pixels in, pixels out; nothing here does I/O.
+it stands, and a grid of names with a palette of their colours, as `overlay.js` does in a browser. Pixels in, pixels
+out; nothing here does I/O.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ def draw_result(image_rgb: Image8, result: dict[str, Any]) -> Image8:
         uint8 `(H, W, 3)`, red first.
     """
     drawn = np.array(image_rgb, np.uint8)
+    _tile(drawn, result)
     captions: list[tuple[str, tuple[int, int]]] = []
     rows = 0
     for shape in _shapes(result):
@@ -67,6 +69,37 @@ def draw_result(image_rgb: Image8, result: dict[str, Any]) -> Image8:
     for text, corner_xy in [caption for caption in captions if caption[0]][:MOST_CAPTIONS]:
         draw_label(drawn, text, corner_xy)
     return drawn
+
+
+def _tile(image_rgb: Image8, result: dict[str, Any]) -> None:
+    """Cover the picture with the tiles of a grid of names, in the colours of the result's palette; in place."""
+    palette = result.get("palette")
+    colours = {name: _colour_of(entry) for name, entry in palette.items()} if isinstance(palette, dict) else {}
+    rows = next((value for value in result.values() if _is_grid(value, colours)), None)
+    if rows is None:
+        return
+    grid = np.zeros((len(rows), len(rows[0]), 4), np.uint8)
+    for y, row in enumerate(rows):
+        for x, name in enumerate(row[: len(rows[0])]):
+            colour_rgb = colours.get(name)
+            if colour_rgb is not None:
+                grid[y, x] = (*colour_rgb, 255)
+    height, width = image_rgb.shape[:2]
+    tiles = cv2.resize(grid, (width, height), interpolation=cv2.INTER_NEAREST)
+    image_rgb[tiles[..., 3] > 0] = tiles[tiles[..., 3] > 0][:, :3]
+
+
+def _is_grid(value: Any, colours: dict[str, RGB | None]) -> bool:
+    rows = isinstance(value, list) and value and isinstance(value[0], list) and value[0]
+    return bool(rows) and isinstance(value[0][0], str) and colours.get(value[0][0]) is not None
+
+
+def _colour_of(entry: Any) -> RGB | None:
+    rgb = entry.get("rgb") if isinstance(entry, dict) else None
+    if not (isinstance(rgb, list) and len(rgb) == 3 and all(_is_number(channel) for channel in rgb)):
+        return None
+    red, green, blue = (min(255, max(0, round(channel))) for channel in rgb)
+    return red, green, blue
 
 
 def _shapes(result: dict[str, Any]) -> Iterator[dict[str, Any]]:

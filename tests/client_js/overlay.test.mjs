@@ -37,7 +37,17 @@ test("a point inside a box is part of it; sizes and histograms are no shapes", (
 test("a result that is itself a label or a box is one", () => {
   assert.deepEqual(shapesOf({ label: "cat", confidence: 1 }).labels, [{ caption: "cat 1.00", label: "cat" }]);
   assert.equal(shapesOf({ bbox, label: "cat" }).boxes.length, 1);
-  assert.deepEqual(shapesOf({}), { boxes: [], masks: [], points: [], labels: [] });
+  assert.deepEqual(shapesOf({}), { boxes: [], masks: [], points: [], labels: [], tiles: [] });
+});
+
+test("a grid of names is tiles if the palette has their colours", () => {
+  const palette = { stone: { rgb: [126, 126, 126], count: 3 }, snow: { rgb: [249, 254, 254], count: 1 } };
+  const rows = [["stone", "snow"], ["stone", "stone"]];
+  assert.deepEqual(shapesOf({ block_map: rows, palette, dimensions: { width: 2, height: 2 } }).tiles, [{ rows, palette }]);
+  for (const other of [{ block_map: rows }, { palette }, { block_map: rows, palette: null }, { block_map: [[]], palette },
+    { block_map: [["lava"]], palette }, { block_map: rows, palette: { stone: { rgb: "grey" } } }, { block_map: [], palette }]) {
+    assert.deepEqual(shapesOf(other).tiles, []);
+  }
 });
 
 test("rows: numbers short, lists counted, colours and bars shown, long text on its own", () => {

@@ -2,7 +2,7 @@
  * What a plugin's result looks like: shapes drawn over the picture, and rows of a table for the rest.
  *
  * `shapesOf` finds in any result what has the fields of a Box, Text, Mask, Keypoint or Label (see
- * `plugins/results.py`), wherever it stands; `drawOverlay` draws it on a 2d context whose origin is the picture's
+ * `plugins/results.py`), wherever it stands, and a grid of names whose colours are in its `palette`; `drawOverlay` draws it on a 2d context whose origin is the picture's
  * corner. Nothing here knows the page or the connection, so notebook widgets draw with the same functions.
  *
  *     const shapes = await loadMasks(shapesOf(message.result));
@@ -12,6 +12,8 @@
 const COLORS = ["#2dd4bf", "#fbbf24", "#f472b6", "#60a5fa", "#a3e635", "#fb923c", "#c084fc", "#f87171"];
 const HALO = "rgba(6, 10, 18, 0.62)";
 const INK = "#08111c";
+const SEAM = "rgba(6, 10, 18, 0.22)";
+const SMALLEST_TILE = 5; // units; between smaller ones a line would hide their colours
 const MOST_CAPTIONS = 120; // more would hide the picture
 const MOST_SHAPES = 5000;
 const DEEPEST = 6;
@@ -26,6 +28,8 @@ const MOST_TEXT = 2000;
  * @property {{png: string, label: string, picture?: CanvasImageSource}[]} masks
  * @property {{x: number, y: number, caption: string, label: string}[]} points
  * @property {{caption: string, label: string}[]} labels Of the whole picture.
+ * @property {{rows: string[][], palette: object, picture?: CanvasImageSource}[]} tiles Grids over the whole picture: of
+ *   each name in `rows`, `palette` has the colour as `rgb`.
  */
 
 /**
@@ -35,10 +39,19 @@ const MOST_TEXT = 2000;
  * @returns {Shapes}
  */
 export function shapesOf(result) {
-  const shapes = { boxes: [], masks: [], points: [], labels: [] };
+  const shapes = { boxes: [], masks: [], points: [], labels: [], tiles: tilesOf(result) };
   collect(result, shapes, 0);
   return shapes;
 }
+
+function tilesOf(result) {
+  const { palette } = result;
+  if (palette === null || typeof palette !== "object") return [];
+  const isGrid = (value) => Array.isArray(value) && Array.isArray(value[0]) && isColor(palette[value[0][0]]?.rgb);
+  return Object.values(result).filter(isGrid).slice(0, 1).map((rows) => ({ rows, palette }));
+}
+
+const isColor = (rgb) => Array.isArray(rgb) && rgb.length === 3 && rgb.every(Number.isFinite);
 
 function collect(thing, shapes, depth) {
   if (thing === null || typeof thing !== "object" || depth > DEEPEST) return;
@@ -80,15 +93,31 @@ function captionOf(label, confidence) {
 }
 
 /**
- * Decode the masks, which cannot be done while drawing.
+ * Decode the masks, which cannot be done while drawing, and paint the grids.
  *
  * @param {Shapes} shapes
- * @returns {Promise<Shapes>} The same, each mask with its `picture`; one that is no picture is left out.
+ * @returns {Promise<Shapes>} The same, each mask and grid with its `picture`; a mask that is no picture is left out.
  */
 export async function loadMasks(shapes) {
   const loaded = await Promise.all(shapes.masks.map((mask) => tinted(mask).catch(() => null)));
   shapes.masks = loaded.filter((mask) => mask !== null);
+  for (const grid of shapes.tiles) grid.picture = painted(grid);
   return shapes;
+}
+
+/** A picture with a pixel for each tile; what has no colour stays clear. */
+function painted({ rows, palette }) {
+  const [width, height] = [rows[0].length, rows.length];
+  const pixels = new ImageData(width, height);
+  for (const [y, row] of rows.entries()) {
+    for (let x = 0; x < width; x += 1) {
+      const rgb = palette[row[x]]?.rgb;
+      if (isColor(rgb)) pixels.data.set([...rgb, 255], 4 * (y * width + x));
+    }
+  }
+  const canvas = new OffscreenCanvas(width, height);
+  canvas.getContext("2d").putImageData(pixels, 0, 0);
+  return canvas;
 }
 
 async function tinted(mask) {
@@ -118,6 +147,7 @@ export function drawOverlay(context, shapes, { scale, width, height }) {
   context.font = "600 12px system-ui, sans-serif";
   context.textBaseline = "middle";
   context.lineJoin = "round";
+  for (const { picture } of shapes.tiles) drawTiles(context, picture, width, height);
   for (const { picture } of shapes.masks) context.drawImage(picture, 0, 0, width, height);
   for (const box of shapes.boxes) drawBox(context, box, scale);
   for (const point of shapes.points) drawPoint(context, point, scale);
@@ -147,6 +177,21 @@ const scaled = ({ x, y, width, height }, scale) => ({
 
 const overlap = (a, b) =>
   a.x < b.x + b.width && b.x < a.x + a.width && a.y < b.y + b.height && b.y < a.y + a.height;
+
+/** Tiles with sharp edges, and a line between them where there is room for one. */
+function drawTiles(context, picture, width, height) {
+  context.imageSmoothingEnabled = false;
+  context.drawImage(picture, 0, 0, width, height);
+  context.imageSmoothingEnabled = true;
+  const [across, down] = [width / picture.width, height / picture.height];
+  if (Math.min(across, down) < SMALLEST_TILE) return;
+  context.beginPath();
+  for (let x = 1; x < picture.width; x += 1) context.rect(x * across, 0, 0, height);
+  for (let y = 1; y < picture.height; y += 1) context.rect(0, y * down, width, 0);
+  context.strokeStyle = SEAM;
+  context.lineWidth = 1;
+  context.stroke();
+}
 
 function drawBox(context, box, scale) {
   context.beginPath();

@@ -5,7 +5,7 @@ import { drawOverlay, loadMasks, shapesOf } from "./overlay.js";
 
 const HIGHEST = 480; // CSS pixels: the controls under it stay in sight
 const LARGEST_SCALE = 2;
-const NO_SHAPES = { boxes: [], masks: [], points: [], labels: [] };
+const NO_SHAPES = { boxes: [], masks: [], points: [], labels: [], tiles: [] };
 
 export class Screen {
   #canvas = element("canvas", { role: "img", "aria-label": "no picture yet" });
