@@ -11,6 +11,7 @@ import pytest
 
 import forgesyte_nb as fs
 from forgesyte_nb.plugins.registry import Registry, registering_in
+from tests.conftest import run_cell
 from tests.page.conftest import Watched, start_server
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -88,6 +89,20 @@ async def test_every_shape_is_drawn(watched: Watched, server: fs.Server, picture
     assert clear == [90, 90, 90]
     assert masked != clear
     await watched.until("document.querySelectorAll('#result .bars rect').length === 12")
+
+
+async def test_a_grid_of_names_is_tiles_in_their_colours(watched: Watched, server: fs.Server, picture: Path) -> None:
+    await show_picture(watched, server, picture, "block_mapper")
+    assert (await watched.drawn())["tiles"] == "1"
+    assert await color_at(watched, 0.5 + 1 / 128, 0.5 + 1 / 128) == [87, 91, 91]  # cyan terracotta, nearest to the gray
+
+
+async def test_a_plugin_defined_while_the_page_is_open_appears(watched: Watched, server: fs.Server) -> None:
+    await watched.open(server)
+    await watched.page.select_option("#plugin", "slow")
+    run_cell("@fs.plugin\ndef newcomer(frame): return {}", server.registry)
+    await watched.until("[...document.getElementById('plugin').options].some(one => one.value === 'newcomer')")
+    assert await watched.page.input_value("#plugin") == "slow"
 
 
 async def test_a_plugin_that_fails_is_explained(watched: Watched, server: fs.Server, picture: Path) -> None:

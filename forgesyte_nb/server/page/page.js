@@ -205,11 +205,12 @@ window.addEventListener("drop", (event) => {
   if (event.dataTransfer.files.length > 0) lookAtFile(event.dataTransfer.files[0]);
 });
 window.addEventListener("paste", ({ clipboardData }) => clipboardData.files.length > 0 && lookAtFile(clipboardData.files[0]));
-window.addEventListener("focus", () => client.state === "open" && plugins.load()); // a cell may have defined one
+window.addEventListener("focus", () => client.state === "open" && plugins.load()); // at once, not at the next look
 window.addEventListener("pagehide", () => client.close());
 window.addEventListener("pageshow", ({ persisted }) => persisted && keepConnecting());
 new ResizeObserver(paint).observe(at("view"));
 setInterval(() => showLedger(client.ledger), LEDGER_EVERY_MS);
 client.onState(showState);
 showIntent();
+plugins.keepLooking();
 keepConnecting();

@@ -5,6 +5,7 @@ import { at } from "./page_elements.js";
 import { clearNotice, notice } from "./page_notices.js";
 
 const REFRESH_MS = 300;
+const LOOK_AGAIN_MS = 3000;
 
 export class PluginChoice {
   #client;
@@ -13,6 +14,7 @@ export class PluginChoice {
   #plugins = [];
   #options = new Map(); // by plugin: values that differ from the defaults
   #refreshTimer = null;
+  #answer = ""; // the last list, as text
 
   /**
    * @param {ForgeSyteClient} client Which is asked for them.
@@ -28,6 +30,13 @@ export class PluginChoice {
   /** Name of the chosen one; empty if there is none. */
   get name() {
     return at("plugin").value;
+  }
+
+  /** Ask again every few seconds, as long as somebody looks: a cell may have defined a plugin. */
+  keepLooking() {
+    setInterval(() => {
+      if (document.visibilityState === "visible" && this.#client.state === "open") this.load();
+    }, LOOK_AGAIN_MS);
   }
 
   /** A cell may have changed a plugin: ask again, but not for every frame. */
@@ -53,6 +62,13 @@ export class PluginChoice {
       return;
     }
     clearNotice("plugins");
+    const text = JSON.stringify(answer);
+    if (text !== this.#answer) this.#take(answer);
+    this.#answer = text;
+    this.#loaded();
+  }
+
+  #take(answer) {
     const chosen = this.name;
     const before = this.#named(chosen);
     this.#plugins = answer.plugins;
@@ -61,7 +77,7 @@ export class PluginChoice {
     showFailed(answer.failed);
     const now = this.#named(this.name);
     if (now?.name !== before?.name || now?.revision !== before?.revision) this.show();
-    this.#loaded();
+    else if (now) this.#showHealth(now);
   }
 
   /** Describe the chosen one, with controls for its options. */
@@ -76,6 +92,10 @@ export class PluginChoice {
     this.#changed();
     const set = (name, value) => this.#set(plugin.name, name, value);
     at("options").replaceChildren(...optionControls(plugin?.options ?? {}, values, set));
+    this.#showHealth(plugin);
+  }
+
+  #showHealth(plugin) {
     if (plugin?.health.state === "failed") notice("health", `${plugin.name} is not well`, plugin.health.message, { tone: "warn" });
     else clearNotice("health");
   }
