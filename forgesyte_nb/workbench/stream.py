@@ -279,6 +279,11 @@ class Stream(StreamResults):
         return self._counts().as_dict()
 
     @property
+    def trouble(self) -> str:
+        """Why its server does not answer at the moment, while it is being tried again; else empty."""
+        return self._pass.trouble if self._active else ""
+
+    @property
     def code(self) -> str:
         """A call that makes such a stream with the options of now, to be copied into a cell."""
         return stream_code(self._source_code, self.plugin, self._options)
@@ -330,6 +335,7 @@ class Stream(StreamResults):
                 "intent": self.intent,
                 "status": self.status,
                 "problem": self.problem,
+                "trouble": self.trouble,
                 "failures": told_of(self._failures.all()),
                 "ledger": self._counts().as_dict(),
                 "rate_fps": round(self._pace.rate_fps, 1),
@@ -349,5 +355,5 @@ class Stream(StreamResults):
             )
             if number or name == "results"
         )
-        problem = f": {self.problem}" if self.problem else ""
+        problem = f": {self.problem or self.trouble}" if self.problem or self.trouble else ""
         return f"<Stream {self.playback.name} → {self.plugin}, {self.status}{problem}, {told}>"

@@ -70,6 +70,7 @@ class StreamPass:
         self._playback, self._route = playback, route
         self._options, self._intent = options, intent
         self._heard, self._tell, self._ended = heard, tell, ended
+        self._client: Client | None = None
         self._results: ResultStream | None = None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
@@ -86,7 +87,10 @@ class StreamPass:
     async def _send_all(self) -> str:
         """Send everything and take everything; what damaged the source on the way, if anything did."""
         plugin, intent = self._route.plugin, self._intent
-        async with Client(self._route.url, token=self._route.token, window=max(IN_FLIGHT.values())) as client:
+        async with Client(
+            self._route.url, token=self._route.token, window=max(IN_FLIGHT.values()), quiet=True
+        ) as client:
+            self._client = client
             self._results = client.stream(
                 self._playback, plugin, self._options, intent=intent, ordered=True, in_flight=IN_FLIGHT[intent]
             )
@@ -115,6 +119,11 @@ class StreamPass:
         self._intent = intent
         if self._results is not None:
             self._results.switch(intent, IN_FLIGHT[intent])
+
+    @property
+    def trouble(self) -> str:
+        """Why its server does not answer at the moment, while it is being tried again; else empty."""
+        return "" if self._client is None else self._client.trouble
 
     @property
     def counts(self) -> Counts:

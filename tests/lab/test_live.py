@@ -10,12 +10,14 @@ import pytest
 from playwright.async_api import Locator, expect
 
 from tests.lab.conftest import OpenNotebook
+from tests.lab.jupyter_lab import kernels
 from tests.lab.notebook import PATIENCE_S, Cell, Notebook
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 SERVER = "%xmode Minimal\nimport time, forgesyte_nb as fs; server = fs.serve(port=0, workers=1)"
-VIEW = "stream = fs.stream(fs.synthetic(frames=None), 'motion_detector', speed=1); stream.view()"
+VIEW = "stream = fs.stream(fs.synthetic(frames=None), 'motion_detector', speed=1); view = stream.view(); view"
+WATCHES = "[watch for one in view._comm_views._views.values() for watch in one._watched.values()]"  # by comm
 BUSY = ["time.sleep(300)", "while True: pass"]
 TALL = {"width": 1600, "height": 1800}  # the view stays in sight while cells are added under it
 RELAY = r"^ws://[^/]+/forgesyte_nb/"
@@ -108,6 +110,27 @@ async def test_it_obeys_while_a_cell_runs_by_every_way(each_ipykernel: str, open
 
     await while_busy(notebook, BUSY[0], press_pause)
     await view.is_told("paused")
+
+
+async def test_by_comm_what_was_out_of_sight_is_live_again_while_a_cell_runs(open_notebook: OpenNotebook) -> None:
+    waits = "ipykernel-6.31"  # whose comm messages wait until a cell has ended
+    notebook = await open_notebook(waits if waits in kernels() else "python3")
+    await notebook.page.set_viewport_size(TALL)
+    await notebook.run(SERVER)
+    await notebook.block_port(await notebook.ask("server.port"))
+    await notebook.block(RELAY)
+    view = await shown(notebook, await notebook.run(VIEW), "comm")
+    await notebook.hide()
+    await notebook.until(f"any(watch['pace_ms'] == 1000 for watch in {WATCHES})")
+    await view.moves(2)
+
+    async def comes_back() -> None:
+        await notebook.bring_back()
+        await view.moves(3)
+
+    await while_busy(notebook, BUSY[0], comes_back)
+    await notebook.visible_tab(False)
+    await notebook.until("stream.feed.watchers == 0")
 
 
 async def test_two_views_agree_rest_unseen_and_follow_a_new_server(notebook: Notebook) -> None:

@@ -130,11 +130,19 @@ async def test_a_restarted_kernel_is_found_by_the_cell_that_runs_again(notebook:
     cell, area = await shown(notebook, "direct")
     notebook.expect_errors("WebSocket connection to .* failed")
     await notebook.restart()
-    await expect(area.locator(".fs-badge-text")).to_have_text("connecting …")
+    await expect(area.locator(".fs-badge-text")).to_have_text("lost, reconnecting …", timeout=2000)
     await served(notebook)
     await notebook.rerun(cell)
     await notebook.show(cell)
     await drawn_by(notebook, "direct")
+
+
+async def test_by_comm_too_a_lost_kernel_is_said_at_once(notebook: Notebook) -> None:
+    await notebook.block_port(await served(notebook))
+    await notebook.block(r"^ws://[^/]+/forgesyte_nb/")
+    _, area = await shown(notebook, "comm")
+    await notebook.page.evaluate("labTest.panel().sessionContext.restartKernel()")
+    await expect(area.locator(".fs-badge-text")).to_have_text("lost, reconnecting …", timeout=2000)
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

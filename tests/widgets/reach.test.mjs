@@ -202,6 +202,16 @@ test("a comm that has died is a lost connection, not an exception", async () => 
   assert.deepEqual(model.listeners, []);
 });
 
+test("a kernel that is restarted ends the connection at once", async () => {
+  const model = new Model().answers();
+  const socket = new CommSocket(model, "v");
+  await until(() => socket.readyState === 1, "the hello");
+  const reason = new Promise((resolve) => (socket.onclose = (event) => resolve(event.reason)));
+  model.tell("comm_live_update");
+  assert.match(await reason, /restarted/);
+  assert.deepEqual(model.listeners, []);
+});
+
 test("closing says gone", async () => {
   const model = new Model().answers();
   const socket = new CommSocket(model, "v");

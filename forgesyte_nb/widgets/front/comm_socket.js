@@ -16,6 +16,7 @@ export class CommSocket extends SocketLike {
   #viewId;
   #receive = (content, buffers) => this.#received(content, buffers ?? []);
   #leave = () => this.close();
+  #cut = () => this.#end(1006, "the kernel was restarted, or the notebook lost it");
   #timer;
 
   /**
@@ -27,6 +28,7 @@ export class CommSocket extends SocketLike {
     this.#model = model;
     this.#viewId = viewId;
     model.on("msg:custom", this.#receive);
+    model.on("comm_live_update", this.#cut);
     globalThis.addEventListener?.("pagehide", this.#leave);
     this.#timer = setInterval(() => this.#post("here"), SIGN_OF_LIFE_MS);
     queueMicrotask(() => this.readyState === CLOSED || this.#post("open"));
@@ -73,6 +75,7 @@ export class CommSocket extends SocketLike {
   #end(code, reason) {
     clearInterval(this.#timer);
     this.#model.off("msg:custom", this.#receive);
+    this.#model.off("comm_live_update", this.#cut);
     globalThis.removeEventListener?.("pagehide", this.#leave);
     this.ended(code, reason);
   }

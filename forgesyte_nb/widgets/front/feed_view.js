@@ -16,5 +16,5 @@ export function feedView({ model, root, link, state, badge, signal }) {
     },
     onEnd: (reason) => setText(note, reason),
   });
-  whileSeen(root, signal, feed);
+  whileSeen(root, signal, feed, link);
 }

@@ -58,7 +58,7 @@ export function livePlot({ model, root, link, state, badge, signal }) {
   const watcher = new MutationObserver(theme);
   watcher.observe(document.body, { attributeFilter: ["data-jp-theme-light", "data-jp-theme-name", "class"] });
   signal.addEventListener("abort", () => watcher.disconnect());
-  whileSeen(root, signal, feed);
+  whileSeen(root, signal, feed, link);
 }
 
 function select(label, choices, onChange) {

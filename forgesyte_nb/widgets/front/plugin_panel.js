@@ -43,7 +43,7 @@ export function pluginPanel({ model, root, link, state, badge, signal }) {
       setText(note, "The browser gives no clipboard here: it is selected, copy it by hand.");
     }
   });
-  whileSeen(root, signal, feed);
+  whileSeen(root, signal, feed, link);
 }
 
 /**

@@ -53,7 +53,7 @@ export function streamView({ model, root, link, state, badge, signal }) {
       controls.show(told);
       scrub.show(told.history);
       ledger.show(told);
-      setText(problem, told.problem ?? "");
+      setText(problem, told.trouble ? `The server does not answer and is being tried again. ${told.trouble}` : told.problem);
       failures.show(ofNow(told), told.plugin_revision);
       state.told = told;
     },
@@ -69,13 +69,15 @@ export function streamView({ model, root, link, state, badge, signal }) {
     feed.retune({ maxWidth, quality });
   };
   link.onChange(() => fit.restart(link.way === "comm" ? SLOW_WAY_LEVEL : 0));
-  whileSeen(root, signal, {
+  const seen = {
     pause: () => feed.pause(),
+    retune: (wishes) => feed.retune(wishes),
     resume() {
       fit.restart();
       feed.resume();
     },
-  });
+  };
+  whileSeen(root, signal, seen, link);
 }
 
 /** The last failure, unless the code that failed was replaced since; the panel shows more. */
