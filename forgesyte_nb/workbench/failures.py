@@ -118,6 +118,7 @@ class Failure:
             ForgeSyteError: If there is no plugin to be called here, or no picture.
             Exception: Whatever the plugin raises.
         """
+        __tracebackhide__ = True  # IPython then shows the cell and the plugin alone
         plugin = self._plugin_in_force()
         if self.frame is None:
             raise ForgeSyteError(f"{self.name}: there is no picture to run {self.plugin} on ({self.error})")

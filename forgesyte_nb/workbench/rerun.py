@@ -28,6 +28,7 @@ def call_plugin(plugin: Plugin, frame: Frame, options: bytes) -> Any:
         PluginError: If it returns what JSON cannot say.
         Exception: Whatever the plugin raises.
     """
+    __tracebackhide__ = True  # IPython then shows the cell and the plugin alone
     context = Context(plugin.name, plugin.revision, frame.frame_id, log=print)
     keywords = dict(plugin.schema.keywords(options))
     call: Any = plugin.target
