@@ -351,11 +351,11 @@ class Dispatcher:
     def _unite(self, newcomer: Session, old: Session) -> None:
         """The newcomer is the client of an old session: its connection goes on there, with all it has begun."""
         connection, newcomer.connection, newcomer.heir = newcomer.connection, None, old
+        if connection is not None:
+            connection.take_over(old)  # first: what is poured into the outbox of one who is away may be let go
         newcomer.outbox.pour_into(old.outbox)
         self._subscriptions.hand_over(newcomer, old)
         self._end(newcomer)
-        if connection is not None:
-            connection.take_over(old)
 
     def leave(self, session: Session, *, now: float, for_good: bool, reason: str = "") -> None:
         """A connection is gone; with a Close frame, or after its grace, the session with it.

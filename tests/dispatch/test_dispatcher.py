@@ -306,3 +306,19 @@ def test_the_first_message_of_v2_is_hello_and_all_are_numbered(tiny: bytes) -> N
     messages = heard(fresh)
     assert [(message["seq"], message["type"]) for message in messages] == [(1, "hello"), (2, "subscribed")]
     assert messages[0]["plugins"] == ["ocr"]
+
+
+def test_what_a_client_said_before_it_resumed_costs_it_no_word_of_what_it_missed(tiny: bytes) -> None:
+    """The old session is at its limit when what the new one is owed comes on top."""
+    desk = Desk(session_messages=3)
+    old = desk.client(numbered=True)
+    for _ in range(3):
+        desk.frame(old, tiny)
+    desk.dispatcher.leave(old, now=0.0, for_good=False)
+    newcomer = desk.client(numbered=True)
+    desk.frame(newcomer, tiny)
+    resume = {"type": "resume", "epoch": old.epoch, "seq": 0, "secret": old.secret}
+    desk.dispatcher.receive(newcomer, json.dumps(resume).encode())
+    said = heard(old)
+    assert (said[0]["type"], said[0]["recovered"]) == ("resumed", True)
+    assert {message["job_id"] for message in said[1:]} == {job.job_id for job in desk.engine.jobs}
