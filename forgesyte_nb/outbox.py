@@ -41,7 +41,6 @@ class Outbox:
         "_broadcasts",
         "_confirmed",
         "_greeting",
-        "_has_hole",
         "_log",
         "_log_bytes",
         "_owed",
@@ -52,6 +51,7 @@ class Outbox:
         "_untold",
         "_wake",
         "_wake_later",
+        "_whole_from",
         "dropped",
         "numbered",
         "owed_bytes",
@@ -77,7 +77,7 @@ class Outbox:
         self._log: deque[tuple[int, bytes, bool]] = deque()  # taken, not confirmed: number, message, whether owed
         self._log_bytes = 0
         self._confirmed = 0
-        self._has_hole = False  # whether something between `_confirmed` and now cannot be said again
+        self._whole_from = 0  # who has this number, or a later one, knows of all that cannot be said again
         self._shed_again_at = 0
         self._wake: Callable[[], object] | None = None
         self._wake_later: Callable[[], object] | None = None
@@ -166,7 +166,8 @@ class Outbox:
         while self._broadcast_bytes > self._settings.outbox_bytes and len(self._broadcasts) > 1:
             self._drop_broadcast()
             self._untold += 1
-            self._has_hole = self._has_hole or self._wake is None
+            if self._wake is None:
+                self._whole_from = self.seq + 1
         if not self._awake:
             self._rouse()
 
@@ -210,7 +211,10 @@ class Outbox:
         self._note(self.seq + len(messages), owed, is_owed=True)
         messages += owed
         if self._untold:
-            messages.append(encode(Dropped(self._untold, timestamp())))
+            dropped = encode(Dropped(self._untold, timestamp()))
+            if self.numbered:
+                self._note(self.seq + len(messages), [dropped], is_owed=True)
+            messages.append(dropped)
             self._untold = 0
         if self._broadcasts:
             if self.numbered:
@@ -252,8 +256,9 @@ class Outbox:
         self._log.extend(zip(range(last_seq + 1, last_seq + 1 + len(messages)), messages, repeat(is_owed)))
         self._log_bytes += sum(map(len, messages))
         while self._log_bytes > KEPT_BYTES and len(self._log) > 1:
-            self._log_bytes -= len(self._log.popleft()[1])
-            self._has_hole = True
+            lost_seq, lost, _ = self._log.popleft()
+            self._log_bytes -= len(lost)
+            self._whole_from = max(self._whole_from, lost_seq)
 
     # What has arrived
 
@@ -270,13 +275,14 @@ class Outbox:
         Returns:
             Whether nothing between that number and now is missing.
         """
-        whole = not self._has_hole and self._confirmed <= seq <= self.seq
+        whole = max(self._whole_from, self._confirmed) <= seq <= self.seq
         self.confirm(seq)
         self._restore()
         if whole:
             self.seq = seq
+        else:
+            self._whole_from = self.seq + 1  # the answer to this; should that be lost, the next answer is the same
         self._confirmed = self.seq
-        self._has_hole = False
         return whole
 
     def _restore(self) -> None:
@@ -333,7 +339,7 @@ class Outbox:
         self._log_bytes = sum(len(message) for _, message, _ in self._log)
         self._owed = [message for message in self._owed if not is_job_update(message)]
         self.owed_bytes = sum(map(len, self._owed))
-        self._has_hole = True
+        self._whole_from = self.seq + 1
         self._shed_again_at = int((len(self._owed) + len(self._log)) * _SHED_AGAIN) + 1
 
     def _drop_broadcast(self) -> None:

@@ -221,6 +221,34 @@ def test_what_was_dropped_while_away_is_told_and_is_a_hole() -> None:
     assert (first["type"], first["count"]) == ("dropped", one.dropped)
 
 
+def test_the_answer_that_there_is_a_hole_is_given_again_if_it_was_lost() -> None:
+    one, wakes = outbox(numbered=True, outbox_bytes=60)
+    one.owe(RESULT % 1)
+    one.take()
+    one.disconnect()
+    for number in range(5):
+        one.offer(NEWS % number)
+    for _ in range(2):
+        assert one.resume(1) is False
+        one.connect(wakes)
+        one.greet(b'{"type":"resumed"}')
+        (number, what), *_ = said(one.take())
+        one.disconnect()
+    assert what == "resumed"
+    assert one.resume(number) is True, "who has the answer knows"
+
+
+def test_word_of_what_was_dropped_is_said_again_if_it_was_lost() -> None:
+    one, wakes = outbox(numbered=True, outbox_bytes=60)
+    for number in range(3):
+        one.offer(NEWS % number)
+    assert said(one.take()) == [(1, "dropped"), (2, 1), (3, 2)]
+    one.disconnect()
+    assert one.resume(0) is True
+    one.connect(wakes)
+    assert said(one.take()) == [(1, "dropped"), (2, 1), (3, 2)]
+
+
 def test_a_client_that_never_confirms_does_not_make_the_server_keep_everything() -> None:
     one, _ = outbox(numbered=True)
     size = KEPT_BYTES // 4
