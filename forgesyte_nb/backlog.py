@@ -129,6 +129,10 @@ class Backlog:
             self.spooled_bytes -= segment.size
             segment.file.close()
 
+    def descriptors(self) -> list[int]:
+        """Of the temporary file's segments."""
+        return [segment.file.fileno() for segment in self._segments]
+
     def close(self) -> None:
         """Let everything go."""
         for segment in self._segments:

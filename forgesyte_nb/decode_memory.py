@@ -2,14 +2,16 @@
 
 A header says how large a picture is; a decoder of a damaged or malicious file may want more than that. In a worker
 process on Linux the address space is limited for as long as one picture is decoded, to what the process has and a
-generous share for each pixel, and put back afterwards: a plugin, or the libraries it loads, may take what they like.
-Only where `limit_in_this_process` was called; in a kernel the limit would hit the notebook's other threads.
+generous share for each pixel, and put back afterwards: otherwise a plugin may take what it likes. Only where
+`limit_in_this_process` was called, and not while a plugin has threads of its own: the limit is the process's, and would
+hit what they do meanwhile; so it is not for a kernel either.
 """
 
 from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,13 +26,14 @@ LEAST_BYTES = 128 * 1024 * 1024
 _HARMLESS_PIXELS = 2_000_000  # of a JPEG, whose decoder's memory is known from the header; looking costs 15 µs
 _STATM = Path("/proc/self/statm")
 
-_is_limited = False
+_usual_threads = 0  # of a process that is limited
 
 
 def limit_in_this_process() -> None:
     """Limit decoding from now on, if this system can."""
-    global _is_limited  # noqa: PLW0603 -- of the process, as the limit is
-    _is_limited = sys.platform == "linux" and _STATM.exists()
+    global _usual_threads  # noqa: PLW0603 -- of the process, as the limit is
+    if sys.platform == "linux" and _STATM.exists():
+        _usual_threads = threading.active_count()
 
 
 @contextlib.contextmanager
@@ -41,7 +44,7 @@ def decoding(header: ImageHeader) -> Iterator[None]:
         MemoryError: By whatever allocates too much; OpenCV raises its own error, or returns nothing.
     """
     pixels = header.width * header.height
-    if not _is_limited or (header.format == "JPEG" and pixels < _HARMLESS_PIXELS):
+    if threading.active_count() > _usual_threads or (header.format == "JPEG" and pixels < _HARMLESS_PIXELS):
         yield
         return
     import resource

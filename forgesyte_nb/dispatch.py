@@ -96,6 +96,7 @@ class Dispatcher:
 
     def receive(self, session: Session, data: bytes, *, binary: bool = False) -> None:
         """Take one message of a client; every answer goes through outboxes."""
+        is_first, session.fresh = session.fresh, False
         try:
             message = wire.decode_client_binary(data) if binary else wire.decode_client(data)
             if type(message) is wire.IncomingFrame:
@@ -107,7 +108,7 @@ class Dispatcher:
             elif type(message) is Cancel:
                 self._cancel(session, message.job_id)
             elif type(message) is Resume:
-                self._resume(session, message)
+                self._resume(session, message, is_first=is_first)
             elif self.viewers is not None:
                 self.viewers.receive(session, message)  # type: ignore[arg-type]  # all other messages are about feeds
         except WireError as error:
@@ -286,16 +287,15 @@ class Dispatcher:
             TypeError: If the body cannot be said in JSON.
         """
         encoded = wire.encode(Broadcast(topic, msgspec.Raw(msgspec.json.encode(body)), wire.timestamp()))
-        receivers: Iterable[Session] = self.sessions.connected()
+        receivers: Iterable[Session] = self.sessions
         if topic is not None:
             receivers = self._subscriptions.of_topic(check_topic(topic))
         if client_id is not None:
             receivers = [session for session in receivers if session.client_id == client_id]
         reached = 0
-        for session in receivers:
-            if session.connection is not None:
-                session.outbox.offer(encoded)
-                reached += 1
+        for session in list(receivers):
+            session.outbox.offer(encoded)  # kept for the absent if they know numbers
+            reached += session.connection is not None
         return reached
 
     # Clients that come and go
@@ -331,10 +331,12 @@ class Dispatcher:
         self._log.info("connected client=%s session=%s%s", client_id, session.session_id, back)
         return session
 
-    def _resume(self, session: Session, message: Resume) -> None:
+    def _resume(self, session: Session, message: Resume, *, is_first: bool) -> None:
         """A client that speaks `forgesyte.v2` is back: it goes on in its old session, if that is still there."""
         if not session.numbered:
             raise InvalidMessage("resume is for clients that offer the subprotocol 'forgesyte.v2'")
+        if not is_first:
+            raise InvalidMessage("resume must be the first message of a connection")
         old = self.sessions.find(message.epoch, message.secret)
         if old is None or old is session:
             outbox = session.outbox
@@ -345,17 +347,18 @@ class Dispatcher:
         recovered = old.outbox.resume(message.seq)
         missed = old.outbox.waiting
         self._log.info("resumed client=%s session=%s, missed %d messages", old.client_id, old.session_id, missed)
-        old.outbox.greet(wire.encode(Resumed(recovered, old.session_id, old.epoch, missed)))
         self._unite(session, old)
+        old.outbox.greet(wire.encode(Resumed(recovered, old.session_id, old.epoch, missed)))
 
     def _unite(self, newcomer: Session, old: Session) -> None:
         """The newcomer is the client of an old session: its connection goes on there, with all it has begun."""
         connection, newcomer.connection, newcomer.heir = newcomer.connection, None, old
         if connection is not None:
-            connection.take_over(old)  # first: what is poured into the outbox of one who is away may be let go
+            connection.take_over(old)
         newcomer.outbox.pour_into(old.outbox)
+        old.frames += newcomer.frames
         self._subscriptions.hand_over(newcomer, old)
-        self._end(newcomer)
+        self._forget(newcomer)
 
     def leave(self, session: Session, *, now: float, for_good: bool, reason: str = "") -> None:
         """A connection is gone; with a Close frame, or after its grace, the session with it.
@@ -373,7 +376,7 @@ class Dispatcher:
         self._log.info("%s client=%s session=%s%s", what, session.client_id, session.session_id, why)
         if for_good:
             self._end(session)
-        elif (newcomer := self.sessions.successor(session)) is not None:
+        elif (newcomer := self.sessions.successor(session, certain=True)) is not None:
             self._log.info("client=%s is back already; it goes on in session=%s", session.client_id, session.session_id)
             self._unite(newcomer, session)
 
@@ -381,6 +384,10 @@ class Dispatcher:
         """End the sessions whose clients stayed away, and return those whose streams may be let go."""
         expired = self.sessions.expired(now)
         for session in expired:
+            newcomer = self.sessions.successor(session, certain=False)
+            if newcomer is not None:  # nobody else came for it
+                self._unite(newcomer, session)
+                continue
             self._log.info("session ended client=%s: its client did not come back", session.client_id)
             self._end(session)
         gone = [session for session, since in self._gone.items() if now - since > self._settings.stream_grace_s]
@@ -394,6 +401,10 @@ class Dispatcher:
         return self.tally.dropped + sum(session.outbox.dropped for session in self.sessions)
 
     def _end(self, session: Session) -> None:
+        session.outbox.close()
+        self._forget(session)
+
+    def _forget(self, session: Session) -> None:
         self.tally.dropped += session.outbox.dropped
         self._subscriptions.leave(session)
         self.sessions.end(session)

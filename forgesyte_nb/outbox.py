@@ -4,7 +4,7 @@ What a client is owed for its own frames is kept until its side has confirmed it
 lives. Of broadcasts a slow subscriber loses the oldest; they are counted, and it is told. Of a feed only the newest
 picture and state wait. While nobody empties it, an outbox is bounded: first broadcasts go, then updates, terminal
 messages never. Every text message has a number; under `forgesyte.v2` it travels with it, and the client that comes back
-says which it has (`resume`). Sans-I/O: no socket, no clock.
+says which it has (`resume`). Sans-I/O.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ class Outbox:
         numbered: Whether text messages carry their number as `seq` (`forgesyte.v2`).
         seq: Number of the last text message that was taken, from 1.
         dropped: Broadcasts that its client was too slow for.
-        sent: Text messages that were taken, repeats included.
         owed_bytes: Size of what is owed and was not taken.
     """
 
@@ -55,7 +54,6 @@ class Outbox:
         "dropped",
         "numbered",
         "owed_bytes",
-        "sent",
         "seq",
     )
 
@@ -64,7 +62,6 @@ class Outbox:
         self.numbered = numbered
         self.seq = 0
         self.dropped = 0
-        self.sent = 0
         self.owed_bytes = 0
         self._settings = settings
         self._owed: list[bytes] = []
@@ -76,7 +73,7 @@ class Outbox:
         self._pictures: dict[str, bytes] = {}
         self._log: deque[tuple[int, bytes, bool]] = deque()  # taken, not confirmed: number, message, whether owed
         self._log_bytes = 0
-        self._confirmed = 0
+        self._confirmed = 0  # up to this number nothing can be said again
         self._whole_from = 0  # who has this number, or a later one, knows of all that cannot be said again
         self._shed_again_at = 0
         self._wake: Callable[[], object] | None = None
@@ -115,11 +112,6 @@ class Outbox:
             self._broadcast_bytes = 0
         self._shed_again_at = 0
         self._shed()
-
-    @property
-    def connected(self) -> bool:
-        """Whether somebody empties it."""
-        return self._wake is not None
 
     @property
     def waiting(self) -> int:
@@ -211,10 +203,9 @@ class Outbox:
         self._note(self.seq + len(messages), owed, is_owed=True)
         messages += owed
         if self._untold:
-            dropped = encode(Dropped(self._untold, timestamp()))
-            if self.numbered:
-                self._note(self.seq + len(messages), [dropped], is_owed=True)
-            messages.append(dropped)
+            told = encode(Dropped(self._untold, timestamp()))
+            self._note(self.seq + len(messages), [told], is_owed=True)
+            messages.append(told)
             self._untold = 0
         if self._broadcasts:
             if self.numbered:
@@ -227,7 +218,6 @@ class Outbox:
             self._states.clear()
         first = self.seq + 1
         self.seq += len(messages)
-        self.sent += len(messages)
         if self.numbered:
             messages = [with_seq(message, first + index) for index, message in enumerate(messages)]
         return messages
@@ -256,9 +246,9 @@ class Outbox:
         self._log.extend(zip(range(last_seq + 1, last_seq + 1 + len(messages)), messages, repeat(is_owed)))
         self._log_bytes += sum(map(len, messages))
         while self._log_bytes > KEPT_BYTES and len(self._log) > 1:
-            lost_seq, lost, _ = self._log.popleft()
-            self._log_bytes -= len(lost)
-            self._whole_from = max(self._whole_from, lost_seq)
+            seq, message, _ = self._log.popleft()
+            self._log_bytes -= len(message)
+            self._whole_from = max(self._whole_from, seq)
 
     # What has arrived
 
@@ -270,14 +260,19 @@ class Outbox:
         self._confirmed = max(self._confirmed, min(seq, self.seq))
 
     def resume(self, seq: int) -> bool:
-        """The client is back and has received all up to this number: the rest is to be said again, in order.
+        """The client is back and has received all up to this number: the rest is owed to it, in order.
 
         Returns:
             Whether nothing between that number and now is missing.
         """
         whole = max(self._whole_from, self._confirmed) <= seq <= self.seq
-        self.confirm(seq)
+        if seq <= self.seq:
+            self.confirm(seq)
         self._restore()
+        self._owed += self._broadcasts
+        self.owed_bytes += self._broadcast_bytes
+        self._broadcasts.clear()
+        self._broadcast_bytes = 0
         if whole:
             self.seq = seq
         else:
@@ -301,6 +296,9 @@ class Outbox:
 
         What was taken from this one on the connection that the other goes on with counts as taken from the other.
         """
+        while self._broadcasts:
+            other.offer(self._broadcasts.popleft())
+        self._broadcast_bytes = 0
 
         def pour() -> None:
             messages, self._owed = self._owed, []
@@ -327,21 +325,46 @@ class Outbox:
 
     def _shed(self) -> None:
         """Let go of what is least needed, if more is kept for one who is away than its share."""
-        count = len(self._owed) + len(self._broadcasts) + len(self._log)
-        settings = self._settings
-        if count <= settings.session_messages and self.kept_bytes <= settings.session_bytes:
+        if self._has_share() or self._count < self._shed_again_at:
             return
-        if count < self._shed_again_at:
-            return
-        while self._broadcasts:
+        before = self._count
+        self._keep_of_log(lambda message, is_owed: is_owed)
+        while self._broadcasts and not self._has_share():
             self._drop_broadcast()
-        self._log = deque(entry for entry in self._log if entry[2] and not is_job_update(entry[1]))
+        if not self._has_share():
+            self._keep_of_log(lambda message, is_owed: not is_job_update(message))
+            self._owed = [message for message in self._owed if not is_job_update(message)]
+            self.owed_bytes = sum(map(len, self._owed))
+        if self._count < before:
+            self._whole_from = self.seq + 1
+        self._shed_again_at = 0 if self._has_share() else int(self._count * _SHED_AGAIN) + 1
+
+    @property
+    def _count(self) -> int:
+        return len(self._owed) + len(self._broadcasts) + len(self._log)
+
+    def _has_share(self) -> bool:
+        return self._count <= self._settings.session_messages and self.kept_bytes <= self._settings.session_bytes
+
+    def _keep_of_log(self, wanted: Callable[[bytes, bool], bool]) -> None:
+        self._log = deque(entry for entry in self._log if wanted(entry[1], entry[2]))
         self._log_bytes = sum(len(message) for _, message, _ in self._log)
-        self._owed = [message for message in self._owed if not is_job_update(message)]
-        self.owed_bytes = sum(map(len, self._owed))
-        self._whole_from = self.seq + 1
-        self._shed_again_at = int((len(self._owed) + len(self._log)) * _SHED_AGAIN) + 1
 
     def _drop_broadcast(self) -> None:
         self._broadcast_bytes -= len(self._broadcasts.popleft())
         self.dropped += 1
+
+    def close(self) -> None:
+        """Its session has ended: what is in it goes, and what is put in is not kept."""
+
+        def forget() -> None:
+            self._owed.clear()
+            self._broadcasts.clear()
+            self.owed_bytes = self._broadcast_bytes = 0
+            self._awake = False
+
+        self.disconnect()
+        self._log.clear()
+        self._log_bytes = 0
+        self.connect(forget)
+        forget()

@@ -25,9 +25,11 @@ class Connection(Protocol):
 
     Attributes:
         heard_at: When its peer last gave a sign of life, monotonic seconds.
+        reached_at: When its peer's operating system was last seen to acknowledge what it is sent, if it was asked.
     """
 
     heard_at: float
+    reached_at: float
 
     def wake(self) -> None:
         """There is something in the outbox that should be written now."""
@@ -58,6 +60,8 @@ class Session:
         topics: What it is subscribed to.
         entered_at: When it began, monotonic seconds.
         heard_at: When its client last gave a sign of life, as far as that is known, monotonic seconds.
+        reached_at: When the client's operating system last did, as far as it was asked.
+        fresh: Whether its client has not said anything yet.
         away_since: When its connection broke, monotonic seconds; None while it has one.
         heir: The session in which its client goes on; None while that is this one.
         frames: Frames it sent.
@@ -71,9 +75,11 @@ class Session:
         "entered_at",
         "epoch",
         "frames",
+        "fresh",
         "heard_at",
         "heir",
         "outbox",
+        "reached_at",
         "secret",
         "session_id",
         "streams",
@@ -89,7 +95,8 @@ class Session:
         self.outbox = Outbox(settings, numbered=numbered)
         self.connection: Connection | None = None
         self.topics: set[str] = set()
-        self.entered_at = self.heard_at = now
+        self.entered_at = self.heard_at = self.reached_at = now
+        self.fresh = True
         self.away_since: float | None = None
         self.heir: Session | None = None
         self.frames = 0
@@ -104,7 +111,7 @@ class Session:
     def disconnect(self, now: float) -> None:
         """The connection is gone."""
         if self.connection is not None:
-            self.heard_at = self.connection.heard_at
+            self.heard_at, self.reached_at = self.connection.heard_at, self.connection.reached_at
         self.connection = None
         self.away_since = now
         self.outbox.disconnect()
@@ -154,7 +161,9 @@ class SessionBook:
         group = self._sessions.setdefault(client_id, [])
         away = [session for session in group if session.away_since is not None and not session.numbered]
         if away and not numbered:
-            return min(away, key=lambda session: session.away_since or 0.0)
+            longest = min(away, key=lambda session: session.away_since or 0.0)
+            longest.entered_at = now
+            return longest
         session = Session(client_id, self._settings, numbered=numbered, now=now)
         group.append(session)
         self._by_epoch[session.epoch] = session
@@ -168,14 +177,20 @@ class SessionBook:
             if other is not session and other.connection is not None and not other.numbered
         ]
 
-    def successor(self, session: Session) -> Session | None:
+    def successor(self, session: Session, *, certain: bool) -> Session | None:
         """Who has come back instead of this session's client: the first of its name since it was last heard of.
 
-        One of the same name that came while this client still gave signs of life is somebody else.
+        One of the same name that came while this client still gave signs of life is somebody else. One that came while
+        at least the client's operating system did is so perhaps: either may be the client, until it has stayed away.
+
+        Args:
+            session: Whose client is gone.
+            certain: Whether it must be beyond doubt.
         """
         if session.numbered:
             return None
-        later = [other for other in self.rivals(session) if other.entered_at > session.heard_at]
+        since = max(session.heard_at, session.reached_at) if certain else session.heard_at
+        later = [other for other in self.rivals(session) if other.entered_at > since]
         return min(later, key=lambda other: other.entered_at, default=None)
 
     def find(self, epoch: str, secret: str) -> Session | None:
@@ -207,10 +222,6 @@ class SessionBook:
                 expired.append(session)
                 surplus -= session.outbox.kept_bytes
         return expired
-
-    def of_client(self, client_id: str) -> list[Session]:
-        """Sessions of one client id."""
-        return list(self._sessions.get(client_id, ()))
 
     def connected(self) -> list[Session]:
         """Sessions that have a connection."""

@@ -106,8 +106,15 @@ class Settings:
         """Refuse values that cannot work, naming the setting.
 
         Raises:
-            ValueError: If a number is negative or zero where it must not be, or the engine is unknown.
+            ValueError: If a number is negative or zero where it must not be, the engine is unknown, or the token empty.
+            TypeError: If the token is no text.
         """
+        if self.token is not None and not isinstance(self.token, str):
+            raise TypeError(
+                f"token={type(self.token).__name__}: Settings take the secret itself; serve(token=Path(…)) a file"
+            )
+        if self.token is not None and not self.token.strip():
+            raise ValueError("token is empty: everyone would know it; leave it out, or choose a secret")
         if self.engine not in ENGINE_NAMES:
             raise ValueError(f"engine={self.engine!r}: choose one of {', '.join(ENGINE_NAMES)}")
         for field in fields(self):

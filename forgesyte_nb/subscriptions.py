@@ -50,11 +50,11 @@ class Subscriptions:
             self.remove(session, topic)
 
     def hand_over(self, session: Session, heir: Session) -> None:
-        """Another session is subscribed to what this one was; so it may have more topics than the limit."""
+        """Another session is subscribed to what this one was, up to the limit."""
         for topic in list(session.topics):
             self.remove(session, topic)
-            heir.topics.add(topic)
-            self._by_topic.setdefault(topic, set()).add(heir)
+            if topic in heir.topics or len(heir.topics) < self._max_topics:
+                self.add(heir, topic)
 
     def of_topic(self, topic: str) -> set[Session]:
         """Subscribers of one topic."""

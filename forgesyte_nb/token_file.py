@@ -6,6 +6,7 @@ list of processes and no history of a shell.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import stat
@@ -21,7 +22,7 @@ def token_of(token: str | os.PathLike[str] | None) -> str | None:
     """The secret itself: text is it, a path names the file it is in.
 
     Raises:
-        ServerError: If the file is empty, or others than its owner may read it.
+        ServerError: If the file is empty, is another user's, or others than its owner may read it.
         OSError: If it cannot be read.
     """
     return token if token is None or isinstance(token, str) else read_token(Path(token))
@@ -31,11 +32,16 @@ def read_token(path: Path) -> str:
     """The secret in a file.
 
     Raises:
-        ServerError: If the file is empty, or others than its owner may read it.
+        ServerError: If the file is empty, is another user's, or others than its owner may read it.
         OSError: If it cannot be read.
     """
     with path.open(encoding="utf-8") as file:
-        mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+        about = os.fstat(file.fileno())
+        mode = stat.S_IMODE(about.st_mode)
+        if os.name == "posix" and about.st_uid != os.getuid():
+            raise ServerError(
+                f"{path} belongs to another user of this machine (uid {about.st_uid}): name a file of yours"
+            )
         if os.name == "posix" and mode & 0o077:
             raise ServerError(f"{path} can be read by other users of this machine (mode {mode:o}): chmod 600 {path}")
         token = file.read().strip()
@@ -51,11 +57,15 @@ def make_token(path: Path) -> str:
         ServerError: As `read_token`.
         OSError: If it can be neither read nor made.
     """
-    token = secrets.token_urlsafe(TOKEN_BYTES)
-    try:
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    except FileExistsError:
+    if path.is_symlink() or path.exists():
         return read_token(path)
-    with open(file, "w", encoding="utf-8") as out:
-        out.write(f"{token}\n")
-    return token
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        with open(file, "w", encoding="utf-8") as out:
+            out.write(f"{secrets.token_urlsafe(TOKEN_BYTES)}\n")
+        with contextlib.suppress(FileExistsError):  # another process was first: its secret counts
+            os.link(draft, path)
+    finally:
+        draft.unlink()
+    return read_token(path)

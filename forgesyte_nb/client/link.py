@@ -58,6 +58,7 @@ class Link:
         self._good = False  # whether the connection brought an answer
         self._resumption = Resumption()
         self._acknowledged: set[str] = set()  # topics that the session at the server has
+        self._renewed = False  # whether topics may be said: what was there before has been
         self._max_message_bytes = 0
         self._background: set[asyncio.Task[None]] = set()
 
@@ -116,7 +117,8 @@ class Link:
         self.unanswered.overhears = True
         if topic not in self.topics:
             self.topics[topic] = None
-            await self._say(encode(Subscribe(topic)))
+            if self._renewed:
+                await self._say(encode(Subscribe(topic)))
 
     async def unsubscribe(self, topic: str) -> None:
         """Subscribe no longer.
@@ -126,7 +128,8 @@ class Link:
         """
         self.upkeep.check()
         self.topics.pop(topic, None)
-        await self._say(encode(Unsubscribe(topic)))
+        if self._renewed:
+            await self._say(encode(Unsubscribe(topic)))
 
     async def _say(self, message: bytes, *, is_text: bool = True) -> None:
         """Send if there is a connection. What is lost with it is said again on the next."""
@@ -156,7 +159,7 @@ class Link:
         """Read a connection to its end; whether it brought an answer."""
         self._socket, self._format = socket, WireFormat(socket.subprotocol)
         self._number += 1
-        self._good = False
+        self._good = self._renewed = False
         self._greeted.clear()
         self._resumption.connected(is_v2=self._format.is_v2)
         if self._resumption.settled:
@@ -191,6 +194,7 @@ class Link:
 
     async def _renew_topics(self) -> None:
         """Have the server know the topics: all in a new session, in a resumed one what changed meanwhile."""
+        self._renewed = True
         if not self._resumption.recovered:
             self._acknowledged.clear()
         for topic in self._acknowledged - self.topics.keys():
@@ -240,7 +244,7 @@ class Link:
         )
 
     def _try_later(self, frame: SentFrame) -> None:
-        frame.connection = 0  # if there is another connection before, it goes out there
+        frame.connection, frame.job_id = 0, ""  # if there is another connection before, it goes out there
         self._in_background(self._send_again(frame, self._patience.pause_s(frame.attempts)))
 
     async def _send_again(self, frame: SentFrame, pause_s: float) -> None:

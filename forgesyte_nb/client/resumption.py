@@ -31,6 +31,7 @@ class Resumption:
     def connected(self, *, is_v2: bool) -> None:
         """There is a new connection."""
         self.recovered = False
+        self._missing_until = 0
         self.settled = not is_v2
         if not is_v2:
             self._epoch = ""  # what was said there had no numbers
@@ -43,10 +44,10 @@ class Resumption:
             answer = self._greeted(message)
         elif kind == "resumed":
             self._resumed(message)
-        if answer is None and isinstance(seq := message.get("seq"), int):
+        if isinstance(seq := message.get("seq"), int) and (self.settled or self._missing_until):
+            # Before `resumed`, numbers are those of the session that the connection would begin.
             self._last_seq = seq
-            if not self.settled and self._missing_until and seq >= self._missing_until:
-                self.settled = True
+            self.settled = self.settled or seq >= self._missing_until
         return answer
 
     def _greeted(self, hello: dict[str, Any]) -> Resume | None:

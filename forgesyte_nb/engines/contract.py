@@ -87,8 +87,8 @@ class Engine(Protocol):
     async def close(self) -> None:
         """Answer what is left with an error, and leave no thread and no process behind."""
 
-    def descriptors(self) -> list[int]:
-        """File descriptors that a process forked from this one must not hold open."""
+    def disown(self) -> list[int]:
+        """In a process forked from this one: let go of shared memory; descriptors that must not be held open."""
 
     def stats(self) -> dict[str, Any]:
         """Lanes, how many are busy, how many were replaced, how many jobs wait."""

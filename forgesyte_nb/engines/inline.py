@@ -121,7 +121,7 @@ class InlineEngine:
         """Let go of the states of all streams whose key starts so."""
         self._runner.forget_streams(prefix)
 
-    def descriptors(self) -> list[int]:
+    def disown(self) -> list[int]:
         """None: the lane is the loop."""
         return []
 

@@ -139,7 +139,7 @@ class LaneEngine:
             if slot.lane is not None:
                 slot.lane.forget_streams(prefix)
 
-    def descriptors(self) -> list[int]:
+    def disown(self) -> list[int]:
         """None, where lanes are in this process."""
         return []
 

@@ -54,9 +54,9 @@ class ProcessEngine(LaneEngine):
         for worker in list(self._workers):
             worker.collect()
 
-    def descriptors(self) -> list[int]:
-        """The server's ends of the workers' sockets."""
-        return [worker.descriptor for worker in self._workers]
+    def disown(self) -> list[int]:
+        """In a process forked from this one: let go of the lanes' memory; what tells of workers' ends."""
+        return [descriptor for worker in list(self._workers) for descriptor in worker.disown()]
 
     def _look(self) -> None:
         for worker in list(self._workers):

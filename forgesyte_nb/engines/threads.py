@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from forgesyte_nb.engines.contract import Listener, Outcome
+from forgesyte_nb.engines.contract import Listener, Outcome, unreadable
 from forgesyte_nb.engines.interrupt import Interruptible, Stopped
 from forgesyte_nb.engines.lanes import LaneEngine, Slot
 from forgesyte_nb.engines.raised import raise_in_cell
@@ -118,8 +118,12 @@ class ThreadLane:
             self._say(self._engine.lane_started, self._slot)
             return Outcome(error=error)
         self._say(self._engine.lane_started, self._slot)
+        try:
+            task = task_of(job)
+        except OSError as error:
+            return Outcome(error=unreadable(error))
         return self._runner.run(
-            task_of(job),
+            task,
             report=lambda percent: self._say(self._engine.lane_progressed, self._slot, percent),
             cancelled=lambda: job in self._cancelled,
         )

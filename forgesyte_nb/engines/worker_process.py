@@ -279,10 +279,11 @@ class WorkerProcess(asyncio.BufferedProtocol):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
 
-    @property
-    def descriptor(self) -> int:
-        """Of the server's end of its socket; -1 once that is closed."""
-        return self._socket.fileno()
+    def disown(self) -> list[int]:
+        """In a process forked from this one: let go of the lane's memory; what tells of its end."""
+        with contextlib.suppress(BufferError):  # somebody reads it; then it goes with this process
+            self._memory.close()
+        return [self._socket.fileno(), self._process_file]
 
     @property
     def was_killed(self) -> bool:

@@ -121,14 +121,15 @@ class AsyncServer:
             found.start()
         return found
 
-    def descriptors(self) -> list[int]:
-        """File descriptors that a process forked from this one must not hold open."""
+    def disown(self) -> list[int]:
+        """In a process forked from this one: let go of shared memory; descriptors that must not be held open."""
         found = [bound.fileno() for server in self._servers for bound in server.sockets]
         for connection in list(self._connections):
             if hasattr(connection, "transport"):
                 found.append(connection.transport.get_extra_info("socket").fileno())
         for engine in list(self._engines.values()):
-            found += engine.descriptors()
+            found += engine.disown()
+        found += self.dispatcher.backlog.descriptors()
         return [descriptor for descriptor in found if descriptor >= 0]
 
     def engine_stats(self) -> dict[str, dict[str, Any]]:

@@ -30,6 +30,9 @@ from forgesyte_nb.sessions import Session
 _READ_BYTES = 256 * 1024
 _of_this_thread = threading.local()  # a loop has a thread of its own, and a process may have several
 _EARLY_FRAMES = 64
+_FAILURES = {1002, 1003, *range(1006, 1017)}
+"""Close codes that report an error (RFC 6455 section 7.4.1): whoever sends one did not mean to leave."""
+
 _RECEIPT = b"#"
 _SHORT = struct.Struct("!BB")
 _MIDDLE = struct.Struct("!BBH")
@@ -64,6 +67,7 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
         client_id: From the path `/ws/<client_id>`.
         on_lost: Called once when it has ended.
         heard_at: When its peer last gave a sign of life, monotonic seconds.
+        reached_at: When its peer's operating system was last seen to acknowledge what it is sent, if it was asked.
     """
 
     def __init__(self, protocol: ServerProtocol, server: WebSocketServer, **settings: Any) -> None:
@@ -76,10 +80,10 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
         self._binary = False
         self._early: list[Frame] = []
         self._scheduled = False
-        self.heard_at = 0.0
+        self.heard_at = self.reached_at = 0.0
         self.on_lost: Callable[[], None] = _nobody
         self._unasked = 0
-        self._receipts = 0  # how often the session was changed
+        self._series = 0  # of receipts: how often the session was changed
         self._cut_for = ""
         self._probe_timer: asyncio.TimerHandle | None = None
         self._receipt_timer: asyncio.TimerHandle | None = None
@@ -96,7 +100,7 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
     def take_over(self, session: Session) -> None:
         """Serve another session from now on; what was put into the outbox of this one for now is written first."""
         self._flush()
-        self._receipts += 1  # those asked for before count the messages of the other session
+        self._series += 1  # receipts asked for before count the messages of the other session
         self.session = session
         session.connect(self)
 
@@ -127,7 +131,7 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
 
     def _confirm(self, receipt: bytes) -> None:
         series, _, number = receipt.partition(b".")
-        if self.session is not None and series == b"%d" % self._receipts and number.isdigit():
+        if self.session is not None and series == b"%d" % self._series and number.isdigit():
             self.session.outbox.confirm(int(number))
 
     def _message(self, data: bytes, *, binary: bool) -> None:
@@ -199,7 +203,7 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
         """A ping whose pong tells what has arrived; every WebSocket client answers it, by the protocol."""
         self._unasked = 0
         number = self.session.outbox.seq if self.session is not None else 0
-        payload = _RECEIPT + b"%d.%d" % (self._receipts, number)
+        payload = _RECEIPT + b"%d.%d" % (self._series, number)
         return _SHORT.pack(0x89, len(payload)) + payload
 
     def _ask_for_receipt(self) -> None:
@@ -259,8 +263,12 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
     def _judge(self, asked_at: float) -> None:
         """A peer that is only busy has an operating system that acknowledges what it is sent."""
         self._probe_timer = None
-        if self.heard_at < asked_at and is_unreachable(self.transport.get_extra_info("socket")):
+        if self.heard_at >= asked_at:
+            return
+        if is_unreachable(self.transport.get_extra_info("socket")):
             self.cut("its peer acknowledges nothing any more")
+        else:
+            self.reached_at = self.loop.time()
 
     def cut(self, reason: str) -> None:
         """End it without a word; its session is free at once."""
@@ -274,8 +282,9 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
         return self._cut_for or (f"{said.code} {said.reason}".rstrip() if said is not None else "")
 
     def left(self) -> bool:
-        """Whether the client said goodbye with a Close frame, rather than being lost."""
-        return self.protocol.close_rcvd is not None
+        """Whether the client said goodbye with a Close frame, rather than being lost, or closing for a failure."""
+        received = self.protocol.close_rcvd
+        return received is not None and received.code not in _FAILURES
 
 
 def frames_of(messages: list[bytes], opcode: Opcode = Opcode.TEXT) -> bytes:

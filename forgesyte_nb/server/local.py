@@ -36,13 +36,19 @@ class LocalConnection:
         heard_at: Its other side is in this process, and never silent.
     """
 
-    heard_at = float("inf")
+    heard_at = reached_at = float("inf")
 
     def __init__(
-        self, dispatcher: Dispatcher, client_id: str, send: Send, call_soon: Callable[[Callable[[], None]], object]
+        self,
+        dispatcher: Dispatcher,
+        client_id: str,
+        send: Send,
+        call_soon: Callable[[Callable[[], None]], object],
+        on_cut: Callable[[LocalConnection], None],
     ) -> None:
-        """Enter as a client that speaks `forgesyte.v2`."""
+        """Enter as a client that speaks `forgesyte.v2`; `on_cut` is called if the client goes on elsewhere."""
         self.closed = False
+        self._on_cut = on_cut
         self._dispatcher = dispatcher
         self._send = send
         self._call_soon = call_soon
@@ -65,8 +71,11 @@ class LocalConnection:
         """The other side is in this process: it is there."""
 
     def cut(self, reason: str) -> None:
-        """End it: its client is elsewhere."""
-        self.close()
+        """End it: its client is elsewhere, in the same session."""
+        if not self.closed:
+            self.closed = True
+            self._dispatcher.leave(self._session, now=time.monotonic(), for_good=False, reason=reason)
+            self._on_cut(self)
 
     def wake(self) -> None:
         """There is something in the outbox."""
@@ -124,7 +133,7 @@ class LocalConnections:
         made: list[LocalConnection] = []
 
         def enter() -> None:
-            connection = LocalConnection(self._dispatcher, client_id, send, self._loop.call_soon)
+            connection = LocalConnection(self._dispatcher, client_id, send, self._loop.call_soon, self._was_cut)
             made.append(connection)
             self._open[connection] = on_close
 
@@ -142,6 +151,11 @@ class LocalConnections:
 
         self._post(enter)
         return take
+
+    def _was_cut(self, connection: LocalConnection) -> None:
+        on_close = self._open.pop(connection, None)
+        if on_close is not None:
+            on_close()
 
     def _post(self, call: Callable[[], None]) -> None:
         try:

@@ -66,6 +66,11 @@ def open_log(path: Path, name: str) -> logging.Logger:
     return log
 
 
+def log_descriptors(log: logging.Logger) -> list[int]:
+    """Of the files that a log is written to."""
+    return [one.stream.fileno() for one in log.handlers if isinstance(one, RotatingFileHandler) and one.stream]
+
+
 def close_log(log: logging.Logger) -> None:
     """Close its file."""
     for handler in list(log.handlers):

@@ -24,7 +24,7 @@ from forgesyte_nb.plugins.registry import Entry, Registry, registry
 from forgesyte_nb.server.binding import bind
 from forgesyte_nb.server.gate import ANY_HOST
 from forgesyte_nb.server.local import LocalConnections, Send, Take
-from forgesyte_nb.server.logs import close_log, default_path, open_log, tail
+from forgesyte_nb.server.logs import close_log, default_path, log_descriptors, open_log, tail
 from forgesyte_nb.server.loop import Answer, BackgroundLoop
 from forgesyte_nb.settings import EngineName, Settings
 from forgesyte_nb.token_file import make_token
@@ -262,7 +262,7 @@ class Server:
         self._closed.set()
         atexit.unregister(self.close)
         nowhere = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        for descriptor in self._async.descriptors():
+        for descriptor in (*self._async.disown(), *log_descriptors(self._log)):
             os.dup2(nowhere, descriptor, inheritable=False)
         os.close(nowhere)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -36,9 +37,34 @@ def test_it_is_refused_if_others_may_read_it_or_it_is_empty(tmp_path: Path) -> N
         make_token(path)
 
 
+def test_many_that_make_it_at_once_agree(tmp_path: Path) -> None:
+    for number in range(20):
+        path = tmp_path / str(number)
+        with ThreadPoolExecutor(8) as pool:
+            made = set(pool.map(lambda _, path=path: make_token(path), range(8)))
+        assert made == {path.read_text().strip()}
+    assert len(list(tmp_path.iterdir())) == 20, "no draft is left"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file away")
+def test_a_file_of_another_user_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    make_token(path)
+    os.chown(path, 65534, 65534)
+    with pytest.raises(fs.ServerError, match="belongs to another user of this machine .uid 65534."):
+        token_of(path)
+
+
+def test_a_token_that_is_none_is_refused() -> None:
+    with pytest.raises(ValueError, match="token is empty"):
+        fs.Settings(token=" ")  # noqa: S106 -- it is none
+    with pytest.raises(TypeError, match=r"serve\(token=Path\(…\)\)"):
+        fs.Settings(token=Path("token"))  # type: ignore[arg-type]
+
+
 def test_a_link_is_not_followed_when_it_is_made(tmp_path: Path) -> None:
     os.symlink(tmp_path / "elsewhere", tmp_path / "token")
-    with pytest.raises(OSError):
+    with pytest.raises(FileNotFoundError):
         make_token(tmp_path / "token")
     assert not (tmp_path / "elsewhere").exists()
 

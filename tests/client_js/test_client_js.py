@@ -65,7 +65,7 @@ def feed() -> Iterator[Feed]:
     opened.close()
 
 
-@pytest.mark.parametrize("script", ["client.test.mjs", "feeds.test.mjs", "overlay.test.mjs"])
+@pytest.mark.parametrize("script", ["client.test.mjs", "feeds.test.mjs", "overlay.test.mjs", "resumption.test.mjs"])
 def test_in_node(script: str, two_servers: tuple[fs.Server, fs.Server], feed: Feed, tmp_path: Path) -> None:
     _, png = cv2.imencode(".png", np.zeros((6, 8, 3), np.uint8))
     one, two = two_servers

@@ -42,26 +42,33 @@ class Engine:
 class Wire:
     """A connection that is never written to: tests take from the outbox themselves."""
 
-    heard_at = 0.0
+    heard_at = reached_at = 0.0
 
-    def __init__(self) -> None:
-        self.wakes, self.probes, self.cuts = 0, 0, []
-        self.serves: list[Session] = []
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        self.session: Session | None = None
+        self.probes = 0
+        self.cuts: list[str] = []
 
-    def wake(self) -> None:
-        self.wakes += 1
+    def open(self, session: Session) -> Session:
+        self.session = session
+        session.connect(self)
+        return session
+
+    def wake(self) -> None: ...
 
     wake_later = wake
 
     def take_over(self, session: Session) -> None:
-        self.serves.append(session)
-        session.connect(self)
+        self.open(session)
 
     def probe(self) -> None:
         self.probes += 1
 
     def cut(self, reason: str) -> None:
         self.cuts.append(reason)
+        assert self.session is not None
+        self.desk.dispatcher.leave(self.session, now=1.0, for_good=False, reason=reason)
 
 
 class Desk:
@@ -84,9 +91,7 @@ class Desk:
     def flush(self) -> None: ...
 
     def client(self, name: str = "c", *, numbered: bool = False) -> Session:
-        session = self.dispatcher.enter(name, numbered=numbered)
-        session.connect(Wire())
-        return session
+        return Wire(self).open(self.dispatcher.enter(name, numbered=numbered))
 
     def say(self, session: Session, message: Any) -> list[dict[str, Any]]:
         data = message if isinstance(message, bytes) else json.dumps(message).encode()
@@ -308,17 +313,55 @@ def test_the_first_message_of_v2_is_hello_and_all_are_numbered(tiny: bytes) -> N
     assert messages[0]["plugins"] == ["ocr"]
 
 
-def test_what_a_client_said_before_it_resumed_costs_it_no_word_of_what_it_missed(tiny: bytes) -> None:
-    """The old session is at its limit when what the new one is owed comes on top."""
-    desk = Desk(session_messages=3)
+def test_resuming_takes_the_session_from_a_connection_that_seems_alive(tiny: bytes) -> None:
+    desk = Desk()
     old = desk.client(numbered=True)
-    for _ in range(3):
-        desk.frame(old, tiny)
-    desk.dispatcher.leave(old, now=0.0, for_good=False)
-    newcomer = desk.client(numbered=True)
-    desk.frame(newcomer, tiny)
-    resume = {"type": "resume", "epoch": old.epoch, "seq": 0, "secret": old.secret}
-    desk.dispatcher.receive(newcomer, json.dumps(resume).encode())
+    hello = heard(old)[0]
+    job = desk.frame(old, tiny)
+    wire = old.connection
+    new = desk.client(numbered=True)
+    desk.dispatcher.receive(
+        new, json.dumps({"type": "resume", **{k: hello[k] for k in ("epoch", "seq", "secret")}}).encode()
+    )
+    assert isinstance(wire, Wire)
+    assert wire.cuts == ["its client came back on another connection"]
+    assert (new.connection, new.last_heir) == (None, old)
+    assert old.connection is not wire
+    desk.dispatcher.ended(job, DONE)
     said = heard(old)
-    assert (said[0]["type"], said[0]["recovered"]) == ("resumed", True)
-    assert {message["job_id"] for message in said[1:]} == {job.job_id for job in desk.engine.jobs}
+    assert brief(said) == [
+        ("resumed", None),
+        ("job_update", "pending"),
+        ("frame_result", "success"),
+        ("job_update", "completed"),
+    ]
+    assert [m["seq"] for m in said] == [2, 3, 4, 5]
+    assert len(desk.dispatcher.sessions) == 1
+
+
+def test_of_the_seeds_clients_of_one_name_the_others_are_asked_for_a_sign_of_life(tiny: bytes) -> None:
+    desk = Desk()
+    first, other = desk.client("twin"), desk.client("elsewhere")
+    second = desk.client("twin")
+    wires = [one.connection for one in (first, other, second)]
+    assert [one.probes for one in wires if isinstance(one, Wire)] == [1, 0, 0]
+    job = desk.frame(first, tiny, "of the first")
+    later = desk.frame(second, tiny, "of the second")
+    heard(first), heard(second)
+    desk.dispatcher.leave(first, now=5.0, for_good=False)
+    assert first.connection is wires[2], "nothing was heard of the first since the second came: it is its client"
+    for one in (job, later):
+        desk.dispatcher.started(one)
+        desk.dispatcher.ended(one, DONE)
+    said = heard(first)
+    assert [m["frame_id"] for m in said if m["type"] == "frame_result"] == ["of the first", "of the second"]
+    assert desk.say(first, {"type": "cancel", "job_id": later.job_id}) == [], "it is its job"
+
+
+def test_a_client_that_left_is_owed_nothing_more(tiny: bytes) -> None:
+    desk = Desk()
+    session = desk.client()
+    job = desk.frame(session, tiny)
+    desk.dispatcher.leave(session, now=1.0, for_good=True)
+    desk.dispatcher.ended(job, DONE)
+    assert (session.outbox.waiting, session.outbox.kept_bytes) == (0, 0)

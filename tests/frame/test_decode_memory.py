@@ -30,6 +30,12 @@ assert Frame(encoded((pixels[..., 0].astype(np.uint16) * 257), "PNG")).rgb.shape
 def greedy(*_, **__):
     return bytearray(2_000_000_000)
 
+import concurrent.futures
+with concurrent.futures.ThreadPoolExecutor(4) as pool:
+    bodies = [encoded(pixels[:200, :300], "PNG")] * 40
+    assert {frame.size_wh for frame in pool.map(Frame, bodies)} == {(300, 200)}
+assert resource.getrlimit(resource.RLIMIT_AS) == before, "a plugin's own threads are not limited"
+
 frame_room._decode_with_opencv = greedy
 try:
     Frame(encoded(pixels[:100, :100], "PNG")).rgb

@@ -278,3 +278,33 @@ async def test_of_too_much_for_one_who_is_away_the_news_go_and_the_results_stay(
     await cut(server, first)
     again = await client(server, "phone")
     assert [(m["type"], m["frame_id"]) for m in await again.fence()] == [("frame_result", name) for name in names]
+
+
+@pytest.mark.parametrize("code", [1011, 1002, 1006 - 3])
+async def test_a_close_that_reports_a_failure_is_no_goodbye(
+    open_server: Open, client: Connect, tiny: bytes, code: int
+) -> None:
+    """Such as of a client whose own keepalive ran out, because its kernel was busy."""
+    server = open_server()
+    first = await client(server, "phone", max_queue=1)
+    first.socket.transport.pause_reading()
+    await first.frame("f", tiny, "well")
+    await until(lambda: server.stats()["results"] == 1, "the result")
+    first.socket.protocol.fail(code, "keepalive ping timeout")
+    first.socket.send_data()
+    await until(lambda: server.stats()["connections"] == 0, "the server to notice")
+    assert results(await (await client(server, "phone")).fence()) == ["f"]
+
+
+async def test_what_a_doubtful_twin_owes_goes_to_the_other_only_when_nobody_came_for_it(
+    open_server: Open, client: Connect, tiny: bytes
+) -> None:
+    server = open_server(ping_interval_s=0.2, ping_timeout_s=2.0 * PROBE_S, session_grace_s=3.0)
+    silent = await client(server, "twin", max_queue=1, ping_interval=None)
+    silent.socket.transport.pause_reading()
+    await silent.frame("of the silent", tiny, "well")
+    await until(lambda: server.stats()["results"] == 1, "the result")
+    other = await client(server, "twin")
+    await until(lambda: server.stats()["connections"] == 1, "the silent one to be given up")
+    assert await other.fence() == [], "it may come back"
+    assert (await other.terminal("of the silent"))["type"] == "frame_result", "but did not"

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 import forgesyte_nb as fs
-from tests.conftest import Connect, SeedClient, wait_for
+from forgesyte_nb.plugins.registry import Registry
+from tests.conftest import Connect, SeedClient, run_cell, wait_for
 from tests.server.conftest import WAITS, Start, log_of
 
 PLUGINS = (
@@ -126,18 +127,52 @@ async def test_a_connection_that_is_not_known_to_be_dead_is_taken_over_at_once(
     assert "its client came back on another connection" in log_of(server)
 
 
-async def test_frames_sent_before_it_resumed_are_answered_too(server: fs.Server, client: Connect, tiny: bytes) -> None:
+async def test_it_must_be_the_first_message(server: fs.Server, client: Connect, tiny: bytes) -> None:
     phone = Phone(client, server)
     first = await phone.begin()
     await first.analyze("1", tiny, "well")
-    last = phone.last_seq
     await cut(server, first)
     back = await client(server, "phone", **V2)
     await back.frame("2", tiny, "well")
-    resume = {"type": "resume", "epoch": phone.known["epoch"], "seq": last, "secret": phone.known["secret"]}
-    await back.send(resume)
-    assert (await back.until(lambda m: m["type"] == "resumed"))["recovered"] is True
+    await back.send({"type": "resume", "epoch": phone.known["epoch"], "seq": 1, "secret": phone.known["secret"]})
+    refused = await back.until(lambda m: m["type"] == "error")
+    assert refused["message"] == "resume must be the first message of a connection"
     assert (await back.terminal("2"))["type"] == "frame_result"
+    assert (await phone.resume())["recovered"] is True, "it is still there"
+
+
+async def test_what_the_owner_says_to_all_is_kept_for_the_absent(server: fs.Server, client: Connect) -> None:
+    phone = Phone(client, server)
+    first = await phone.begin()
+    await first.send({"type": "subscribe", "topic": "all"})
+    await first.until(lambda m: m["type"] == "subscribed")
+    await cut(server, first)
+    for how in ({}, {"topic": "all"}):
+        assert await asyncio.to_thread(server.broadcast, how, **how) == 0, "nobody is reached now"
+    resumed = await phone.resume()
+    assert (resumed["recovered"], resumed["missed"]) == (True, 2)
+    assert [(await phone.client.next())["body"] for _ in range(2)] == [{}, {"topic": "all"}]
+
+
+async def test_a_hole_is_told_again_if_the_answer_got_lost(serve_on: Any, client: Connect, tiny: bytes) -> None:
+    registry = Registry()
+    run_cell(PLUGINS, registry, gate=None)
+    server = serve_on(registry, session_messages=1)
+    phone = Phone(client, server)
+    one = await phone.begin()
+    one.socket.transport.pause_reading()
+    for number in range(5):
+        await one.frame(str(number), tiny, "well")
+    await asyncio.to_thread(wait_for, lambda: server.stats()["results"] == 5, "all results")
+    await cut(server, one)
+    last = phone.last_seq
+    for _ in range(3):
+        assert (await phone.resume(seq=last))["recovered"] is False
+        phone.client.heard = phone.client.heard[:1]  # as if it had heard nothing but the greeting
+        phone.client.socket.transport.abort()
+    assert (await phone.resume(seq=last))["recovered"] is False
+    results = [await phone.client.until(lambda m: m["type"] == "frame_result") for _ in range(5)]
+    assert [m["frame_id"] for m in results] == [str(number) for number in range(5)]
 
 
 @pytest.mark.parametrize("wrong", [{"secret": "guessed"}, {"epoch": "0123456789abcdef"}, {"epoch": "", "secret": ""}])
@@ -156,24 +191,19 @@ async def test_who_does_not_know_the_secret_gets_nothing(
     assert (await phone.client.analyze("new", tiny, "well"))["type"] == "frame_result"
 
 
-@pytest.mark.parametrize("seq", [-1, 0, 10_000])
+@pytest.mark.parametrize("seq", [-1, 10_000])
 async def test_a_number_that_cannot_be_is_no_recovery_and_loses_nothing(
-    server: fs.Server, client: Connect, tiny: bytes, seq: int, open_gate: threading.Event
+    server: fs.Server, client: Connect, tiny: bytes, seq: int
 ) -> None:
-    open_gate.clear()
     phone = Phone(client, server)
     first = await phone.begin()
-    await first.analyze("confirmed", tiny, "well")
-    await first.fence()
-    await first.frame("slow", tiny, "waits")
-    await first.until(lambda m: m.get("status") == "processing")
-    await first.socket.ping()  # by its pong the server has seen the confirmation of what came before
+    first.socket.transport.pause_reading()
+    done = server.stats()["results"]
+    await first.frame("taken, not confirmed", tiny, "well")
+    await asyncio.to_thread(wait_for, lambda: server.stats()["results"] == done + 1, "the result")
     await cut(server, first)
-    open_gate.set()
-    resumed = await phone.resume(seq=seq)
-    assert resumed["recovered"] is (seq == 0 and resumed["missed"] > 4)
-    await phone.client.until(lambda m: m.get("status") == "completed" and m["frame_id"] == "slow")
-    assert (await phone.client.terminal("slow"))["type"] == "frame_result"
+    assert (await phone.resume(seq=seq))["recovered"] is False
+    assert (await phone.client.terminal("taken, not confirmed"))["type"] == "frame_result"
 
 
 async def test_a_goodbye_ends_the_session(server: fs.Server, client: Connect, tiny: bytes) -> None:

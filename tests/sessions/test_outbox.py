@@ -44,7 +44,7 @@ def test_one_wake_for_all_that_comes_before_it_is_emptied() -> None:
     one.offer(b"c")
     assert (wakes.count, one.waiting) == (1, 3)
     assert one.take() == [b"a", b"b", b"c"]
-    assert (one.waiting, one.sent) == (0, 3)
+    assert (one.waiting, one.seq) == (0, 3)
     one.offer(b"d")
     assert wakes.count == 2
 
@@ -159,20 +159,28 @@ def test_who_resumes_gets_what_it_did_not_have_under_the_numbers_that_follow(seq
     assert one.resume(seq) is True
     one.connect(Wakes())
     kinds = [*(x for x in again if isinstance(x, str)), "3", *(x for x in again if not isinstance(x, str)), 8]
-    assert said(one.take()) == list(enumerate(kinds, seq + 1))
+    assert one.waiting == len(kinds), "so many are told to be missed"
+    one.offer(NEWS % 9)
+    assert said(one.take()) == list(enumerate([*kinds, 9], seq + 1))
     assert one.resume(one.seq) is True, "nothing was missed"
 
 
-@pytest.mark.parametrize("seq", [0, 1, 2, 5, 99])
+@pytest.mark.parametrize("seq", [0, 1, 2, 98, 99])
 def test_what_is_gone_or_was_never_said_is_no_recovery(seq: int) -> None:
     one = numbered()
     one.confirm(3)
     one.disconnect()
     assert one.resume(seq) is False
     one.connect(Wakes())
+    one.greet(b'{"type":"resumed"}')
     one.owe(RESULT % 3)
-    repeats = [] if seq > 4 else [(6, 7)]
-    assert said(one.take()) == [(5, "3"), *repeats], "numbers go on, and nothing is left out that is there"
+    assert said(one.take()) == [(5, "resumed"), (6, 7), (7, "3")], (
+        "numbers go on, and nothing is left out that is there"
+    )
+    one.disconnect()
+    assert one.resume(seq) is False, "who asks again by the old number has not heard that there was a hole"
+    one.connect(Wakes())
+    assert [name for _, name in said(one.take())] == [7, "3"]
     one.disconnect()
     assert one.resume(one.seq) is True, "from then on there is no hole"
 
@@ -186,11 +194,16 @@ def test_while_away_broadcasts_go_first_then_updates_and_results_never() -> None
         one.owe(RESULT % number)
     assert one.waiting == 12, "within its share"
     one.owe(RESULT % 4)
-    assert one.waiting == 5
-    for number in range(5, 200):
+    assert (one.waiting, one.dropped) == (12, 1), "one broadcast was enough"
+    for number in range(5, 8):
+        one.owe(RESULT % number)
+    assert (one.waiting, one.dropped) == (12, 4)
+    one.owe(RESULT % 8)
+    assert one.waiting == 9, "then updates"
+    for number in range(9, 200):
         one.owe_later(UPDATE % number)
         one.owe(RESULT % number)
-    assert one.resume(0) is False, "updates and broadcasts are missing"
+    assert one.resume(0) is False, "broadcasts and updates are missing"
     one.connect(Wakes())
     results = [name for _, name in said(one.take()) if isinstance(name, str)]
     assert [name for name in results if name != "dropped"][:5] == ["0", "1", "2", "3", "4"]
@@ -215,10 +228,11 @@ def test_what_was_dropped_while_away_is_told_and_is_a_hole() -> None:
     one.disconnect()
     for number in range(5):
         one.offer(NEWS % number)
+    dropped = one.dropped
     assert one.resume(4) is False
     one.connect(Wakes())
-    first, *_ = [json.loads(message) for message in one.take()]
-    assert (first["type"], first["count"]) == ("dropped", one.dropped)
+    told = [one for one in map(json.loads, one.take()) if one["type"] == "dropped"]
+    assert [one["count"] for one in told] == [dropped]
 
 
 def test_the_answer_that_there_is_a_hole_is_given_again_if_it_was_lost() -> None:
@@ -277,3 +291,26 @@ def test_what_one_outbox_has_another_can_go_on_with() -> None:
     new.owe(b"new 4")
     old.connect(wakes)
     assert old.take() == [b"new 1", b"old 1", b"new 2", b"new 3", b"new 4"], "but it may be lost with it"
+
+
+def test_an_outbox_whose_session_has_ended_keeps_nothing() -> None:
+    one, _ = outbox()
+    one.owe(b"1")
+    one.take()
+    one.owe(b"2")
+    one.close()
+    for _ in range(3):
+        one.owe(b"3" * 1000)
+        one.owe_later(b"4" * 1000)
+        one.offer(b"5" * 1000)
+    assert (one.waiting, one.kept_bytes) == (0, 0)
+
+
+def test_broadcasts_that_wait_go_along_to_the_other_outbox() -> None:
+    old, wakes = outbox()
+    new, _ = outbox()
+    new.offer(b"news")
+    new.pour_into(old)
+    new.offer(b"more")
+    assert old.take()[0] == b"news"
+    assert wakes.count > 0

@@ -311,7 +311,7 @@ export class ForgeSyteClient {
   #receive(message, payload) {
     if (message.type === "subscribed") this.#acknowledged.add(message.topic);
     else if (message.type === "unsubscribed") this.#acknowledged.delete(message.topic);
-    const settles = this.#resumption.received(message);
+    const settles = payload === null && this.#resumption.received(message); // pictures of feeds count by themselves
     this.#pass(message, payload);
     if (settles) this.#settled();
   }
