@@ -2,7 +2,8 @@
 
 A `Job` moves `pending → processing → completed | failed`, never back, and ends once. `JobBook` numbers jobs,
 knows those under way, and keeps a bounded number of ended ones with what was last said of them, so that a late
-subscriber can be answered. Sans-I/O, but for a picture that is read back from the backlog's file; times are given in, on a monotonic clock.
+subscriber can be answered. Sans-I/O, but for a picture that is read back from the backlog's file; times are given in,
+on a monotonic clock.
 """
 
 from __future__ import annotations

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from forgesyte_nb import __version__
 from forgesyte_nb.errors import ServerError
+from forgesyte_nb.server.current import serve
 from forgesyte_nb.server.gate import LOOPBACK_NAMES
-from forgesyte_nb.server.server import Server, serve
+from forgesyte_nb.server.server import Server
 from forgesyte_nb.settings import Settings
 
 

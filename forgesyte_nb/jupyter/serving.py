@@ -10,7 +10,8 @@ from functools import partial
 from typing import Literal
 
 from forgesyte_nb.jupyter.kernel_file import publish, withdraw
-from forgesyte_nb.server.server import Server, looks, on_serve, serve
+from forgesyte_nb.server.current import on_serve, serve
+from forgesyte_nb.server.server import Server, looks
 
 __all__ = ["serve"]
 

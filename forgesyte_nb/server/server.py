@@ -1,9 +1,7 @@
-"""`serve()` and `Server`: what a notebook holds on to.
+"""`Server`: what a notebook holds on to.
 
-`serve()` binds the port and returns; loop, connections and engines live on threads and processes of their own.
-There is one server of `serve()` in a process: calling it again with the same arguments returns it, with others
-replaces it on the same port, and clients come back by themselves. It ends with `close()`, with its `with` block, or
-with the kernel.
+Making one binds the port and returns; loop, connections and engines live on threads and processes of their own. It ends
+with `close()`, with its `with` block, or with the process. A process that is forked from this one has no part in it.
 """
 
 from __future__ import annotations
@@ -26,8 +24,7 @@ from forgesyte_nb.server.gate import ANY_HOST
 from forgesyte_nb.server.local import LocalConnections, Send, Take
 from forgesyte_nb.server.logs import close_log, default_path, log_descriptors, open_log, tail
 from forgesyte_nb.server.loop import Answer, BackgroundLoop
-from forgesyte_nb.settings import EngineName, Settings
-from forgesyte_nb.token_file import make_token
+from forgesyte_nb.settings import Settings
 
 URL_VARIABLE = "FORGESYTE_NB_URL"
 """Set while the server of `serve()` runs: where clients look if they are not told, child processes included."""
@@ -67,7 +64,7 @@ class Server:
         self.settings = settings or Settings()
         self.host = host
         self.registry = plugin_registry or registry()
-        _check_token(host, self.settings)
+        check_token(host, self.settings)
         folders = plugin_folders(plugins)
         if host not in _LOOPBACK:
             named = ANY_HOST if host in _WILDCARDS else host.lower()
@@ -303,78 +300,13 @@ async def _make_async_server(settings: Settings, plugin_registry: Registry, log:
     return AsyncServer(settings, plugin_registry, log)
 
 
-on_serve: list[Callable[[Server], Callable[[], None] | None]] = []
-"""Called with each server that `serve()` starts; what they return is called when it closes. They do not raise."""
-
 looks: list[Callable[[Server], Any]] = []
 """Called with a server that a notebook is to show; what the last of them returns shows itself."""
 
 _open: weakref.WeakSet[Server] = weakref.WeakSet()
-_current: Server | None = None
-_arguments: dict[str, Any] = {}
-_lock = threading.Lock()
 
 
-def serve(
-    host: str = "localhost",
-    port: int | None = None,
-    *,
-    plugins: Sequence[str | os.PathLike[str]] = (),
-    engine: EngineName | None = None,
-    workers: int | None = None,
-    token: str | os.PathLike[str] | None = None,
-    log: str | os.PathLike[str] | None = None,
-    settings: Settings | None = None,
-) -> Server:
-    """Start the server of this process in the background and return at once.
-
-    Args:
-        host: "localhost" (both loopback addresses); anything else needs a `token`.
-        port: Port to bind; by default 8000, or the next that is free. 0 takes any free one.
-        plugins: More folders with plugin files.
-        engine: "processes" (default), "threads" or "inline".
-        workers: Lanes of the engine; by default one per processor.
-        token: Secret that clients must present, or the path of a file with it, which is made if it is not there.
-        log: Path of the log file; by default among the temporary files, see `Server.log`.
-        settings: All limits at once; `engine`, `workers` and `token` override it.
-
-    Returns:
-        The running server; the same one if it runs already with these arguments.
-
-    Raises:
-        ServerError: If the port that was asked for is taken, `host` needs a token, or others may read its file.
-        PluginDefinitionError: If a plugin folder does not exist.
-    """
-    global _current, _arguments  # noqa: PLW0603 -- the one server of this process
-    chosen = Settings() if settings is None else settings
-    if not isinstance(chosen, Settings):
-        raise TypeError(f"settings={chosen!r}: give fs.Settings(workers=1, …), which names and checks each limit")
-    secret = token if token is None or isinstance(token, str) else make_token(Path(token))
-    overrides = {"engine": engine, "workers": workers, "token": secret}
-    chosen = _override(chosen, {name: value for name, value in overrides.items() if value is not None})
-    arguments = {"host": host, "port": port, "plugins": [str(p) for p in plugins], "settings": chosen, "log": log}
-    with _lock:
-        if _current is not None and _current.running:
-            if arguments == _arguments or arguments == {**_arguments, "port": _current.port}:
-                return _current
-            _check_token(host, chosen)  # what must fail does so before the old server is closed
-            plugin_folders(plugins)
-            if not port and host == _current.host:
-                port = _current.port  # clients come back by themselves
-            _current.close()
-        _current = Server(host=host, port=port, plugins=plugins, settings=chosen, log=log)
-        os.environ[URL_VARIABLE] = _current.url
-        _current._undo = [undo for told in on_serve if (undo := told(_current)) is not None]
-        _arguments = arguments
-        return _current
-
-
-def running_server() -> Server | None:
-    """The server of `serve()`, if it runs."""
-    return _current if _current is not None and _current.running else None
-
-
-def _check_token(host: str, settings: Settings) -> None:
+def check_token(host: str, settings: Settings) -> None:
     if host not in _LOOPBACK and settings.token is None:
         raise ServerError(
             f"host={host!r} can be reached from other machines: serve(host={host!r}, token=Path('…')) makes a "
@@ -382,18 +314,11 @@ def _check_token(host: str, settings: Settings) -> None:
         )
 
 
-def _override(settings: Settings, values: dict[str, Any]) -> Settings:
-    return replace(settings, **values) if values else settings
-
-
 def _forked() -> None:
     """In a process that was forked from this one: all its servers are its parent's."""
-    global _current, _lock  # noqa: PLW0603 -- the child may serve, too
     for server in list(_open):
         server._disown()
     _open.clear()
-    _current = None
-    _lock = threading.Lock()  # another thread may have held it
 
 
 if hasattr(os, "register_at_fork"):

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from forgesyte_nb import __version__
 from forgesyte_nb.feeds import feed_book
 from forgesyte_nb.jupyter.kernel_file import own_connection_file
-from forgesyte_nb.server.server import Server, on_serve
+from forgesyte_nb.server.current import on_serve
+from forgesyte_nb.server.server import Server
 
 if TYPE_CHECKING:
     from forgesyte_nb.widgets.live import LiveWidget

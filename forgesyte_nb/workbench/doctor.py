@@ -15,7 +15,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from forgesyte_nb.client.connecting import default_url, websocket_url
-from forgesyte_nb.server.server import Server, running_server
+from forgesyte_nb.server.current import running_server
+from forgesyte_nb.server.server import Server
 from forgesyte_nb.token_file import token_of
 from forgesyte_nb.workbench.doctor_machine import check_camera, check_log, check_relay, check_tesseract, check_versions
 from forgesyte_nb.workbench.doctor_report import Diagnosis, Finding

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from forgesyte_nb.server.server import Server, running_server
+from forgesyte_nb.server.current import running_server
+from forgesyte_nb.server.server import Server
 
 
 def kernel_server(chosen: Server | None = None) -> Server:

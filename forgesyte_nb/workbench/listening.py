@@ -17,8 +17,9 @@ from forgesyte_nb.errors import ServerError
 from forgesyte_nb.protocol import wire
 from forgesyte_nb.protocol.messages import Subscribe, Unsubscribe
 from forgesyte_nb.protocol.topics import check_topic
+from forgesyte_nb.server.current import on_serve, running_server
 from forgesyte_nb.server.local import Take
-from forgesyte_nb.server.server import Server, on_serve, running_server
+from forgesyte_nb.server.server import Server
 
 Heard = Callable[[dict[str, Any], str], None]
 """Called with a message, and the client id of who sent the frame that it is about; empty if that is not known."""
