@@ -38,6 +38,8 @@ _HEADER_LENGTH = struct.Struct("<I")
 MAX_NAME_CHARS = 256
 """Of a frame_id, stream_id or plugin: they are echoed, logged and remembered."""
 
+_SHOWN_CHARS = 60  # of what stands in place of a type
+
 _MARK = secrets.token_hex(12).encode()  # nobody can send it by chance or on purpose
 _QUOTED_MARK = b'"' + _MARK + b'"'
 _WORTH_CUTTING = 1024  # base64 characters; below that, parsing it costs no more than cutting it out
@@ -53,11 +55,16 @@ _REQUIRED: dict[str, dict[str, str]] = {
     "ack": {"feed": "string"},
     "control": {"feed": "string", "action": "string"},
 }
-_PYTHON_TYPES: dict[str, type] = {"object": dict, "integer": int}
 _OPTIONAL: dict[str, dict[str, str]] = {
     "send_frame": {"options": "object", "stream_id": "string"},
     "control": {"request_id": "string"},
 }
+_NAMES = {"type", *(name for table in (_REQUIRED, _OPTIONAL) for fields in table.values() for name in fields)}
+_raw_decoder = msgspec.json.Decoder(msgspec.Raw)
+# Reads over everything else without making objects of it: a message of a million unknown fields costs little.
+_fields_decoder = msgspec.json.Decoder(
+    msgspec.defstruct("_Fields", [(name, msgspec.Raw, msgspec.Raw()) for name in sorted(_NAMES)])
+)
 
 
 class IncomingFrame(NamedTuple):
@@ -237,51 +244,66 @@ def header_of(data: bytes) -> bytes:
 
 
 def frame_id_of(data: bytes) -> str | None:
-    """The `frame_id` of a message that could not be taken, if it has one that is a string."""
-    fields = _fields(data)
-    frame_id = fields.get("frame_id") if fields else None
-    return frame_id if isinstance(frame_id, str) else None
+    """The `frame_id` of a message that could not be taken, if it has one that is a string; of a long one the start."""
+    return _name_of(data, "frame_id")
 
 
 def plugin_of(data: bytes) -> str | None:
-    """The `plugin` of a message that could not be taken, if it has one that is a string."""
-    fields = _fields(data)
-    plugin = fields.get("plugin") if fields else None
-    return plugin if isinstance(plugin, str) else None
+    """The `plugin` of a message that could not be taken, likewise."""
+    return _name_of(data, "plugin")
 
 
-def _fields(data: bytes) -> dict[str, Any] | None:
+def _name_of(data: bytes, field: str) -> str | None:
     try:
-        decoded = msgspec.json.decode(data)
+        raw: msgspec.Raw = getattr(_fields_decoder.decode(data), field)
+        return msgspec.json.decode(raw, type=str)[:MAX_NAME_CHARS]
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
-    return decoded if isinstance(decoded, dict) else None
 
 
 def _what_is_wrong(data: bytes, error: Exception, *, in_payload: bool) -> str:
     """One sentence for a person: the field, what it is, what it should be."""
     try:
-        decoded = msgspec.json.decode(data)
+        data.decode()
+        _raw_decoder.decode(data)
     except RecursionError:
         return "message is nested too deeply"
     except (msgspec.MsgspecError, UnicodeDecodeError) as not_json:
         return f'not JSON ({not_json}); a message is an object such as {{"type": "subscribe", "topic": "all"}}'
-    if not isinstance(decoded, dict):
-        return f"a message is a JSON object with a 'type', this is {_json_type(decoded)}"
+    if data.lstrip()[:1] != b"{":
+        return f"a message is a JSON object with a 'type', this is {_raw_type(data.lstrip())}"
+    decoded = _fields_decoder.decode(data)
+    fields = {name: raw for name in _NAMES if (raw := bytes(getattr(decoded, name)))}
     kinds = ", ".join(repr(kind) for kind in _REQUIRED)
-    if "type" not in decoded:
+    if "type" not in fields:
         return f"missing field 'type'; it is one of {kinds}"
-    kind = decoded["type"]
+    kind = _value(fields["type"])
     if not isinstance(kind, str) or kind not in _REQUIRED:
         return f"unknown type {_shown(kind)}; it is one of {kinds}"
     required = {n: e for n, e in _REQUIRED[kind].items() if not (in_payload and n == "image_data")}
     for name, expected in required.items():
-        if name not in decoded:
+        if name not in fields:
             return f"{kind}: missing field '{name}' ({expected})"
     for name, expected in {**required, **_OPTIONAL.get(kind, {})}.items():
-        if name in decoded and type(decoded[name]) is not _PYTHON_TYPES.get(expected, str):
-            return f"{kind}: '{name}' must be {_article(expected)} {expected}, not {_json_type(decoded[name])}"
+        if name in fields and not _is(expected, fields[name]):
+            return f"{kind}: '{name}' must be {_article(expected)} {expected}, not {_raw_type(fields[name])}"
     return f"{kind}: {error}"
+
+
+def _value(raw: bytes) -> Any:
+    """A JSON value as Python has it; one that is long, and no string, as it stands."""
+    if len(raw) > _SHOWN_CHARS and raw[:1] != b'"':
+        return raw
+    try:
+        return msgspec.json.decode(raw)
+    except msgspec.MsgspecError:
+        return raw  # a number too large to decode
+
+
+def _is(expected: str, raw: bytes) -> bool:
+    if expected == "integer":
+        return _raw_type(raw) == "a number" and not any(mark in raw for mark in b".eE")
+    return _raw_type(raw) == ("an object" if expected == "object" else "a string")
 
 
 def _wrong_image_data(kind: bytes) -> str:
@@ -297,13 +319,15 @@ def _wrong_image_data(kind: bytes) -> str:
 
 def _raw_type(raw: bytes) -> str:
     """What a JSON value is, by its first character: numbers too large to decode have one, too."""
-    names = {b'"': "a string", b"[": "an array", b"n": "null", b"t": "a boolean", b"f": "a boolean"}
+    names = {
+        b"{": "an object",
+        b"[": "an array",
+        b'"': "a string",
+        b"n": "null",
+        b"t": "a boolean",
+        b"f": "a boolean",
+    }
     return names.get(raw[:1], "a number")
-
-
-def _json_type(thing: object) -> str:
-    names = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", type(None): "null"}
-    return names.get(type(thing), "a number")
 
 
 def _article(noun: str) -> str:
@@ -312,4 +336,4 @@ def _article(noun: str) -> str:
 
 def _shown(thing: object) -> str:
     text = repr(thing)
-    return text if len(text) <= 60 else text[:57] + "…"
+    return text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 3] + "…"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import tracemalloc
 from typing import Any
 
 import msgspec
@@ -288,6 +289,24 @@ def test_damaged_messages_raise_wire_errors_and_nothing_else(data: st.DataObject
 )
 def test_the_frame_an_unusable_message_was_about(data: bytes, frame_id: str | None, plugin: str | None) -> None:
     assert (wire.frame_id_of(data), wire.plugin_of(data)) == (frame_id, plugin)
+
+
+def test_of_a_name_over_the_limit_the_start_is_echoed() -> None:
+    data = frame(frame_id="f" * 100_000, plugin="p" * 100_000)
+    assert "'frame_id' has 100000 characters, the limit is 256" in refused(data)
+    assert (wire.frame_id_of(data), wire.plugin_of(data)) == ("f" * 256, "p" * 256)
+
+
+def test_fields_that_nobody_knows_are_read_over() -> None:
+    data = b"{" + b",".join(b'"k%d":0' % number for number in range(50_000)) + b"}"
+    tracemalloc.start()
+    try:
+        assert "missing field 'type'" in refused(data)
+        assert (wire.frame_id_of(data), wire.plugin_of(data)) == (None, None)
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 3 * len(data), "no object was made of any"
 
 
 def test_timestamps_are_utc_with_microseconds() -> None:
