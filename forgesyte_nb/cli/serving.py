@@ -77,18 +77,22 @@ def _greeting(server: Server, token_file: str | None) -> str:
 def _signals() -> Iterator[Callable[[], object]]:
     """Within it SIGINT and SIGTERM do nothing but end the wait; after it they do what they did before.
 
-    A pipe, since a handler that runs in the middle of a lock must not take it.
+    The interpreter itself writes to a pipe when a signal arrives: a handler in Python would not run before the wait it
+    is to end, if the signal came just before that began.
     """
     reading, writing = os.pipe()
-
-    def ring(*_: object) -> None:
-        os.write(writing, b"!")
-
-    before = {number: signal.signal(number, ring) for number in (signal.SIGINT, signal.SIGTERM)}
+    os.set_blocking(writing, False)
+    before = {number: signal.signal(number, _nothing) for number in (signal.SIGINT, signal.SIGTERM)}
+    woken_before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     try:
         yield lambda: os.read(reading, 1)
     finally:
+        signal.set_wakeup_fd(woken_before)
         for number, handler in before.items():
             signal.signal(number, handler)
         os.close(reading)
         os.close(writing)
+
+
+def _nothing(*_: object) -> None:
+    """So that the signal does not end the process."""
