@@ -15,9 +15,10 @@ import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from forgesyte_nb.decode_cost import check_jpeg_scans, check_png_chunks
 from forgesyte_nb.decode_memory import decoding
 from forgesyte_nb.errors import InvalidImage
-from forgesyte_nb.image_header import FORMATS, ImageHeader, check_png_chunks, jpeg_end, read_header
+from forgesyte_nb.image_header import FORMATS, ImageHeader, jpeg_end, read_header
 
 if TYPE_CHECKING:
     import numpy as np
@@ -237,6 +238,7 @@ def decode(encoded: bytes, header: ImageHeader, *, rgb: bool = True) -> Image8:
         InvalidImage: If the data are damaged.
     """
     if header.format == "JPEG":
+        check_jpeg_scans(encoded)
         for_pillow = header.channels == 4
     elif header.format == "PNG":
         for_pillow = check_png_chunks(encoded)  # OpenCV takes animations that are cut short

@@ -25,8 +25,9 @@ if "--pillow" in sys.argv:
 with atheris.instrument_imports(include=["forgesyte_nb"]):
     from pydantic import Field
 
+    from forgesyte_nb.decode_cost import check_jpeg_scans, check_png_chunks
     from forgesyte_nb.errors import InvalidImage, InvalidMessage, InvalidOptions
-    from forgesyte_nb.image_header import FORMATS, check_png_chunks, jpeg_end, read_header
+    from forgesyte_nb.image_header import FORMATS, jpeg_end, read_header
     from forgesyte_nb.plugins.options import OptionsSchema, check_size
     from forgesyte_nb.protocol import wire
     from forgesyte_nb.protocol.messages import Error
@@ -73,6 +74,7 @@ def _image(data: bytes) -> None:
         raise ValueError(f"let through: {header}")
     if header.format == "JPEG":
         jpeg_end(data)
+        check_jpeg_scans(data)
     elif header.format == "PNG":
         check_png_chunks(data)
 

@@ -1,0 +1,95 @@
+"""Files that ask for much more time than their pixels do are refused before it is spent; others are not."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from forgesyte_nb.decode_cost import MOST_NOTES, MOST_SCANS
+from forgesyte_nb.errors import InvalidImage
+from forgesyte_nb.frame import Frame
+from tests.conftest import encoded
+
+NOISE = np.random.default_rng(1).integers(0, 256, (700, 900, 3), np.uint8)
+ADAM7 = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def png(pixels: np.ndarray, *, more: bytes = b"", interlaced: bool = False, notes: bytes = b"", cut: int = 0) -> bytes:
+    """A PNG of colour pixels, its data followed by `more` in the same deflated stream, in chunks of `cut` bytes."""
+    steps = ADAM7 if interlaced else [(0, 0, 1, 1)]
+    passes = [pixels[y::dy, x::dx] for x, y, dx, dy in steps]
+    rows = b"".join(b"\0" + row.tobytes() for one in passes for row in one if one.size)
+    height, width = pixels.shape[:2]
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, interlaced)
+    data = zlib.compress(rows + more, 6)
+    parts = [data[at : at + cut] for at in range(0, len(data), cut)] if cut else [data]
+    chunks = b"".join(chunk(b"IDAT", part) for part in parts)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + notes + chunks + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("interlaced", [False, True])
+@pytest.mark.parametrize("cut", [0, 8192, 1])
+def test_large_pngs_are_taken_however_their_data_are_cut(interlaced: bool, cut: int) -> None:
+    pixels = NOISE[:300, :600] if cut == 1 else NOISE
+    assert np.array_equal(Frame(png(pixels, interlaced=interlaced, cut=cut)).rgb, pixels)
+
+
+@pytest.mark.parametrize("cut", [0, 8192])
+def test_a_png_whose_data_go_on_after_the_picture_is_refused(cut: int) -> None:
+    bomb = png(NOISE, more=bytes(100_000_000), cut=cut)
+    assert len(bomb) < 1.2 * NOISE.nbytes
+    with pytest.raises(InvalidImage, match="PNG whose data go on after its picture is complete"):
+        _ = Frame(bomb).rgb
+
+
+@pytest.mark.parametrize("kind", [b"zTXt", b"iTXt", b"iCCP"])
+def test_a_png_of_very_many_compressed_notes_is_refused(kind: bytes) -> None:
+    body = {b"zTXt": b"n\0\0", b"iTXt": b"n\0\1\0\0\0", b"iCCP": b"n\0\0"}[kind] + zlib.compress(bytes(1000))
+    few = png(NOISE[:8, :8], notes=chunk(kind, body) * (1 if kind == b"iCCP" else MOST_NOTES))
+    assert Frame(few).rgb.shape == (8, 8, 3)
+    with pytest.raises(InvalidImage, match=f"PNG with more than {MOST_NOTES} compressed notes"):
+        _ = Frame(png(NOISE[:8, :8], notes=chunk(kind, body) * (MOST_NOTES + 1))).rgb
+
+
+def test_a_png_of_many_plain_texts_is_taken() -> None:
+    assert Frame(png(NOISE[:8, :8], notes=chunk(b"tEXt", b"n\0text") * 500)).rgb.shape == (8, 8, 3)
+
+
+def of_scans(count: int) -> bytes:
+    """A progressive JPEG whose last scan is there so often."""
+    whole = encoded(Image.fromarray(NOISE[:64, :64]), "JPEG", progressive=True)
+    last = whole.rindex(b"\xff\xda")
+    return whole[:last] + whole[last:-2] * count + whole[-2:]
+
+
+def test_a_jpeg_of_very_many_scans_is_refused() -> None:
+    scans = of_scans(1).count(b"\xff\xda")
+    assert Frame(of_scans(1)).rgb.shape == (64, 64, 3)
+    with pytest.raises(InvalidImage, match=f"JPEG of {scans + MOST_SCANS - 1} scans"):
+        _ = Frame(of_scans(MOST_SCANS)).rgb
+
+
+@pytest.mark.parametrize("options", [{}, {"quality": 100, "subsampling": 0}, {"restart_marker_rows": 1}])
+def test_one_scan_may_hold_whatever_it_does(options: dict[str, int]) -> None:
+    """What looks like the beginning of a scan after the picture's end, or in a note before it, is none."""
+    exif = Image.Exif()
+    exif[0x010E] = "\xff\xda" * 500
+    whole = encoded(NOISE, "JPEG", comment=b"\xff\xda" * 500, exif=exif, **options)
+    assert Frame(whole + b"\xff\xda" * 500 + b"\xff\xd9").rgb.shape == NOISE.shape
+
+
+def test_a_sequential_jpeg_of_one_scan_for_each_component_again_and_again_is_refused() -> None:
+    whole = encoded(Image.fromarray(NOISE[:64, :64]), "JPEG")
+    start = whole.index(b"\xff\xda")
+    one = b"\xff\xda" + struct.pack(">HB", 8, 1) + b"\x01\x00\x00\x3f\x00" + whole[start + 14 : -2]
+    spoof = b"\xff\xfe" + struct.pack(">H", 10) + b"\xff\xda\x00\x0c\x03\x01\x00\x02"
+    with pytest.raises(InvalidImage, match="scans, each over the whole picture"):
+        _ = Frame(whole[:start] + spoof + one * 100 + b"\xff\xd9").rgb
