@@ -10,6 +10,7 @@ Sources: JPEG ITU-T T.81 sections B.2.3 and G.1; PNG W3C PNG (third edition) sec
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
 
 from forgesyte_nb.errors import InvalidImage
 from forgesyte_nb.image_header import find_jpeg_marker, jpeg_end, jpeg_frame_header
@@ -26,7 +27,8 @@ _START_OF_SCAN = frozenset({0xDA})
 _ONE_PASS = (0xC0, 0xC1, 0xC9)  # start-of-frame markers of JPEGs that are not progressive
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by a PNG's colour type
 _NOTES = (b"zTXt", b"iTXt", b"iCCP")
-_UNPACK_BYTES = 64 * 1024
+_PIECE_BYTES = 16 * 1024
+_UNPACK_BYTES = 256 * 1024
 _SLACK_BYTES = 64 * 1024
 
 
@@ -85,10 +87,8 @@ def _check_png_data(encoded: bytes, data: list[tuple[int, int]]) -> None:
         return
     left = _png_picture_bytes(encoded) + _SLACK_BYTES
     unpacker = zlib.decompressobj()
-    view = memoryview(encoded)
     try:
-        for start, length in data:
-            rest: memoryview | bytes = view[start : start + length]
+        for rest in _pieces(encoded, data):
             while len(rest) and not unpacker.eof:
                 left -= len(unpacker.decompress(rest, _UNPACK_BYTES))
                 rest = unpacker.unconsumed_tail
@@ -96,6 +96,14 @@ def _check_png_data(encoded: bytes, data: list[tuple[int, int]]) -> None:
                     raise InvalidImage("PNG whose data go on after its picture is complete: save it anew")
     except zlib.error:
         return  # damaged, as the decoder will say
+
+
+def _pieces(encoded: bytes, data: list[tuple[int, int]]) -> Iterator[memoryview | bytes]:
+    """Small ones: what the unpacker has not come to is copied each time."""
+    view = memoryview(encoded)
+    for start, length in data:
+        for at in range(start, start + length, _PIECE_BYTES):
+            yield view[at : min(at + _PIECE_BYTES, start + length)]
 
 
 def _png_picture_bytes(encoded: bytes) -> int:
