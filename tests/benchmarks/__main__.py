@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
-from tests.benchmarks.bench import Bench, raise_file_limit
+from tests.benchmarks.bench import Bench, Skipped, raise_file_limit
 from tests.benchmarks.child import ROOT, WORKERS
 from tests.benchmarks.load import Wrong
 from tests.benchmarks.machine import as_text, machine
@@ -40,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     header = {"how": _HOW, "machine": machine(), "quick": chosen.quick, "rounds": chosen.rounds}
     rows: list[Row] = []
     failures: list[str] = []
+    skipped: list[str] = []
     began = time.monotonic()
     interrupted = False
     with Bench(rounds=chosen.rounds, quick=chosen.quick) as bench:
@@ -48,14 +49,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(f"{time.monotonic() - began:6.0f} s  {name}, {scale}", file=sys.stderr, flush=True)
                 try:
                     rows += measure(bench, scale)
+                except Skipped as reason:
+                    skipped.append(f"{name}, {scale}: {reason}")
+                    print(f"          skipped: {reason}", file=sys.stderr, flush=True)
                 except (Wrong, ConnectionError, RuntimeError) as error:
                     failures.append(f"{name}, {scale}: {error}")
                     print(f"          {error}", file=sys.stderr, flush=True)
         except KeyboardInterrupt:
             interrupted = True
     seconds = round(time.monotonic() - began)
-    _show(rows, failures, as_text(machine() | header["machine"]), seconds)
-    write_json(_OUTPUT, rows, **header, seconds=seconds, failures=failures, interrupted=interrupted)
+    _show(rows, failures, skipped, as_text(machine() | header["machine"]), seconds)
+    write_json(_OUTPUT, rows, **header, seconds=seconds, failures=failures, skipped=skipped, interrupted=interrupted)
     return 130 if interrupted else bool(failures)
 
 
@@ -87,12 +91,16 @@ def _plan(only: Sequence[str] | None, *, quick: bool) -> Iterator[tuple[str, Mea
             yield name, measure, scale
 
 
-def _show(rows: Sequence[Row], failures: Sequence[str], machine_text: str, seconds: int) -> None:
+def _show(
+    rows: Sequence[Row], failures: Sequence[str], skipped: Sequence[str], machine_text: str, seconds: int
+) -> None:
     print(f"# Benchmarks\n\n{_HOW}\n\n{machine_text}; {seconds} s.\n\n{base_table(rows)}")
     if any(row.scale != BASE for row in rows):
         print(f"\n## Growth\n\n{growth_table(rows)}")
     for failure in failures:
         print(f"\n**Could not be measured**: {failure}")
+    for reason in skipped:
+        print(f"\n**Skipped**: {reason}")
 
 
 def _interrupt(_signal: int, _frame: object) -> NoReturn:

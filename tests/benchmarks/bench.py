@@ -22,6 +22,10 @@ PICTURES: Mapping[str, Callable[[int], list[bytes]]] = {
 }
 
 
+class Skipped(Exception):
+    """A row that cannot be measured on this machine: why, and what to install."""
+
+
 class Bench:
     """What rows need.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tests.benchmarks.bench import Bench
-from tests.benchmarks.rows import jobs, many, plots, plugins, round_trip, start, throughput
+from tests.benchmarks.rows import jobs, many, plots, plugins, round_trip, start, throughput, viewing
 from tests.benchmarks.table import Row, Scale
 
 Measure = Callable[[Bench, Scale], list[Row]]
@@ -25,5 +25,7 @@ ROWS: dict[str, tuple[Measure, str]] = {
     "first_result": (start.first_result, "area"),
     "jobs": (jobs.flat_memory, "area clients"),
     "plot": (plots.live_plot, ""),
+    "viewing": (viewing.watched, "clients"),
+    "first_picture": (viewing.first_picture, ""),
 }
 """By the name that `--only` takes: what measures it, and in which ways it grows."""
