@@ -30,7 +30,7 @@ $(STAMP): pyproject.toml Makefile
 demo: setup
 	$(BIN)/forgesyte-nb demo
 
-# The browser tests need Chromium, which no wheel carries; without it they skip and say so.
+# The browser tests need Chromium, which no wheel carries; without it they, and its benchmarks, skip and say so.
 browser:
 	@for b in $(BROWSERS); do command -v $$b >/dev/null && exit 0; done; \
 	if command -v apt-get >/dev/null; then \
@@ -51,7 +51,7 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: setup
+bench: setup browser
 	$(BIN)/python -m tests.benchmarks
 
 # The long forms of the suites that the README's reliability table cites: two hours and more.
