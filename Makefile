@@ -30,7 +30,7 @@ $(STAMP): pyproject.toml Makefile
 demo: setup
 	$(BIN)/forgesyte-nb demo
 
-# The browser tests need Chromium, which no wheel carries; without it they, and its benchmarks, skip and say so.
+# The browser tests need Chromium, which no wheel carries; without it they and the benchmarks of viewing skip and say so.
 browser:
 	@for b in $(BROWSERS); do command -v $$b >/dev/null && exit 0; done; \
 	if command -v apt-get >/dev/null; then \
