@@ -22,7 +22,7 @@ import forgesyte_nb as fs
 @fs.plugin
 def tuned(frame, *, threshold: Annotated[float, Field(ge=0, le=1)] = 0.5, mode: Literal["fast", "good"] = "fast",
           count: int = 1, note: str = "", tags: list[str] = [], table: dict[str, int | None] = {}):
-    return {"threshold": threshold, "count": count, "note": note, "tags": tags, "table": table}
+    return {"types": [type(option).__name__ for option in (threshold, mode, count, note, tags, table)]}
 
 @fs.plugin
 def look(frame, *, view: Literal["rgb", "bgr", "gray", "pil", "size_wh"] = "rgb"):
