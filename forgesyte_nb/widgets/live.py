@@ -94,6 +94,10 @@ class LiveWidget(anywidget.AnyWidget):
         """What stands in a saved notebook, as text."""
         return repr(self)
 
+    def _static_html(self) -> str | None:
+        """What stands in a saved notebook, as HTML; None if there is none."""
+        return None
+
     def _static_picture(self) -> StaticPicture | None:
         """What stands in a saved notebook, as a picture; None if there is none."""
         return None
@@ -105,6 +109,9 @@ class LiveWidget(anywidget.AnyWidget):
             return None
         shown, metadata = bundle
         shown["text/plain"] = self._static_text()
+        html = self._static_html()
+        if html is not None:
+            shown["text/html"] = html
         picture = self._static_picture()
         if picture is not None:
             shown[picture.content_type] = picture.text

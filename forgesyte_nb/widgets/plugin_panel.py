@@ -7,6 +7,7 @@ from typing import Any
 
 from forgesyte_nb.server.server import Server
 from forgesyte_nb.widgets.live import LiveWidget
+from forgesyte_nb.widgets.static import options_table
 from forgesyte_nb.workbench.failures import Failure
 from forgesyte_nb.workbench.kernel_server import kernel_server
 from forgesyte_nb.workbench.options import plugin_name
@@ -76,6 +77,14 @@ class PluginPanel(LiveWidget):
         if isinstance(self.target, OptionsBoard):
             self.target.close()
         super().close()
+
+    def _static_html(self) -> str | None:
+        state = self.target.state()
+        if state["schema"] is None:
+            return None
+        return options_table(
+            f"{self.target.plugin}, revision {state['plugin_revision']}", state["schema"], self.options
+        )
 
     def _static_text(self) -> str:
         return repr(self)

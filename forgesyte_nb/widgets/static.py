@@ -1,13 +1,14 @@
-"""What stands in a widget's place where there is no kernel: small pictures, since they are saved with the notebook.
+"""What stands in a widget's place where there is no kernel: small, since it is saved with the notebook.
 
-Photographs become JPEG, drawings PNG with a palette; neither is wider than a page shows.
+Photographs become JPEG, drawings PNG with a palette, neither wider than a page shows; options a table.
 """
 
 from __future__ import annotations
 
 import base64
 import io
-from typing import TYPE_CHECKING, NamedTuple
+from html import escape
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
@@ -55,3 +56,22 @@ def _encoded(picture: PILImage, kind: str, **how: object) -> bytes:
     file = io.BytesIO()
     picture.save(file, kind, **how)
     return file.getvalue()
+
+
+def options_table(title: str, schema: dict[str, Any], options: dict[str, Any]) -> str:
+    """Options of a plugin as an HTML table: name, value, bounds or choices, what it is."""
+    rows = []
+    for name, option in schema.get("properties", {}).items():
+        value = repr(options.get(name, option.get("default")))
+        cells = (name, value, _range_of(option), option.get("description", ""))
+        rows.append("".join(f"<td>{escape(cell)}</td>" for cell in cells))
+    head = "".join(f"<th>{word}</th>" for word in ("option", "value", "range", ""))
+    body = "\n".join(f"<tr>{row}</tr>" for row in rows)
+    return f"<b>{escape(title)}</b>\n<table>\n<tr>{head}</tr>\n{body}\n</table>"
+
+
+def _range_of(option: dict[str, Any]) -> str:
+    if "enum" in option:
+        return ", ".join(map(str, option["enum"]))
+    low, high = (option.get(f"{kind}imum", option.get(f"exclusive{kind.title()}imum")) for kind in ("min", "max"))
+    return "" if low is None and high is None else f"{'' if low is None else low} … {'' if high is None else high}"

@@ -15,8 +15,12 @@ from tests.conftest import run_cell, wait_for
 from tests.widgets.conftest import Page
 
 BOX = """
+from typing import Annotated, Literal
+from pydantic import Field
+
 @fs.plugin("box", engine="inline")
-def box(frame):
+def box(frame, *, low: Annotated[int, Field(ge=0, le=9, description="<lowest>")] = 2, kind: Literal["a", "b"] = "a",
+        free: float = 1.5):
     return {"boxes": [fs.Box(10, 10, 60, 40, label="it")]}
 """
 
@@ -50,6 +54,17 @@ def test_what_is_saved_is_small(serve_on: Callable[..., fs.Server], astronaut: n
     assert len(plot._repr_mimebundle_()[0]["image/png"]) < 30_000
     for one in (view, plot, stream):
         one.close()
+
+
+def test_of_a_panel_the_options_are_saved(serve_on: Callable[..., fs.Server]) -> None:
+    registry = Registry()
+    run_cell(BOX, registry)
+    panel = fs.PluginPanel("box", low=7, server=serve_on(registry))
+    html = panel._repr_mimebundle_()[0]["text/html"]
+    assert "<tr><td>low</td><td>7</td><td>0 … 9</td><td>&lt;lowest&gt;</td></tr>" in html
+    assert "<tr><td>kind</td><td>&#x27;a&#x27;</td><td>a, b</td><td></td></tr>" in html
+    assert "<tr><td>free</td><td>1.5</td><td></td><td></td></tr>" in html
+    panel.close()
 
 
 def test_a_view_of_a_stream_without_pictures_has_only_text(serve_on: Callable[..., fs.Server]) -> None:
