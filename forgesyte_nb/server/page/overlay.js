@@ -12,8 +12,8 @@
 const COLORS = ["#2dd4bf", "#fbbf24", "#f472b6", "#60a5fa", "#a3e635", "#fb923c", "#c084fc", "#f87171"];
 const HALO = "rgba(6, 10, 18, 0.62)";
 const INK = "#08111c";
-const SEAM = "rgba(6, 10, 18, 0.22)";
-const SMALLEST_TILE = 5; // units; between smaller ones a line would hide their colours
+const SEAM = "rgba(6, 10, 18, 0.14)";
+const SMALLEST_TILE = 9; // units; between smaller ones a line would hide their colours
 const MOST_CAPTIONS = 120; // more would hide the picture
 const MOST_SHAPES = 5000;
 const DEEPEST = 6;
@@ -186,11 +186,16 @@ function drawTiles(context, picture, width, height) {
   const [across, down] = [width / picture.width, height / picture.height];
   if (Math.min(across, down) < SMALLEST_TILE) return;
   context.beginPath();
-  for (let x = 1; x < picture.width; x += 1) context.rect(x * across, 0, 0, height);
-  for (let y = 1; y < picture.height; y += 1) context.rect(0, y * down, width, 0);
+  for (let x = 1; x < picture.width; x += 1) line(context, x * across, 0, x * across, height);
+  for (let y = 1; y < picture.height; y += 1) line(context, 0, y * down, width, y * down);
   context.strokeStyle = SEAM;
   context.lineWidth = 1;
   context.stroke();
+}
+
+function line(context, x0, y0, x1, y1) {
+  context.moveTo(x0, y0);
+  context.lineTo(x1, y1);
 }
 
 function drawBox(context, box, scale) {
