@@ -23,6 +23,7 @@ T = TypeVar("T")
 
 CAN_VANISH = sys.platform == "linux"
 
+_OPPOSITE: dict[Way, Way] = {"up": "down", "down": "up"}
 _CHUNK_BYTES = 64 * 1024
 _CHUNKS_UNDER_WAY = 16
 _PORTIONS_PER_S = 20
@@ -36,7 +37,7 @@ class Weather:
     """How bytes fare.
 
     Attributes:
-        swallows: Ways whose bytes are taken and never delivered; that cannot be made good again.
+        swallows: Ways whose bytes are taken and never delivered, nor is their end; that cannot be made good again.
         delay_s: How much later bytes arrive.
         bytes_per_s: The most that passes each way; 0 for nothing, for as long as it lasts; None for no limit.
     """
@@ -141,7 +142,12 @@ class Line:
         try:
             data = b"?"
             while data:
-                data = await loop.sock_recv(source, _CHUNK_BYTES)
+                try:
+                    data = await loop.sock_recv(source, _CHUNK_BYTES)
+                except OSError:
+                    if way not in self.weather.swallows:
+                        raise
+                    return
                 await under_way.put((loop.time(), data))
                 if delivery.done():
                     break
@@ -156,15 +162,21 @@ class Line:
             came_at, data = await under_way.get()
             while (early_s := came_at + self.weather.delay_s - loop.time()) > 0:
                 await self._pause(early_s)
-            if not data:
+            if not data and way not in self.weather.swallows:
                 with contextlib.suppress(OSError):  # the other side may have ended first
                     sink.shutdown(socket.SHUT_WR)
+            if not data:
                 return
             while data:
                 portion, data = await self._portion(way, data)
                 if way in self.weather.swallows:
                     continue
-                await loop.sock_sendall(sink, portion)
+                try:
+                    await loop.sock_sendall(sink, portion)
+                except OSError:
+                    if _OPPOSITE[way] not in self.weather.swallows:
+                        raise
+                    continue
                 self.passed[way] += len(portion)
                 if way == "down" and self.passed["down"] == self._cut_at:
                     self._end()

@@ -87,6 +87,19 @@ def test_one_way_may_swallow_what_the_other_delivers(ends: Ends) -> None:
     assert nothing_comes(client)
 
 
+def test_what_is_swallowed_does_not_end_either(ends: Ends) -> None:
+    proxy, client, server = ends
+    proxy.impose(Weather(swallows=frozenset(["up"])))
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+    for _ in range(3):
+        server.sendall(b"are you there?")
+        with pytest.raises(TimeoutError):
+            server.settimeout(0.1)
+            server.recv(1)
+    assert only(proxy).passed["up"] == 0
+
+
 def test_late_and_slow(ends: Ends) -> None:
     proxy, client, server = ends
     proxy.impose(Weather(delay_s=0.15))
