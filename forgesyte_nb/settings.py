@@ -86,7 +86,7 @@ class Settings:
     session_messages: int = 1000
     session_bytes: int = 8 * MIB
     sessions_bytes: int = 256 * MIB
-    unread_bytes: int = 32 * MIB
+    unread_bytes: int = 16 * MIB
     outbox_bytes: int = 8 * MIB
     job_history: int = 1000
     stream_states: int = 64

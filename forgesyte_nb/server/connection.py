@@ -30,10 +30,10 @@ from forgesyte_nb.sessions import Session
 _READ_BYTES = 256 * 1024
 _of_this_thread = threading.local()  # a loop has a thread of its own, and a process may have several
 _EARLY_FRAMES = 64
-_FAILURES = {1002, 1003, *range(1006, 1017)}
-"""Close codes that report an error (RFC 6455 section 7.4.1): whoever sends one did not mean to leave."""
+_FAILURES = {1006, 1011, 1012, 1013, 1014}
+"""Close codes of whoever did not mean to leave (RFC 6455 section 7.4.1): an error of its own, a restart."""
 
-_RECEIPT = b"#"
+_RECEIPT = b"seen "  # longer than the random payload of a ping of the library, which is none of these
 _SHORT = struct.Struct("!BB")
 _MIDDLE = struct.Struct("!BBH")
 _LONG = struct.Struct("!BBQ")
@@ -85,7 +85,7 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
         self._unasked = 0
         self._series = 0  # of receipts: how often the session was changed
         self._cut_for = ""
-        self._probe_timer: asyncio.TimerHandle | None = None
+        self._pong = asyncio.Event()
         self._receipt_timer: asyncio.TimerHandle | None = None
         self._end_timer: asyncio.TimerHandle | None = None
 
@@ -124,8 +124,9 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
             if event.fin:
                 whole, self._parts = bytes(self._parts), bytearray()
                 self._message(whole, binary=self._binary)
-        elif opcode is Opcode.PONG and event.data[:1] == _RECEIPT:
-            self._confirm(bytes(event.data[1:]))
+        elif opcode is Opcode.PONG and bytes(event.data).startswith(_RECEIPT):
+            self._pong.set()
+            self._confirm(bytes(event.data[len(_RECEIPT) :]))
         else:
             super().process_event(event)
 
@@ -152,6 +153,23 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
         self.close_deadline = self.loop.time() + CLOSE_TIMEOUT_S
         self.send_data()
         self.release()  # nothing that came after it may be taken (RFC 6455 section 7.1.7)
+
+    async def keepalive(self) -> None:
+        """Ping, and end a connection whose peer does not answer. The library's waits for one that reads nothing."""
+        while self.ping_interval is not None:
+            await asyncio.sleep(self.ping_interval)
+            self._pong.clear()
+            self.transport.write(self._receipt())
+            try:
+                async with asyncio.timeout(self.ping_timeout):
+                    await self._pong.wait()
+            except TimeoutError:
+                if self.paused:
+                    self.cut(f"it has read nothing and answered no ping for {self.ping_timeout:g} s")
+                else:
+                    self._fail(CloseCode.INTERNAL_ERROR, "keepalive ping timeout")
+                    self._end_in_time()
+                return
 
     # Writing
 
@@ -225,8 +243,11 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
         self.data_received(_of_this_thread.read_view[:nbytes])
         if self.session is not None and self.protocol.state is not OPEN:
             self.release()
+        self._end_in_time()
+
+    def _end_in_time(self) -> None:
+        """Told the end, a peer that does not let go is cut off; the library would do so only within a `recv`."""
         if self.close_deadline is not None and self._end_timer is None:
-            # Told the end, a peer that does not let go is cut off; the library would do so only within a `recv`.
             self._end_timer = self.loop.call_at(self.close_deadline, self.transport.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -249,21 +270,19 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
             return
         self.session = None
         dispatcher.leave(session, now=time.monotonic(), for_good=self.left(), reason=self._reason())
-        for timer in (self._receipt_timer, self._probe_timer):
-            if timer is not None:
-                timer.cancel()
-        self._receipt_timer = self._probe_timer = None
+        if self._receipt_timer is not None:
+            self._receipt_timer.cancel()
+            self._receipt_timer = None
 
     def probe(self) -> None:
         """Another client of this name has come: is it the same one, and this peer gone?"""
-        if self._probe_timer is None and self.protocol.state is OPEN:
+        if self.protocol.state is OPEN:
             self.transport.write(self._receipt())
-            self._probe_timer = self.loop.call_later(PROBE_S, self._judge, self.loop.time())
+            self.loop.call_later(PROBE_S, self._judge, self.loop.time())
 
     def _judge(self, asked_at: float) -> None:
         """A peer that is only busy has an operating system that acknowledges what it is sent."""
-        self._probe_timer = None
-        if self.heard_at >= asked_at:
+        if self.session is None or self.heard_at >= asked_at:
             return
         if is_unreachable(self.transport.get_extra_info("socket")):
             self.cut("its peer acknowledges nothing any more")
