@@ -509,3 +509,39 @@ test("without reconnect a lost connection fails what was open", async () => {
   await letThrough();
   assert.equal(client.state, "closed");
 });
+
+test("a line that has gone silent is noticed, and made again", async () => {
+  const sockets = [];
+  class Socket {
+    bufferedAmount = 0;
+    readyState = 1;
+    sent = [];
+    constructor(url, [protocol]) {
+      Object.assign(this, { url, protocol });
+      sockets.push(this);
+      queueMicrotask(() => this.say({ type: "hello", seq: 1, session: `s${sockets.length}` }));
+    }
+    say(message) {
+      this.onmessage({ data: JSON.stringify(message) });
+    }
+    send(data) {
+      const said = JSON.parse(data);
+      this.sent.push(said.type);
+      if (sockets.length > 1) queueMicrotask(() => this.say({ type: "unsubscribed", seq: 2, topic: said.topic }));
+    }
+    close() {
+      this.readyState = 2; // the peer is gone: `close` does not come
+    }
+  }
+  const socket = (url, protocols) => new Socket(url, protocols);
+  const client = await opened("ws://somewhere", { socket, silenceMs: 20, backoffMs: 1 });
+  const reasons = [];
+  client.onState(({ state, reason }) => state === "reconnecting" && reasons.push(reason));
+  await until(() => sockets.length === 2 && client.state === "open");
+  assert.deepEqual(sockets[0].sent, ["unsubscribe"]);
+  assert.match(reasons[0], /ws:\/\/somewhere has not answered for 0.04 s/);
+  sockets[1].say({ type: "broadcast", seq: 2 });
+  await until(() => sockets[1].sent.length > 3);
+  assert.equal(sockets.length, 2, "one that answers is kept");
+  sockets[1].onclose({ code: 1000, reason: "" });
+});

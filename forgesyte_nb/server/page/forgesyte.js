@@ -55,16 +55,19 @@ export class ForgeSyteClient {
    * @param {number} [settings.jpegQuality] Of pictures that are encoded here, 0–1.
    * @param {number} [settings.backoffMs] First pause before connecting again; it doubles, with jitter.
    * @param {number} [settings.maxBackoffMs] Longest pause.
+   * @param {number} [settings.silenceMs] Under `forgesyte.v2`: after so long without a word the server is asked for one,
+   *   and given up after as long again.
    * @param {(url: string, protocols: string[]) => WebSocket} [settings.socket] Makes what is spoken through; by default
    *   a WebSocket. Anything with its `readyState`, `protocol`, `bufferedAmount`, `send`, `close` and `on…` will do.
    */
   constructor(url = defaultUrl(), settings = {}) {
     const { clientId, token, window = 16, reconnect = true, binary = true } = settings;
-    const { jpegQuality = 0.85, backoffMs = 250, maxBackoffMs = 15_000, socket = webSocket } = settings;
+    const { jpegQuality = 0.85, backoffMs = 250, maxBackoffMs = 15_000, silenceMs = 20_000 } = settings;
+    const { socket = webSocket } = settings;
     this.url = String(url).replace(/^http/, "ws").replace(/\/+$/, "");
     this.clientId = clientId ?? `js_${randomHex(8)}`;
     this.window = window;
-    this.settings = Object.freeze({ token, reconnect, binary, jpegQuality, backoffMs, maxBackoffMs });
+    this.settings = Object.freeze({ token, reconnect, binary, jpegQuality, backoffMs, maxBackoffMs, silenceMs });
     const path = `/ws/${encodeURIComponent(this.clientId)}`;
     this.#transport = new Transport(this.url, { ...this.settings, path, socket }, {
       opened: (hello) => this.#opened(hello),

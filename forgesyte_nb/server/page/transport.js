@@ -2,7 +2,9 @@
  * One connection after the other, as long as there is one to be had. What it is used for it does not know.
  *
  * It offers `forgesyte.v2` and asks again without where that is not selected; a connection that broke is made again
- * with growing pauses. It is open once messages can be sent: under `forgesyte.v2`, when `hello` has come.
+ * with growing pauses. It is open once messages can be sent: under `forgesyte.v2`, when `hello` has come. Then a line that
+ * has been silent for long is asked for a sign of life, and given up if none comes: a browser does not tell of a peer that
+ * is gone without a word.
  */
 
 import { ForgeSyteError, SUBPROTOCOL, decodeMessage } from "./wire.js";
@@ -10,6 +12,7 @@ import { ForgeSyteError, SUBPROTOCOL, decodeMessage } from "./wire.js";
 const TOKEN_SUBPROTOCOL = "forgesyte.token."; // browsers can set no headers
 const OPEN = 1; // WebSocket.OPEN; an injected socket may live where there is no WebSocket
 const CLOSED = 3;
+const SIGN_OF_LIFE = JSON.stringify({ type: "unsubscribe", topic: "job_none" }); // changes nothing, and is answered
 const MOST_DOUBLINGS = 30;
 
 /**
@@ -38,6 +41,7 @@ export class Transport {
   #everOpen = false;
   #failures = 0;
   #retryTimer = null;
+  #silenceTimer = null;
 
   /**
    * @param {string} url Where the server is.
@@ -48,6 +52,7 @@ export class Transport {
    * @param {boolean} settings.reconnect
    * @param {number} settings.backoffMs
    * @param {number} settings.maxBackoffMs
+   * @param {number} settings.silenceMs
    * @param {Uses} uses
    */
   constructor(url, settings, uses) {
@@ -66,6 +71,7 @@ export class Transport {
   /** Close for good; resolves when the connection has ended. */
   async close() {
     clearTimeout(this.#retryTimer);
+    clearTimeout(this.#silenceTimer);
     const socket = this.#socket;
     this.#socket = null;
     this.#everOpen = false;
@@ -121,10 +127,12 @@ export class Transport {
       const ready = (hello) => {
         open = true;
         this.#opened(socket.protocol === SUBPROTOCOL, hello);
+        this.#heard(socket);
         resolve();
       };
       socket.onopen = () => socket.protocol === SUBPROTOCOL || ready(null);
       socket.onmessage = (event) => {
+        if (open) this.#heard(socket);
         const decoded = decodeMessage(event.data);
         if (this.#socket !== socket || decoded === null) return;
         if (decoded.message.type === "hello" && !open) ready(decoded.message);
@@ -134,6 +142,7 @@ export class Transport {
       socket.onclose = (event) => {
         const current = this.#socket === socket;
         if (current) this.#socket = null;
+        clearTimeout(current ? this.#silenceTimer : null);
         if (current && open) this.#lost(event);
         reject(new ForgeSyteError("CONNECTION_LOST", noServer(this.#url)));
         ended.resolve();
@@ -148,6 +157,25 @@ export class Transport {
     this.#failures = 0;
     this.#uses.opened(hello);
     this.#setState("open");
+  }
+
+  /** Something came; from now on there may be silence for so long. Where answers may wait, silence says nothing. */
+  #heard(socket) {
+    clearTimeout(this.#silenceTimer);
+    if (!this.knowsV2 || socket.answersMayWait) return;
+    const { silenceMs } = this.#settings;
+    this.#silenceTimer = setTimeout(() => {
+      if (this.#socket !== socket) return;
+      if (socket.readyState === OPEN) socket.send(SIGN_OF_LIFE);
+      this.#silenceTimer = setTimeout(() => this.#silent(socket), silenceMs);
+    }, silenceMs);
+  }
+
+  #silent(socket) {
+    if (this.#socket !== socket) return;
+    this.#socket = null;
+    socket.close(); // its own `close` event may come much later
+    this.#lost({ code: 1006, reason: `${this.#url} has not answered for ${(2 * this.#settings.silenceMs) / 1000} s` });
   }
 
   #lost(event) {

@@ -12,6 +12,7 @@ const SIGN_OF_LIFE_MS = 20_000;
 
 export class CommSocket extends SocketLike {
   bufferedAmount = 0;
+  answersMayWait = true; // until a cell has ended
   #model;
   #viewId;
   #receive = (content, buffers) => this.#received(content, buffers ?? []);

@@ -144,6 +144,10 @@ export class WaySocket extends SocketLike {
     socket.onclose = ({ code, reason }) => this.ended(code, reason);
   }
 
+  get answersMayWait() {
+    return this.#socket?.answersMayWait ?? false;
+  }
+
   get bufferedAmount() {
     return this.#socket?.bufferedAmount ?? 0;
   }
