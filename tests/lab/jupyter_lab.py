@@ -120,12 +120,14 @@ class JupyterLab:
         end = time.monotonic() + PATIENCE_S
         while time.monotonic() < end and self._process.poll() is None:
             if note.exists():
-                url = str(json.loads(note.read_text())["url"])
                 try:
+                    url = str(json.loads(note.read_text())["url"])
                     self._ask(url + "api/status")
                     return url
+                except json.JSONDecodeError:
+                    pass  # it is being written just now
                 except (urllib.error.URLError, ConnectionError):
-                    pass  # the note is written shortly before the first answer
+                    pass  # it is written shortly before the first answer
             time.sleep(0.05)
         log = (self.folder / "jupyter.log").read_text(errors="replace")
         raise AssertionError(f"JupyterLab did not answer within {PATIENCE_S:g} s; its log ends:\n{log[-3000:]}")
