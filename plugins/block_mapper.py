@@ -80,7 +80,8 @@ def block_mapper(
         dithering: Alternate between blocks where the colour lies between them, instead of flat areas.
 
     Returns:
-        block_map: `height` rows, from the top, of `width` block names, from the left.
+        block_map: `height` rows, from the top, of `width` block names, from the left; drawn over the picture as tiles
+            in the colours of `palette`.
         palette: the blocks used, most frequent first; of each its `count`, `percentage` (0–100) and `rgb`.
         dimensions: `width` and `height` of the map in blocks.
         total_blocks: blocks in the map.

@@ -76,6 +76,9 @@ async def test_a_panel_retunes_the_running_stream(notebook: Notebook) -> None:
     await panel.get_by_label("threshold").fill("200")
     await expect(panel.locator(".fs-code")).to_contain_text("threshold=200")
     await notebook.run("import time\nwhile stream.results[-1]['threshold'] != 200: time.sleep(0.01)")
+    await panel.get_by_role("button", name="Copy as code").click()
+    await expect(panel.locator(".fs-code")).to_have_text('fs.stream("synthetic", "bright", threshold=200)')
+    await expect(panel.locator(".fs-note").last).to_have_text(re.compile("^Copied|it is selected"))
     by_name = await widget(notebook, "fs.PluginPanel('bright')")
     await expect(by_name.locator(".fs-title")).to_contain_text("1 running stream")
     await by_name.get_by_label("threshold").fill("50")
@@ -132,6 +135,16 @@ async def test_the_camera_of_the_browser_reaches_a_plugin(notebook: Notebook) ->
     assert await camera.evaluate("root => root.forgesyteState.result.brightness") > 0
     await notebook.screenshot("webcam", camera)
     await camera.get_by_role("button", name="Stop").click()
+    for how, remedy in (
+        (
+            "getUserMedia = () => Promise.reject(new DOMException('no', 'NotAllowedError'))",
+            "Allow the camera for this page",
+        ),
+        ("getUserMedia = undefined", "Browsers give the camera to https pages and to localhost only"),
+    ):
+        await notebook.page.evaluate(f"navigator.mediaDevices.{how}")
+        await camera.get_by_role("button", name="Camera").click()
+        await expect(camera.locator(".fs-problem").last).to_contain_text(remedy)
 
 
 FAILING = """
