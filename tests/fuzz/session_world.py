@@ -402,8 +402,10 @@ class World:
             return
         assert message["epoch"] == person.known["epoch"]
         assert message["recovered"] or not self.roomy, "nothing was over a limit, and yet it is not whole"
-        assert message["seq"] > person.known["seq"]
-        if not message["recovered"]:
+        if message["recovered"]:
+            assert message["seq"] == person.known["seq"] + 1
+        else:
+            assert message["seq"] > person.known["seq"]
             due = self.dues[line.session]
             due.whole_from = line.said_before
             due.told_lost -= line.told_before
@@ -412,6 +414,8 @@ class World:
 
     def settle(self) -> None:
         """All jobs end, everybody comes back and hears what there is to hear; then everything must have been heard."""
+        for session, due in self.dues.items():
+            assert due.over or session in self._heirs or session.topics == due.topics
         for line in [line for line in self.lines if not line.reachable]:
             self.end(line)
         for job in self.under_way:
