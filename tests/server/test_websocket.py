@@ -128,22 +128,34 @@ def test_fragments_that_together_are_over_the_limit_end_the_connection_with_1009
     assert opened.close_code() == 1009
 
 
-def test_fragments_take_no_memory_beyond_their_bytes(server: fs.Server, raw: Raw) -> None:
-    """Empty ones never reach the limit of a message, so anything kept of each would be without end."""
+@pytest.mark.parametrize("size", [1, 64])
+def test_a_message_may_come_in_many_fragments_that_are_not_tiny(server: fs.Server, raw: Raw, size: int) -> None:
+    opened = raw(server).open()
+    count = 1000 if size == 1 else 1500
+    opened.send_frame(TEXT, b"{", fin=False)
+    opened.socket.sendall((bytes([CONTINUED, 0x80 | size, 0, 0, 0, 0]) + b" " * size) * count)
+    opened.send_frame(CONTINUED, b"}")
+    assert "missing field 'type'" in result(opened)["message"]
+
+
+@pytest.mark.parametrize("size", [0, 1, 20])
+def test_a_message_in_very_many_tiny_fragments_ends_the_connection_with_1009(
+    server: fs.Server, raw: Raw, size: int
+) -> None:
+    """Empty ones never reach the limit of a message; and all of them cost time out of proportion to their bytes."""
     opened = raw(server).open()
     opened.send_frame(TEXT, b"", fin=False)
     opened.send_frame(PING, b"")
     assert opened.next_frame() == (PONG, b"")
     tracemalloc.start()
     try:
-        opened.socket.sendall(bytes([CONTINUED, 0x80, 0, 0, 0, 0]) * 50_000)
-        opened.send_frame(PING, b"all there")
-        assert opened.next_frame() == (PONG, b"all there")
+        opened.socket.sendall((bytes([CONTINUED, 0x80 | size, 0, 0, 0, 0]) + b" " * size) * 3000)
+        opcode, payload = opened.next_frame()
         wait_for(lambda: tracemalloc.get_traced_memory()[0] < 300_000, "what was made to read them to be freed")
     finally:
         tracemalloc.stop()
-    opened.send_frame(CONTINUED, b"{}")
-    assert result(opened)["error_code"] == "INVALID_MESSAGE"
+    assert (opcode, int.from_bytes(payload[:2], "big")) == (8, 1009)
+    assert b"fragments, most of them tiny" in payload
 
 
 async def test_a_connection_that_failed_costs_the_others_nothing(
