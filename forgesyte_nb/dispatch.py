@@ -9,19 +9,16 @@ subscribing, subscribers hear once however many topics match. Runs on the loop's
 from __future__ import annotations
 
 import logging
-import secrets
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
 
-from forgesyte_nb import __version__
 from forgesyte_nb.backlog import Backlog
 from forgesyte_nb.engines.contract import Engine, Outcome
 from forgesyte_nb.errors import InvalidMessage, PluginError, QueueFull, WireError
 from forgesyte_nb.failures import FailedFrame, failure_book
-from forgesyte_nb.feeds import feed_book
 from forgesyte_nb.image_header import read_header
 from forgesyte_nb.job_messages import failure_of, result_of, summary_of, timings_of, update_of
 from forgesyte_nb.jobs import Job, JobBook
@@ -33,21 +30,18 @@ from forgesyte_nb.protocol.messages import (
     Broadcast,
     Cancel,
     Error,
-    Hello,
     JobStatus,
     Resume,
-    Resumed,
     Subscribe,
     Subscribed,
     Unsubscribe,
     Unsubscribed,
 )
 from forgesyte_nb.protocol.topics import check_topic
-from forgesyte_nb.sessions import Session, SessionBook
+from forgesyte_nb.reception import Reception
+from forgesyte_nb.sessions import Session
 from forgesyte_nb.settings import Settings
-from forgesyte_nb.subscriptions import Subscriptions
 from forgesyte_nb.tally import Tally
-from forgesyte_nb.viewers import Viewers
 
 
 class Dispatcher:
@@ -58,8 +52,7 @@ class Dispatcher:
         sessions: All sessions.
         backlog: The pictures of jobs under way.
         tally: What happened so far.
-        server_id: Unique; a client learns by it whether it still talks to the same server.
-        viewers: Who sees which feed; None before the server has opened.
+        reception: Where clients come and go.
         closing: Whether new frames are refused because the server is about to end.
     """
 
@@ -79,17 +72,15 @@ class Dispatcher:
             log: For what goes wrong.
         """
         self.jobs = JobBook(history=settings.job_history)
-        self.sessions = SessionBook(settings)
         self.backlog = Backlog(memory_limit_bytes=settings.queue_bytes, spool_limit_bytes=settings.spool_bytes)
         self.tally = Tally()
         self._registry = registry
         self._settings = settings
         self._engine_for = engine_for
         self._log = log
-        self._subscriptions = Subscriptions(max_topics=settings.max_topics)
-        self._gone: dict[Session, float] = {}
-        self.server_id = secrets.token_hex(8)
-        self.viewers: Viewers | None = None
+        self.reception = Reception(registry, settings, self.tally, log)
+        self.sessions = self.reception.sessions
+        self._subscriptions = self.reception.subscriptions
         self.closing = False
 
     # What clients send
@@ -108,9 +99,9 @@ class Dispatcher:
             elif type(message) is Cancel:
                 self._cancel(session, message.job_id)
             elif type(message) is Resume:
-                self._resume(session, message, is_first=is_first)
-            elif self.viewers is not None:
-                self.viewers.receive(session, message)  # type: ignore[arg-type]  # all other messages are about feeds
+                self.reception.resume(session, message, is_first=is_first)
+            elif self.reception.viewers is not None:
+                self.reception.viewers.receive(session, message)  # type: ignore[arg-type]  # all other messages are about feeds
         except WireError as error:
             self._refuse(session, error, wire.header_of(data) if binary else data)
         except Exception as fault:  # noqa: BLE001 -- a fault of ours must not cost the client its connection
@@ -297,116 +288,3 @@ class Dispatcher:
             session.outbox.offer(encoded)  # kept for the absent if they know numbers
             reached += session.connection is not None
         return reached
-
-    # Clients that come and go
-
-    def enter(self, client_id: str, *, numbered: bool) -> Session:
-        """The session of a new connection: the one its client left when it was cut off, or a new one.
-
-        Args:
-            client_id: As in the path.
-            numbered: Whether the connection speaks `forgesyte.v2`.
-        """
-        session = self.sessions.attach(client_id, numbered=numbered, now=time.monotonic())
-        if not numbered:
-            for rival in self.sessions.rivals(session):
-                if rival.connection is not None:
-                    rival.connection.probe()
-        self.tally.connections += 1
-        if numbered:
-            hello = Hello(
-                server_id=self.server_id,
-                session=session.session_id,
-                epoch=session.epoch,
-                secret=session.secret,
-                version=__version__,
-                max_message_bytes=self._settings.max_message_bytes,
-                max_image_pixels=self._settings.max_image_pixels,
-                plugins=[plugin.name for plugin in self._registry.plugins()],
-                feeds=feed_book().infos(),
-                feeds_id=feed_book().book_id,
-            )
-            session.outbox.greet(wire.encode(hello))
-        back = "" if session.away_since is None else f", back with {session.outbox.waiting} messages waiting"
-        self._log.info("connected client=%s session=%s%s", client_id, session.session_id, back)
-        return session
-
-    def _resume(self, session: Session, message: Resume, *, is_first: bool) -> None:
-        """A client that speaks `forgesyte.v2` is back: it goes on in its old session, if that is still there."""
-        if not session.numbered:
-            raise InvalidMessage("resume is for clients that offer the subprotocol 'forgesyte.v2'")
-        if not is_first:
-            raise InvalidMessage("resume must be the first message of a connection")
-        old = self.sessions.find(message.epoch, message.secret)
-        if old is None or old is session:
-            outbox = session.outbox
-            outbox.owe(wire.encode(Resumed(False, session.session_id, session.epoch, missed=0)))
-            return
-        if old.connection is not None:
-            old.connection.cut("its client came back on another connection")
-        recovered = old.outbox.resume(message.seq)
-        missed = old.outbox.waiting
-        self._log.info("resumed client=%s session=%s, missed %d messages", old.client_id, old.session_id, missed)
-        self._unite(session, old)
-        old.outbox.greet(wire.encode(Resumed(recovered, old.session_id, old.epoch, missed)))
-
-    def _unite(self, newcomer: Session, old: Session) -> None:
-        """The newcomer is the client of an old session: its connection goes on there, with all it has begun."""
-        connection, newcomer.connection, newcomer.heir = newcomer.connection, None, old
-        if connection is not None:
-            connection.take_over(old)
-        newcomer.outbox.pour_into(old.outbox)
-        old.frames += newcomer.frames
-        self._subscriptions.hand_over(newcomer, old)
-        self._forget(newcomer)
-
-    def leave(self, session: Session, *, now: float, for_good: bool, reason: str = "") -> None:
-        """A connection is gone; with a Close frame, or after its grace, the session with it.
-
-        Args:
-            session: Whose connection it was.
-            now: Monotonic seconds.
-            for_good: Whether the client said goodbye.
-            reason: Why it ended, for the log.
-        """
-        session.disconnect(now)
-        if self.viewers is not None:
-            self.viewers.leave(session)
-        what, why = ("left" if for_good else "cut off"), (f": {reason}" if reason else "")
-        self._log.info("%s client=%s session=%s%s", what, session.client_id, session.session_id, why)
-        if for_good:
-            self._end(session)
-        elif (newcomer := self.sessions.successor(session, certain=True)) is not None:
-            self._log.info("client=%s is back already; it goes on in session=%s", session.client_id, session.session_id)
-            self._unite(newcomer, session)
-
-    def expire(self, now: float) -> list[Session]:
-        """End the sessions whose clients stayed away, and return those whose streams may be let go."""
-        expired = self.sessions.expired(now)
-        for session in expired:
-            newcomer = self.sessions.successor(session, certain=False)
-            if newcomer is not None:  # nobody else came for it
-                self._unite(newcomer, session)
-                continue
-            self._log.info("session ended client=%s: its client did not come back", session.client_id)
-            self._end(session)
-        gone = [session for session, since in self._gone.items() if now - since > self._settings.stream_grace_s]
-        for session in gone:
-            del self._gone[session]
-        return gone
-
-    @property
-    def dropped(self) -> int:
-        """Broadcasts that clients were too slow for, so far."""
-        return self.tally.dropped + sum(session.outbox.dropped for session in self.sessions)
-
-    def _end(self, session: Session) -> None:
-        session.outbox.close()
-        self._forget(session)
-
-    def _forget(self, session: Session) -> None:
-        self.tally.dropped += session.outbox.dropped
-        self._subscriptions.leave(session)
-        self.sessions.end(session)
-        if session.streams:
-            self._gone[session] = time.monotonic()

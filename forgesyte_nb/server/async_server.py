@@ -56,7 +56,7 @@ class AsyncServer:
         self.log = log
         self.dispatcher = Dispatcher(registry, settings, self.engine, log)
         self._loop = asyncio.get_running_loop()
-        self.viewers = self.dispatcher.viewers = Viewers(
+        self.viewers = self.dispatcher.reception.viewers = Viewers(
             feed_book(), log, call_soon=self._call_soon, call_later=self._loop.call_later, resize=self._resize
         )
         self._engines: dict[str, Engine] = {}
@@ -145,7 +145,7 @@ class AsyncServer:
         while True:
             await asyncio.sleep(_HOUSEKEEPING_S)
             try:
-                for session in self.dispatcher.expire(time.monotonic()):
+                for session in self.dispatcher.reception.expire(time.monotonic()):
                     for engine in self._engines.values():
                         engine.forget_streams(f"{session.session_id}/")
             except Exception:

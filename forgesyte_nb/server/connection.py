@@ -282,7 +282,7 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
         if session is None or dispatcher is None:
             return
         self.session = None
-        dispatcher.leave(session, now=time.monotonic(), for_good=self.left(), reason=self._reason())
+        dispatcher.reception.leave(session, now=time.monotonic(), for_good=self.left(), reason=self._reason())
         if self._receipt_timer is not None:
             self._receipt_timer.cancel()
             self._receipt_timer = None
@@ -347,7 +347,7 @@ async def serve_session(connection: FrameConnection) -> None:
     dispatcher = connection.dispatcher
     if dispatcher is None:
         return
-    connection.open(dispatcher.enter(connection.client_id, numbered=connection.subprotocol is not None))
+    connection.open(dispatcher.reception.enter(connection.client_id, numbered=connection.subprotocol is not None))
     try:
         await connection.wait_closed()
     finally:

@@ -52,7 +52,7 @@ class LocalConnection:
         self._dispatcher = dispatcher
         self._send = send
         self._call_soon = call_soon
-        self._session = dispatcher.enter(client_id, numbered=True)
+        self._session = dispatcher.reception.enter(client_id, numbered=True)
         self._scheduled = False
         self._session.connect(self)
 
@@ -74,7 +74,7 @@ class LocalConnection:
         """End it: its client is elsewhere, in the same session."""
         if not self.closed:
             self.closed = True
-            self._dispatcher.leave(self._session, now=time.monotonic(), for_good=False, reason=reason)
+            self._dispatcher.reception.leave(self._session, now=time.monotonic(), for_good=False, reason=reason)
             self._on_cut(self)
 
     def wake(self) -> None:
@@ -105,7 +105,7 @@ class LocalConnection:
         """Leave for good."""
         if not self.closed:
             self.closed = True
-            self._dispatcher.leave(self._session, now=time.monotonic(), for_good=True)
+            self._dispatcher.reception.leave(self._session, now=time.monotonic(), for_good=True)
 
 
 class LocalConnections:

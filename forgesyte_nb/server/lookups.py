@@ -135,7 +135,7 @@ def _job(job_id: str, view: ServerView) -> Response:
 def _health(view: ServerView) -> Response:
     state = {
         "status": "closing" if view.dispatcher.closing else "ok",
-        "server_id": view.dispatcher.server_id,
+        "server_id": view.dispatcher.reception.server_id,
         "active_jobs": len(view.dispatcher.jobs.active),
         "connections": len(view.dispatcher.sessions.connected()),
         "engines": view.engine_stats(),

@@ -63,7 +63,9 @@ class _Families:
             "forgesyte_connected_clients", "Clients with a connection.", value=len(sessions.connected())
         )
         yield CounterMetricFamily(
-            "forgesyte_dropped_broadcasts", "Broadcasts that clients were too slow for.", value=self._dispatcher.dropped
+            "forgesyte_dropped_broadcasts",
+            "Broadcasts that clients were too slow for.",
+            value=self._dispatcher.reception.dropped,
         )
         away = [session for session in sessions if session.away_since is not None]
         yield GaugeMetricFamily(

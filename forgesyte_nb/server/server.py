@@ -116,7 +116,7 @@ class Server:
     @property
     def server_id(self) -> str:
         """Unique; `hello` and `/healthz` say it too."""
-        return self._async.dispatcher.server_id
+        return self._async.dispatcher.reception.server_id
 
     @property
     def running(self) -> bool:

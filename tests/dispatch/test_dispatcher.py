@@ -68,7 +68,7 @@ class Wire:
     def cut(self, reason: str) -> None:
         self.cuts.append(reason)
         assert self.session is not None
-        self.desk.dispatcher.leave(self.session, now=1.0, for_good=False, reason=reason)
+        self.desk.dispatcher.reception.leave(self.session, now=1.0, for_good=False, reason=reason)
 
 
 class Desk:
@@ -91,7 +91,7 @@ class Desk:
     def flush(self) -> None: ...
 
     def client(self, name: str = "c", *, numbered: bool = False) -> Session:
-        return Wire(self).open(self.dispatcher.enter(name, numbered=numbered))
+        return Wire(self).open(self.dispatcher.reception.enter(name, numbered=numbered))
 
     def say(self, session: Session, message: Any) -> list[dict[str, Any]]:
         data = message if isinstance(message, bytes) else json.dumps(message).encode()
@@ -271,7 +271,7 @@ def test_a_broadcast_counts_whom_it_reached() -> None:
     a, b, away = desk.client("a"), desk.client("b"), desk.client("away")
     for session in (a, away):
         desk.say(session, {"type": "subscribe", "topic": "all"})
-    desk.dispatcher.leave(away, now=1.0, for_good=False)
+    desk.dispatcher.reception.leave(away, now=1.0, for_good=False)
     assert desk.dispatcher.broadcast({"n": 1}) == 2
     assert desk.dispatcher.broadcast({"n": 2}, topic="all") == 1
     assert desk.dispatcher.broadcast({"n": 3}, client_id="b") == 1
@@ -348,7 +348,7 @@ def test_of_the_seeds_clients_of_one_name_the_others_are_asked_for_a_sign_of_lif
     job = desk.frame(first, tiny, "of the first")
     later = desk.frame(second, tiny, "of the second")
     heard(first), heard(second)
-    desk.dispatcher.leave(first, now=5.0, for_good=False)
+    desk.dispatcher.reception.leave(first, now=5.0, for_good=False)
     assert first.connection is wires[2], "nothing was heard of the first since the second came: it is its client"
     for one in (job, later):
         desk.dispatcher.started(one)
@@ -362,6 +362,6 @@ def test_a_client_that_left_is_owed_nothing_more(tiny: bytes) -> None:
     desk = Desk()
     session = desk.client()
     job = desk.frame(session, tiny)
-    desk.dispatcher.leave(session, now=1.0, for_good=True)
+    desk.dispatcher.reception.leave(session, now=1.0, for_good=True)
     desk.dispatcher.ended(job, DONE)
     assert (session.outbox.waiting, session.outbox.kept_bytes) == (0, 0)

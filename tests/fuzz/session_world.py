@@ -185,7 +185,7 @@ class World:
         """A person's connection begins."""
         away = [session for session in self.dues if self._waits_for(session, person)]
         expected = min(away, key=lambda session: session.away_since or 0.0, default=None)
-        session = self.dispatcher.enter(person.name, numbered=person.numbered)
+        session = self.dispatcher.reception.enter(person.name, numbered=person.numbered)
         assert session is expected if expected else session not in self.dues, "not the session that waits for it"
         self.dues.setdefault(session, Due(person.numbered))
         person.resumes = resume and bool(person.known)
@@ -232,7 +232,7 @@ class World:
         serves = {other: other.session for other in self.lines}
         if not for_good:
             self._hand_over(session, since=max(line.heard_at, line.reached_at), serves=serves)
-        self.dispatcher.leave(session, now=time.monotonic(), for_good=for_good)
+        self.dispatcher.reception.leave(session, now=time.monotonic(), for_good=for_good)
         assert serves == {other: other.session for other in self.lines}, "others serve sessions that are not theirs"
         self.dues[session].over = self.dues[session].over or for_good
 
@@ -273,7 +273,7 @@ class World:
             due = self.dues[session]
             if due.over or not self._hand_over(session, since=session.heard_at, serves=serves):
                 due.over = True
-        self.dispatcher.expire(time.monotonic() + self._grace_s + 1.0)
+        self.dispatcher.reception.expire(time.monotonic() + self._grace_s + 1.0)
         assert serves == {line: line.session for line in self.lines}, "others serve sessions that are not theirs"
 
     # Jobs

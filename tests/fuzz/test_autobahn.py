@@ -42,10 +42,13 @@ class Echo(Dispatcher):
     def __init__(self, settings: Settings, log: logging.Logger) -> None:
         super().__init__(Registry(), settings, _no_engine, log)
         self._numbers = itertools.count()
+        enter = self.reception.enter
 
-    def enter(self, client_id: str, **more: Any) -> Session:
-        """Each case is another client: what one that broke off is owed is not for the next."""
-        return super().enter(f"{client_id}-{next(self._numbers)}", **more)
+        def enter_anew(client_id: str, *, numbered: bool) -> Session:
+            """Each case is another client: what one that broke off is owed is not for the next."""
+            return enter(f"{client_id}-{next(self._numbers)}", numbered=numbered)
+
+        self.reception.enter = enter_anew  # type: ignore[method-assign]
 
     def receive(self, session: Session, data: bytes, *, binary: bool = False) -> None:
         """Back it goes, by the same outbox as results and pictures."""
