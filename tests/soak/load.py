@@ -82,14 +82,12 @@ class Load:
     Attributes:
         visits: Made so far, by kind.
         answered: Terminal messages of jobs that clients heard, each once.
-        unread: Frames that were sent by clients that do not read.
     """
 
     def __init__(self, server: Apart, proxy: FaultProxy, picture: bytes, *, most_frames: int, seed: int) -> None:
         """Visits send up to so many frames; `seed` is of all that is left to chance."""
         self.visits: Counter[str] = Counter()
         self.answered = 0
-        self.unread = 0
         self._server, self._proxy, self._picture = server, proxy, picture
         self._url = f"ws://127.0.0.1:{server.port}"
         self._most_frames = most_frames
@@ -198,7 +196,6 @@ class Load:
             for _ in range(self._frames()):
                 with contextlib.suppress(OSError):
                     raw.send_frame(1, json.dumps(frame).encode())
-                    self.unread += 1
                 await asyncio.sleep(0.1)
 
     async def says_nonsense(self) -> None:

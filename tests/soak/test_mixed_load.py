@@ -82,4 +82,6 @@ async def test_nothing_grows_and_nothing_is_lost(tmp_path: Path, figures: Figure
     assert after.threads <= before.threads
     assert set(load.visits) == kinds
     assert counts.accepted == counts.results + counts.errors, counts
-    assert 0 <= counts.accepted - load.answered <= load.unread, (counts, load.answered, load.unread)
+    # Each visit has made sure of its own. More is accepted: of those who do not read, and of those who were cut off for
+    # longer than a session lives, and so send again what was done already.
+    assert counts.accepted >= load.answered, (counts, load.answered)
