@@ -29,7 +29,7 @@ import json, sys
 import forgesyte_nb as fs
 
 settings = fs.Settings(**json.loads(sys.argv[1]))
-server = fs.Server(port=0, plugins=[sys.argv[2]], settings=settings, log=sys.argv[3])
+server = fs.serve(port=0, plugins=[sys.argv[2]], settings=settings, log=sys.argv[3])
 print(json.dumps({"port": server.port}), flush=True)
 sys.stdin.read()
 server.close()

@@ -155,7 +155,7 @@ class Load:
 
     async def seeds(self) -> None:
         """The seed's kind, behind the proxy."""
-        name = f"seed-{self._random.randrange(10)}"
+        name = f"seed-{self.visits['seeds']}"
         async with SeedStyle(self._proxy.url, name, ping_interval=None) as client:
             for number in range(self._frames()):
                 await client.frame(f"{name} {number}", self._picture, self._random.choice(NAMES))
