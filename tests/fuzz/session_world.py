@@ -1,19 +1,14 @@
 """A dispatcher with clients whose connections break, beside a model of what each is to hear.
 
-Nothing here is a socket. A `Line` is what a connection is to a session: what it takes from the outbox is on its way
-until it is delivered, and lost if the line breaks before. A `Person` is the application at its other end: one that
-knows the seed alone, or one that speaks `forgesyte.v2` and resumes. The model follows what ARCHITECTURE.md says of who
-comes back to what, and asserts in between that nobody hears what is another's, or twice, or in the wrong order.
+Nothing here is a socket. Each thing that may happen is a method: it happens to the dispatcher, and to the model, which
+follows what ARCHITECTURE.md says of who comes back to what and who hears what.
 """
 
 from __future__ import annotations
 
 import base64
-import json
 import logging
 import time
-from collections import Counter, deque
-from dataclasses import dataclass, field
 from typing import Any
 
 from forgesyte_nb.dispatch import Dispatcher
@@ -23,101 +18,14 @@ from forgesyte_nb.jobs import Job
 from forgesyte_nb.plugins.registry import Registry
 from forgesyte_nb.sessions import Session
 from forgesyte_nb.settings import Settings
-from tests.fuzz.session_due import Due, Key, key_of
+from tests.fuzz.session_due import Due, Key
+from tests.fuzz.session_hearing import Hearing
+from tests.fuzz.session_lines import Line, Person
 
 _PIXEL = bytes.fromhex("424d3a000000000000003600000028000000010000000100000001001800") + bytes(28)
 _FRAME = {"type": "send_frame", "frame_id": "again", "plugin": "ocr", "image_data": base64.b64encode(_PIXEL).decode()}
 _DONE = Outcome(result=b'{"n":1}')
 _FAILED = Outcome(error=PluginError("on purpose"))
-
-
-@dataclass(eq=False)
-class Person:
-    """An application.
-
-    Attributes:
-        line: Its connection; None while it has none.
-        known: Under `forgesyte.v2`, what it must know to resume: session, epoch, secret and the last number.
-        resumes: Whether it is going to resume on its line, or waits for the answer.
-    """
-
-    name: str
-    numbered: bool
-    line: Line | None = None
-    known: dict[str, Any] = field(default_factory=dict)
-    resumes: bool = False
-
-
-@dataclass(eq=False)
-class Line:
-    """One connection, as `FrameConnection` is one to the dispatcher; what it writes arrives when a rule says so.
-
-    Attributes:
-        on_its_way: What was written and has not arrived, with the session it is from: messages, and receipts asked for.
-        reachable: Whether there is somebody at its other end.
-        acknowledged: Whether otherwise an operating system, or a proxy, acknowledges all the same.
-        last_seq: Number of the last message that arrived.
-        hello: What the greeting said.
-        times: How often something of a session arrived.
-        said_before: How much had been said to a session when it was resumed on this line.
-        told_before: Of how many lost broadcasts its client had been told then.
-    """
-
-    world: World
-    name: str
-    session: Session
-    heard_at: float = field(default_factory=time.monotonic)
-    on_its_way: deque[tuple[Session, bytes | tuple[int, int]]] = field(default_factory=deque)
-    reachable: bool = True
-    acknowledged: bool = False
-    reached_at: float = 0.0
-    last_seq: int = 0
-    hello: dict[str, Any] = field(default_factory=dict)
-    times: Counter[tuple[Session, Key]] = field(default_factory=Counter)
-    said_before: int = 0
-    told_before: int = 0
-    _series: int = 0
-
-    def wake(self) -> None:
-        """It is written when a rule says so."""
-
-    wake_later = wake
-
-    def probe(self) -> None:
-        """Whoever is there answers at once."""
-        if self.reachable:
-            self.heard_at = time.monotonic()
-        elif self.acknowledged:
-            self.reached_at = time.monotonic()
-
-    def take_over(self, session: Session) -> None:
-        """Serve another session from now on."""
-        self.write()
-        self._series += 1
-        self.session = session
-        session.connect(self)
-
-    def cut(self, reason: str) -> None:
-        """The server ends it."""
-        assert reason
-        self.world.end(self)
-
-    def write(self, max_bytes: int = 1 << 30, *, receipt: bool = False) -> None:
-        """Put what the outbox holds on its way, and perhaps ask for a receipt."""
-        self.on_its_way.extend((self.session, message) for message in self.session.outbox.take(max_bytes))
-        if receipt:
-            self.on_its_way.append((self.session, (self._series, self.session.outbox.seq)))
-
-    def confirm(self, receipt: tuple[int, int]) -> None:
-        """The pong to a receipt."""
-        self.heard_at = time.monotonic()
-        if receipt[0] == self._series:
-            self.session.outbox.confirm(receipt[1])
-
-    def say(self, message: dict[str, Any]) -> None:
-        """The client says something."""
-        self.heard_at = time.monotonic()
-        self.world.dispatcher.receive(self.session, json.dumps(message).encode())
 
 
 class _Engine:
@@ -143,7 +51,7 @@ class World:
         lines: Connections of whose end the server does not know.
         dues: The model of each session.
         jobs: All jobs.
-        outcomes: The different terminal messages that were heard of each job.
+        owed: What was said to each session of its own jobs, in order.
     """
 
     def __init__(self, registry: Registry, settings: Settings, *, roomy: bool) -> None:
@@ -157,11 +65,10 @@ class World:
         self.lines: list[Line] = []
         self.dues: dict[Session, Due] = {}
         self.jobs: dict[str, Job] = {}
-        self.outcomes: dict[str, set[str]] = {}
         self._grace_s = settings.session_grace_s
         self._heirs: dict[Session, Session] = {}
-        self._owed: dict[Session, list[Key]] = {}
-        self._heard_up_to: Counter[Session] = Counter()
+        self.owed: dict[Session, list[Key]] = {}
+        self._hearing = Hearing(self)
 
     @property
     def under_way(self) -> list[Job]:
@@ -317,7 +224,7 @@ class World:
         if job is None or not job.ended:
             due.topics.add(topic)
             return
-        for key in [key for key in self._owed[job.owner] if key[0] == topic][-2:]:
+        for key in [key for key in self.owed[job.owner] if key[0] == topic][-2:]:
             due.may_hear.add(key)
             due.again[key] += 1
 
@@ -335,82 +242,18 @@ class World:
     def _tell(self, job: Job, what: str, percent: float) -> None:
         key = (job.job_id, what, percent)
         owner = self.lineage(job.owner)[-1]
-        self._owed.setdefault(job.owner, []).append(key)
+        self.owed.setdefault(job.owner, []).append(key)
         self.dues[owner].tell(key, owed=True)
         for session, due in self.dues.items():
             is_subscribed = due.topics & {"all", "plugin_ocr", job.job_id}
             if is_subscribed and session is not owner and session not in self._heirs:
                 due.tell(key, owed=False)
 
-    # What arrives
+    # What arrives, and the end
 
     def deliver(self, person: Person, count: int = 1 << 30) -> None:
         """So much of what is on its way to a person arrives."""
-        line = person.line
-        while count and line is not None and line is person.line and line.on_its_way:
-            count -= 1
-            session, item = line.on_its_way.popleft()
-            if isinstance(item, tuple):
-                line.confirm(item)
-                continue
-            message = json.loads(item)
-            self._hear(line, session, message)
-            if person.numbered:
-                self._keep_count(person, line, message)
-
-    def _hear(self, line: Line, session: Session, message: dict[str, Any]) -> None:
-        due, key = self.due(session), key_of(message)
-        if message["type"] == "dropped":
-            due.told_lost += message["count"]
-        if key is None:
-            return
-        assert key in due.may_hear, f"none of its business: {message}"
-        line.times[session, key] += 1
-        assert line.times[session, key] <= 1 + due.again[key], f"said twice on one connection: {message}"
-        if key[1] == "terminal":
-            self.outcomes.setdefault(key[0], set()).add(json.dumps({**message, "seq": 0}, sort_keys=True))
-        owner = self.jobs[key[0]].owner
-        if not due.heard[key] and session in self.lineage(owner) and not due.again[key]:
-            place = self._owed[owner].index(key)
-            assert place >= self._heard_up_to[owner], f"out of order: {message}"
-            self._heard_up_to[owner] = place
-        due.heard[key] += 1
-
-    def _keep_count(self, person: Person, line: Line, message: dict[str, Any]) -> None:
-        """A client of `forgesyte.v2` keeps count; greeted, it begins to resume."""
-        seq, kind = message["seq"], message["type"]
-        if kind == "resumed" and person.resumes:
-            self._resumed(person, line, message)
-        else:
-            assert seq == line.last_seq + 1, f"{seq} after {line.last_seq}: {message}"
-        line.last_seq = seq
-        if kind == "hello":
-            line.hello = {name: message[name] for name in ("session", "epoch", "secret")}
-            if not person.resumes:
-                person.known = dict(line.hello)
-        if not person.resumes:
-            person.known["seq"] = seq
-        elif kind == "hello":
-            self.resume(person)
-
-    def _resumed(self, person: Person, line: Line, message: dict[str, Any]) -> None:
-        person.resumes = False
-        if message["session"] != person.known["session"]:
-            assert not message["recovered"]
-            assert message["seq"] == line.last_seq + 1
-            person.known = dict(line.hello)
-            return
-        assert message["epoch"] == person.known["epoch"]
-        assert message["recovered"] or not self.roomy, "nothing was over a limit, and yet it is not whole"
-        if message["recovered"]:
-            assert message["seq"] == person.known["seq"] + 1
-        else:
-            assert message["seq"] > person.known["seq"]
-            due = self.dues[line.session]
-            due.whole_from = line.said_before
-            due.told_lost -= line.told_before
-
-    # The end
+        self._hearing.deliver(person, count)
 
     def settle(self) -> None:
         """All jobs end, everybody comes back and hears what there is to hear; then everything must have been heard."""
@@ -434,6 +277,8 @@ class World:
         for session, due in self.dues.items():
             if session not in self._heirs and not due.over:
                 due.check(roomy=self.roomy)
-        assert all(len(outcomes) == 1 for outcomes in self.outcomes.values()), "a job with two terminal messages"
+        assert all(len(outcomes) == 1 for outcomes in self._hearing.outcomes.values()), (
+            "a job with two terminal messages"
+        )
         assert self.dispatcher.jobs.active == {}
         assert self.dispatcher.backlog.memory_bytes == 0

@@ -1,9 +1,9 @@
 """Sessions against a model: people come, send, subscribe, lose their connections and come back, in any order.
 
 Without sockets, on `Dispatcher`, `SessionBook` and `Outbox` as they are, with an engine whose jobs end when a rule says
-so. The invariants are asserted by `session_world.py`: every accepted frame has one terminal message, which its
-session's client hears at least once whatever breaks, never twice on one connection, in order; nobody hears what is
-another's; and who is told that all was recovered has missed nothing, unless told that broadcasts were dropped.
+so. The invariants are asserted by `session_hearing.py` and `session_due.py`: every accepted frame has one terminal
+message, which its session's client hears at least once whatever breaks, never twice on one connection, in order; nobody
+hears what is another's; and who is told that all was recovered has missed nothing, unless told of what was dropped.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from forgesyte_nb.plugins.registry import Registry
 from forgesyte_nb.settings import Settings
 from tests.conftest import run_cell
 from tests.figures import Figures
-from tests.fuzz.session_world import Line, Person, World
+from tests.fuzz.session_lines import Line, Person
+from tests.fuzz.session_world import World
 
 ROOMY = Settings()
 TIGHT = Settings(session_messages=6, outbox_bytes=500)
