@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 
 from kosoku import FailureError, run_fuzzingclient
@@ -33,3 +34,5 @@ async def _results(url: str, cases: list[str]) -> dict[str, dict[str, object]]:
 
 if __name__ == "__main__":
     json.dump(asyncio.run(_results(sys.argv[1], sys.argv[2:])), sys.stdout)
+    sys.stdout.flush()
+    os._exit(0)  # kosoku's threads now and then abort an interpreter that is on its way out

@@ -192,7 +192,7 @@ def close_code(raw: RawSocket) -> int:
 
 @pytest.mark.timeout(7200)
 def test_the_parser_alone(figures: Figures) -> None:
-    @times(20_000 if figures.soak else 500, figures)
+    @times(20_000 if figures.soak else 300, figures)
     @given(texts() | binaries())
     def run(data: bytes) -> None:
         for decode in (wire.decode_client, wire.decode_client_binary):
@@ -211,7 +211,7 @@ def test_the_parser_alone(figures: Figures) -> None:
 
 @pytest.mark.timeout(7200)
 def test_the_reader_of_headers_alone(figures: Figures) -> None:
-    @times(20_000 if figures.soak else 500, figures)
+    @times(20_000 if figures.soak else 300, figures)
     @given(pictures())
     def run(data: bytes) -> None:
         words = "read"
