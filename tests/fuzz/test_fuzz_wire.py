@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from tests.figures import Figures
 from tests.fuzz.bad_pictures import seed_pictures
+from tests.fuzz.fuzz_seeds import write_dictionary, write_seeds
 
 ROOT = Path(__file__).resolve().parents[2]
 _COUNT = re.compile(r"stat::number_of_executed_units:\s*(\d+)")
@@ -18,9 +20,6 @@ _COUNT = re.compile(r"stat::number_of_executed_units:\s*(\d+)")
 
 def fuzz(folder: Path, *options: str) -> tuple[int, int, str]:
     """Exit code, number of inputs, and what was printed."""
-    pytest.importorskip("atheris", reason="atheris has wheels for Linux on x86-64 alone")
-    from tests.fuzz.fuzz_wire import write_dictionary, write_seeds
-
     corpus = folder / "corpus"
     corpus.mkdir()
     write_seeds(corpus, seed_pictures())
@@ -38,6 +37,7 @@ def fuzz(folder: Path, *options: str) -> tuple[int, int, str]:
 
 
 @pytest.mark.timeout(7200)
+@pytest.mark.skipif(find_spec("atheris") is None, reason="atheris has wheels for Linux on x86-64 alone")
 def test_nothing_but_the_errors_of_the_wire(tmp_path: Path, figures: Figures) -> None:
     runs = (
         [("-max_total_time=200",), ("--pillow", "-max_total_time=80")] if figures.soak else [("-runs=30000", "-seed=1")]
