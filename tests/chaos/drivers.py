@@ -25,6 +25,7 @@ from tests.chaos.seed_style import SeedStyle
 
 FRAMES = 80
 UNDER_WAY = 4
+_SILENCE_S = 20.0  # as it is by default
 _HERE = Path(__file__).parent
 _NODE = Path(ROOT_DIR, "bin", "node")
 
@@ -34,7 +35,7 @@ class Driver(Protocol):
 
     Attributes:
         client_id: Its name at the server.
-        notices: Whether it notices silence by itself; what runs in a browser can neither send pings nor see them.
+        notices: Whether it notices silence by itself; the seed's kind in a browser can neither send pings nor see them.
         lost_at: When its connections were lost, monotonic seconds.
         back_at: When it first heard of the server after each.
     """
@@ -172,7 +173,7 @@ async def our_client(
 class NodeDriver:
     """The JavaScript client, as its process tells of it."""
 
-    notices = False
+    notices = True
 
     def __init__(self, client_id: str) -> None:
         self.client_id = client_id
@@ -200,12 +201,20 @@ class NodeDriver:
 async def in_node(
     urls: dict[str, str], image: bytes, plugin: str, *, ping_interval_s: float, ping_timeout_s: float
 ) -> AsyncIterator[dict[str, Driver]]:
-    """In one process for all."""
-    del ping_interval_s, ping_timeout_s
+    """In one process for all; a WebSocket of JavaScript sends no pings, so it has a measure of silence of its own."""
+    silence_ms = round(500 * min(ping_timeout_s, 2 * _SILENCE_S))
     drivers = {name.replace(" ", "-"): NodeDriver(f"node-{name.replace(' ', '-')}") for name in urls}
     named = [f"{name.replace(' ', '-')}={url}" for name, url in urls.items()]
     pipe = asyncio.subprocess.PIPE
-    command = [_NODE, _HERE / "faulty_network.mjs", base64.b64encode(image).decode(), str(FRAMES), plugin, *named]
+    command = [
+        _NODE,
+        _HERE / "faulty_network.mjs",
+        str(silence_ms),
+        base64.b64encode(image).decode(),
+        str(FRAMES),
+        plugin,
+        *named,
+    ]
     process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
     assert process.stdout is not None
 

@@ -1,7 +1,7 @@
 /**
  * The JavaScript client behind faulty networks, one for each address given; the faults are the test's.
  *
- *     node faulty_network.mjs PICTURE_BASE64 FRAMES PLUGIN name=ws://… name=ws://…
+ *     node faulty_network.mjs SILENCE_MS PICTURE_BASE64 FRAMES PLUGIN name=ws://… name=ws://…
  *
  * It prints a JSON line for whatever happens: `answered` (how many so far), `lost`, `back` (the first message after
  * coming back), and at the end `done` with the client's ledger and the job ids and frame ids that its listeners heard
@@ -9,12 +9,12 @@
  */
 import { ForgeSyteClient } from "../../forgesyte_nb/server/page/forgesyte.js";
 
-const [picture, frames, plugin, ...named] = process.argv.slice(2);
+const [silenceMs, picture, frames, plugin, ...named] = process.argv.slice(2);
 const bytes = new Uint8Array(Buffer.from(picture, "base64"));
 
 async function drive(name, url) {
   const say = (event, more = {}) => process.stdout.write(`${JSON.stringify({ name, event, ...more })}\n`);
-  const client = new ForgeSyteClient(url, { window: 4, clientId: `node-${name}` });
+  const client = new ForgeSyteClient(url, { window: 4, clientId: `node-${name}`, silenceMs: Number(silenceMs) });
   const heard = [];
   let lost = false;
   client.onState(({ state }) => {

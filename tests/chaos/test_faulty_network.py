@@ -45,7 +45,7 @@ class Form:
     noticed_within_s: float
 
 
-SHORT = Form(ping_interval_s=0.5, ping_timeout_s=1.5, noticed_within_s=4.0)
+SHORT = Form(ping_interval_s=0.5, ping_timeout_s=1.5, noticed_within_s=5.0)
 LONG = Form(
     ping_interval_s=fs.Settings.ping_interval_s, ping_timeout_s=fs.Settings.ping_timeout_s, noticed_within_s=70.0
 )
