@@ -1,7 +1,7 @@
 """`serve()`: the one server of this process.
 
-Calling it again with the same arguments returns the server that runs, with others replaces it on the same port, and
-clients come back by themselves.
+Calling it again with the same arguments, or with none, returns the server that runs; with others it replaces it on the
+same port, and clients come back by themselves.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ on_serve: list[Callable[[Server], Callable[[], None] | None]] = []
 
 _current: Server | None = None
 _arguments: dict[str, Any] = {}
+_BARE: dict[str, Any] = {"host": "localhost", "port": None, "plugins": [], "settings": Settings(), "log": None}
 _lock = threading.Lock()
 
 
@@ -50,7 +51,7 @@ def serve(
         settings: All limits at once; `engine`, `workers` and `token` override it.
 
     Returns:
-        The running server; the same one if it runs already with these arguments.
+        The running server; the same one if it runs already with these arguments, or none are given.
 
     Raises:
         ServerError: If the port that was asked for is taken, `host` needs a token, or others may read its file.
@@ -64,9 +65,10 @@ def serve(
     overrides = {"engine": engine, "workers": workers, "token": secret}
     chosen = _override(chosen, {name: value for name, value in overrides.items() if value is not None})
     arguments = {"host": host, "port": port, "plugins": [str(p) for p in plugins], "settings": chosen, "log": log}
+    is_bare = settings is None and arguments == _BARE
     with _lock:
         if _current is not None and _current.running:
-            if arguments == _arguments or arguments == {**_arguments, "port": _current.port}:
+            if is_bare or arguments == _arguments or arguments == {**_arguments, "port": _current.port}:
                 return _current
             check_token(host, chosen)  # what must fail does so before the old server is closed
             plugin_folders(plugins)

@@ -78,9 +78,13 @@ def close_log(log: logging.Logger) -> None:
         handler.close()
 
 
-def tail(path: Path, lines: int) -> str:
-    """The last lines of a log file; empty if there is none yet."""
+def tail(path: Path, lines: int, start: int = 0) -> str:
+    """The last lines of a log file, of those behind `start` bytes; empty if there is none yet.
+
+    Once the file has been begun anew, all of it is later than that.
+    """
     with contextlib.suppress(FileNotFoundError):
-        text = path.read_bytes().decode("utf-8", "replace")  # some MiB at most, and a line may be a whole traceback
+        data = path.read_bytes()  # some MiB at most, and a line may be a whole traceback
+        text = (data[start:] if len(data) >= start else data).decode("utf-8", "replace")
         return "\n".join(text.splitlines()[-lines:]) if lines > 0 else ""
     return ""

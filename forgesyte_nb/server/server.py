@@ -76,6 +76,7 @@ class Server:
         try:
             self.log = Path(log) if log is not None else default_path(self.port)
             self._log = open_log(self.log, str(self.port))
+            self._log_start = self.log.stat().st_size  # before it are lines of servers that had this port earlier
         except OSError as error:
             for bound in sockets:
                 bound.close()
@@ -137,8 +138,8 @@ class Server:
         return [plugin.name for plugin in self.plugins]
 
     def log_tail(self, lines: int = 20) -> str:
-        """The last lines of the log."""
-        return tail(self.log, lines)
+        """The last lines of the log, of those that this server wrote."""
+        return tail(self.log, lines, self._log_start)
 
     def broadcast(self, body: Any, *, topic: str | None = None, client_id: str | None = None) -> int:
         """Send a `broadcast` message: to everyone, to the subscribers of a topic, or to one client.

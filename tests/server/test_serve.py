@@ -159,7 +159,7 @@ def test_what_cannot_be_started_says_why_and_leaves_nothing(
     threads = threading.active_count()
     with pytest.raises(error, match=reason):
         served(**arguments)
-    assert psutil.Process().num_fds() == descriptors
+    assert psutil.Process().num_fds() <= descriptors
     assert threading.active_count() == threads
 
 
