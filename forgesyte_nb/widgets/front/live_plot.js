@@ -1,5 +1,6 @@
 /** A plot that the kernel draws: its pictures, and what it can be told. */
 
+import { decode, sizeOf } from "./decode.js";
 import { element, setText } from "./dom.js";
 import { whileSeen } from "./seen.js";
 
@@ -27,11 +28,12 @@ export function livePlot({ model, root, link, state, badge, signal }) {
   let paused = false;
   const feed = link.watch(model.get("_feed"), {
     async onFrame(header, bytes) {
-      const bitmap = await createImageBitmap(new Blob([bytes], { type: header.content_type }));
-      if (picture.width !== bitmap.width) picture.width = bitmap.width;
-      if (picture.height !== bitmap.height) picture.height = bitmap.height;
-      picture.getContext("2d").drawImage(bitmap, 0, 0);
-      bitmap.close();
+      const newest = await decode(bytes, header.content_type);
+      const { width, height } = sizeOf(newest);
+      if (picture.width !== width) picture.width = width;
+      if (picture.height !== height) picture.height = height;
+      picture.getContext("2d").drawImage(newest, 0, 0);
+      newest.close();
       picture.hidden = false;
       state.drawn += 1;
     },

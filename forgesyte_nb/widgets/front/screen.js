@@ -1,5 +1,6 @@
 /** A picture with what a plugin found drawn over it, as wide as there is room. */
 
+import { decode, sizeOf } from "./decode.js";
 import { element } from "./dom.js";
 import { drawOverlay, loadMasks, shapesOf } from "./overlay.js";
 
@@ -9,17 +10,19 @@ const NO_SHAPES = { boxes: [], masks: [], points: [], labels: [], tiles: [] };
 
 export class Screen {
   #canvas = element("canvas", { role: "img", "aria-label": "no picture yet" });
-  #shown = null; // {bitmap, header, shapes, own}
+  #shown = null; // {bitmap, width, height, header, shapes, own}
+
+  #signal;
 
   /** @param {AbortSignal} signal Ends it. */
   constructor(signal) {
+    this.#signal = signal;
     this.root = element("div", { class: "fs-screen" }, this.#canvas);
     const watcher = new ResizeObserver(() => this.#draw());
     watcher.observe(this.root);
     signal.addEventListener("abort", () => {
       watcher.disconnect();
       this.#letGo();
-      this.#shown = null;
     });
   }
 
@@ -41,33 +44,36 @@ export class Screen {
    * @param {Uint8Array} bytes Of an image file.
    */
   async show(header, bytes) {
-    const bitmap = await createImageBitmap(new Blob([bytes], { type: header.content_type }));
-    await this.display(header, bitmap);
-    this.#shown.own = true;
+    await this.#put(header, await decode(bytes, header.content_type), true);
   }
 
   /**
    * Show what can be drawn already, and goes on belonging to whoever made it.
    *
    * @param {object} header As for `show`.
-   * @param {ImageBitmap | OffscreenCanvas} bitmap
+   * @param {ImageBitmap | VideoFrame | OffscreenCanvas} bitmap
    */
   async display(header, bitmap) {
+    await this.#put(header, bitmap, false);
+  }
+
+  async #put(header, bitmap, own) {
     const shapes = header.result ? await loadMasks(shapesOf(header.result)) : NO_SHAPES;
     this.#letGo();
-    this.#shown = { bitmap, header, shapes, own: false };
+    this.#shown = { ...sizeOf(bitmap), ...sizeTold(header), bitmap, header, shapes, own };
+    if (this.#signal.aborted) this.#letGo(); // meanwhile
     this.#canvas.setAttribute("aria-label", header.name ? `picture ${header.name}` : `picture ${header.seq}`);
     this.#draw();
   }
 
   #letGo() {
     if (this.#shown?.own) this.#shown.bitmap.close();
+    this.#shown = null;
   }
 
   #draw() {
     if (this.#shown === null) return;
-    const { bitmap, header } = this.#shown;
-    const { width = bitmap.width, height = bitmap.height } = header;
+    const { width, height } = this.#shown;
     const shownWidth = Math.floor(
       Math.min(this.root.clientWidth || 640, width * LARGEST_SCALE, (HIGHEST * width) / height),
     );
@@ -80,9 +86,8 @@ export class Screen {
 
   /** Paint the picture `width` units across, `ratio` pixels to a unit. */
   #paint(canvas, width, ratio) {
-    const { bitmap, header, shapes } = this.#shown;
-    const pictureWidth = header.width ?? bitmap.width;
-    const height = (width * (header.height ?? bitmap.height)) / pictureWidth;
+    const { bitmap, shapes, width: pictureWidth } = this.#shown;
+    const height = (width * this.#shown.height) / pictureWidth;
     const [across, down] = [Math.round(width * ratio), Math.max(1, Math.round(height * ratio))];
     if (canvas.width !== across) canvas.width = across;
     if (canvas.height !== down) canvas.height = down;
@@ -96,12 +101,17 @@ export class Screen {
   /** The picture in its own size with what is drawn over it. @returns {Promise<{name: string, png: Blob}>} */
   async snapshot() {
     if (this.#shown === null) throw new Error("there is no picture yet");
-    const { header, bitmap } = this.#shown;
+    const { header, width } = this.#shown;
     const canvas = new OffscreenCanvas(1, 1);
-    this.#paint(canvas, header.width ?? bitmap.width, 1);
+    this.#paint(canvas, width, 1);
     const name = String(header.name ?? header.frame_id ?? header.seq).replace(/[^\w.-]+/g, "_");
     return { name: `${name}.png`, png: await canvas.convertToBlob({ type: "image/png" }) };
   }
+}
+
+/** The size that a picture had before it was made narrower for this view. */
+function sizeTold({ width, height }) {
+  return width && height ? { width, height } : {};
 }
 
 /** Let the browser save a file. */
