@@ -142,7 +142,7 @@ async def test_the_camera_of_the_browser_reaches_a_plugin(notebook: Notebook) ->
         ),
         ("getUserMedia = undefined", "Browsers give the camera to https pages and to localhost only"),
     ):
-        await notebook.page.evaluate(f"navigator.mediaDevices.{how}")
+        await notebook.page.evaluate(f"void (navigator.mediaDevices.{how})")
         await camera.get_by_role("button", name="Camera").click()
         await expect(camera.locator(".fs-problem").last).to_contain_text(remedy)
 
