@@ -96,7 +96,8 @@ async def test_gray_and_progressive_jpegs_have_their_colours(page: Page) -> None
 async def test_a_jpeg_with_exif_stands_upright(page: Page) -> None:
     exif = Image.Exif()
     exif[0x0112] = TURNED
-    _, pixels = await decoded(page, encoded(picture(), "JPEG", quality=95, exif=exif.tobytes()), "image/jpeg")
+    kind, pixels = await decoded(page, encoded(picture(), "JPEG", quality=95, exif=exif.tobytes()), "image/jpeg")
+    assert kind == "ImageBitmap"  # of which the standard says how it stands
     assert same(pixels, np.rot90(picture(), -1))
 
 

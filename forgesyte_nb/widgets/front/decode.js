@@ -3,7 +3,7 @@
  *
  * `createImageBitmap` takes bytes as a Blob alone, which lives in another process of the browser: the way there and back
  * costs as much as the decoding, and waits where the machine is busy. `ImageDecoder` takes them as they are. Not every
- * browser has it, it is only for pages by HTTPS or on localhost, and it does not turn pictures as their EXIF asks.
+ * browser has it, it is only for pages by HTTPS or on localhost, and not every one turns pictures as their EXIF asks.
  */
 
 const EXIF_WITHIN = 4096; // bytes: the segment stands first in a JPEG (Exif 2.3, section 4.5.4)
