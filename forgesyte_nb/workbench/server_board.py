@@ -79,4 +79,4 @@ class ServerBoard:
 
 def _readable(log: str) -> str:
     """Log lines with their line breaks; what follows one is indented, so that an event still cannot look like two."""
-    return re.sub(r"(\\\\)|\\n", lambda found: found[1] or "\n    ", log).replace("\n    \n", "\n")
+    return re.sub(r"(\\\\)|\\n", lambda found: found[1] or "\n    ", log).replace("\n    \n", "\n").rstrip()
