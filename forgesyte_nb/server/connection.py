@@ -33,8 +33,9 @@ _TINY_BYTES = 64
 _MOST_TINY_FRAGMENTS = 1024
 _of_this_thread = threading.local()  # a loop has a thread of its own, and a process may have several
 _EARLY_FRAMES = 64
-_FAILURES = {1006, 1011, 1012, 1013, 1014}
-"""Close codes of whoever did not mean to leave (RFC 6455 section 7.4.1): an error of its own, a restart."""
+_FAILURES = {1006, 1011, 1012, 1013, 1014, 4001}
+"""Close codes of whoever did not mean to leave (RFC 6455 section 7.4.1): an error of its own, a restart; and that of
+`forgesyte.js` for a server that has not answered."""
 
 _RECEIPT = b"seen "  # longer than the random payload of a ping of the library, which is none of these
 _SHORT = struct.Struct("!BB")

@@ -280,7 +280,7 @@ async def test_of_too_much_for_one_who_is_away_the_news_go_and_the_results_stay(
     assert [(m["type"], m["frame_id"]) for m in await again.fence()] == [("frame_result", name) for name in names]
 
 
-@pytest.mark.parametrize("code", [1011, 1012])
+@pytest.mark.parametrize("code", [1011, 1012, 4001])
 async def test_a_close_that_reports_a_failure_is_no_goodbye(
     open_server: Open, client: Connect, tiny: bytes, code: int
 ) -> None:

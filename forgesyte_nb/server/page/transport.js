@@ -12,6 +12,7 @@ import { ForgeSyteError, SUBPROTOCOL, decodeMessage } from "./wire.js";
 const TOKEN_SUBPROTOCOL = "forgesyte.token."; // browsers can set no headers
 const OPEN = 1; // WebSocket.OPEN; an injected socket may live where there is no WebSocket
 const CLOSED = 3;
+const NO_ANSWER = 4001; // so that the server, if it hears of it, does not take it for a goodbye
 const SIGN_OF_LIFE = JSON.stringify({ type: "unsubscribe", topic: "job_none" }); // changes nothing, and is answered
 const MOST_DOUBLINGS = 30;
 
@@ -174,7 +175,7 @@ export class Transport {
   #silent(socket) {
     if (this.#socket !== socket) return;
     this.#socket = null;
-    socket.close(); // its own `close` event may come much later
+    socket.close(NO_ANSWER); // its own `close` event may come much later
     this.#lost({ code: 1006, reason: `${this.#url} has not answered for ${(2 * this.#settings.silenceMs) / 1000} s` });
   }
 
