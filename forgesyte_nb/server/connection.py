@@ -85,6 +85,7 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
         self._binary = False
         self._frames = 0  # in what was read last
         self._read_bytes = _SHORT_READ_BYTES
+        self._opened = False
         self._early: list[Frame] = []
         self._scheduled = False
         self.heard_at = self.reached_at = 0.0
@@ -100,9 +101,11 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
         """Begin to serve a session."""
         self.session = session
         session.connect(self)
+        self._opened = True
         early, self._early = self._early, []
         for event in early:
             self.process_event(event)
+        self.transport.resume_reading()
 
     def take_over(self, session: Session) -> None:
         """Serve another session from now on; what was put into the outbox of this one for now is written first."""
@@ -113,13 +116,17 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
 
     def process_event(self, event: Event) -> None:
         """Take a WebSocket frame; overrides the library's queue of messages."""
-        if self.session is None or type(event) is not Frame:
-            if self.request is not None and len(self._early) < _EARLY_FRAMES and type(event) is Frame:
-                self._early.append(event)  # sent along with the handshake, by a client that did not wait
-            else:
-                super().process_event(event)
+        if type(event) is not Frame:
+            super().process_event(event)
             return
         self._frames += 1
+        if not self._opened:
+            self._early.append(event)  # of a client that is faster than the server, or did not wait for its answer
+            if len(self._early) == _EARLY_FRAMES:
+                self.transport.pause_reading()
+            return
+        if self.session is None:
+            return  # the connection is ending: what comes now is not taken
         opcode = event.opcode
         if opcode is Opcode.TEXT or opcode is Opcode.BINARY:
             if event.fin:

@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed
 
 import forgesyte_nb as fs
 from tests.conftest import Connect, wait_for
-from tests.server.conftest import RawSocket, Start
+from tests.server.conftest import RawSocket, Start, upgrade
 
 PLUGINS = """
 @fs.plugin
@@ -63,6 +63,19 @@ def test_fragments_make_one_message(server: fs.Server, raw: Raw, tiny: bytes, pi
     assert answers.count((PONG, b"still there?")) == pieces
     messages = [json.loads(payload) for opcode, payload in answers if opcode == TEXT]
     assert [m["result"] for m in messages if m["type"] == "frame_result"] == [{"note": "ä€😀" * 50}]
+
+
+def test_all_that_comes_right_behind_the_handshake_is_answered(server: fs.Server, raw: Raw) -> None:
+    """A fast client, or one that does not wait for the server's answer, has sent much before its session is there."""
+    opened = raw(server)
+    lines = ["GET /ws/fast HTTP/1.1", f"Host: localhost:{server.port}", *(": ".join(header) for header in upgrade())]
+    text = b'{"type": "subscribe"}'
+    message = bytes([0x80 | TEXT, 0x80 | len(text)]) + bytes(4) + text
+    opened.socket.sendall("\r\n".join([*lines, "", ""]).encode() + message * 3000)
+    while b"\r\n\r\n" not in opened._unread:
+        opened._read_more()
+    opened._unread = opened._unread.partition(b"\r\n\r\n")[2]
+    assert {result(opened)["error_code"] for _ in range(3000)} == {"INVALID_MESSAGE"}
 
 
 def test_an_empty_text_is_answered(server: fs.Server, raw: Raw) -> None:
