@@ -31,6 +31,7 @@ _READ_BYTES = 256 * 1024
 _SHORT_READ_BYTES = 8 * 1024
 _TINY_BYTES = 64
 _MOST_TINY_FRAGMENTS = 1024
+_MOST_UNREAD_PONG_BYTES = 1024 * 1024
 _of_this_thread = threading.local()  # a loop has a thread of its own, and a process may have several
 _EARLY_FRAMES = 64
 _FAILURES = {1006, 1011, 1012, 1013, 1014, 4001}
@@ -85,6 +86,7 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
         self._binary = False
         self._frames = 0  # in what was read last
         self._read_bytes = _SHORT_READ_BYTES
+        self._unread_pong_bytes = 0
         self._opened = False
         self._early: list[Frame] = []
         self._scheduled = False
@@ -142,11 +144,19 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
             elif event.fin:
                 whole, self._parts = bytes(self._parts), bytearray()
                 self._message(whole, binary=self._binary)
+        elif opcode is Opcode.PING:
+            self._ponged(len(event.data))
         elif opcode is Opcode.PONG and bytes(event.data).startswith(_RECEIPT):
             self._pong.set()
             self._confirm(bytes(event.data[len(_RECEIPT) :]))
         else:
             super().process_event(event)
+
+    def _ponged(self, size: int) -> None:
+        """The library has answered a ping, whether or not the peer reads: nothing else bounds what waits to be read."""
+        self._unread_pong_bytes += size + _SHORT.size if self.paused else 0
+        if self._unread_pong_bytes > _MOST_UNREAD_PONG_BYTES:
+            self._fail(CloseCode.POLICY_VIOLATION, "pings whose pongs are not read")
 
     def _confirm(self, receipt: bytes) -> None:
         series, _, number = receipt.partition(b".")
@@ -282,6 +292,7 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
     def resume_writing(self) -> None:
         """The peer has caught up."""
         super().resume_writing()
+        self._unread_pong_bytes = 0
         self.wake()
 
     def release(self) -> None:

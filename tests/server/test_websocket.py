@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import tracemalloc
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from websockets.exceptions import ConnectionClosed
 
 import forgesyte_nb as fs
 from tests.conftest import Connect, wait_for
-from tests.server.conftest import RawSocket, Start, upgrade
+from tests.server.conftest import RawSocket, Start, log_of, upgrade
 
 PLUGINS = """
 @fs.plugin
@@ -169,6 +170,19 @@ def test_a_message_in_very_many_tiny_fragments_ends_the_connection_with_1009(
         tracemalloc.stop()
     assert (opcode, int.from_bytes(payload[:2], "big")) == (8, 1009)
     assert b"fragments, most of them tiny" in payload
+
+
+def test_pings_whose_pongs_are_not_read_end_the_connection(server: fs.Server, raw: Raw) -> None:
+    opened = raw(server, receive_buffer=4096).open("pinger")
+    pings = (bytes([0x80 | PING, 0x80 | 125]) + bytes(4) + b"p" * 125) * 100_000
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(OSError):  # cut off in the middle, or not
+            opened.socket.sendall(pings)
+        assert tracemalloc.get_traced_memory()[1] < len(pings) / 2, "the pongs of all of them would be as much"
+    finally:
+        tracemalloc.stop()
+    wait_for(lambda: "pings whose pongs are not read" in log_of(server), "the reason in the log")
 
 
 async def test_a_connection_that_failed_costs_the_others_nothing(
