@@ -52,7 +52,7 @@ def test_a_queue_that_never_runs_empty_does_not_make_the_file_grow(monkeypatch: 
         assert bytes_of(stored) == known
         backlog.remove(stored)
     assert (backlog.memory_bytes, backlog.spooled_bytes) == (0, 0)
-    assert open_files() == before
+    assert open_files() <= before
 
 
 def test_a_full_disk_is_a_full_queue(monkeypatch: pytest.MonkeyPatch) -> None:
