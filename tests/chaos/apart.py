@@ -127,6 +127,18 @@ def workers_of(pid: int) -> list[int]:
     return found
 
 
+def have_loaded(pids: list[int]) -> bool:
+    """Whether worker processes have loaded all that they load before their first frame."""
+    for pid in pids:
+        try:
+            maps = Path(f"/proc/{pid}/maps").read_text()
+        except OSError:
+            return False  # it has ended
+        if "/cv2/" not in maps or "/pydantic_core/" not in maps:
+            return False
+    return True
+
+
 def pss_bytes(pids: list[int]) -> int:
     """Memory of processes, what they share counted once (proportional set size)."""
     total = 0

@@ -61,7 +61,8 @@ class BookedClient:
         end = asyncio.get_running_loop().time() + patience_s
         while not condition():
             assert asyncio.get_running_loop().time() < end, f"waited in vain for {what}"
-            assert not self.reading.done(), f"the connection ended while waiting for {what}: {self.client.socket}"
+            ended = self.client.socket.protocol.close_exc if self.reading.done() else None
+            assert not self.reading.done(), f"the connection ended while waiting for {what}: {ended}"
             await asyncio.sleep(0.002)
 
     async def answered(self, patience_s: float = PATIENCE_S) -> None:

@@ -38,6 +38,7 @@ class Ledger:
         terminals: Terminal message of each job, by job id.
         refusals: The `error` of each frame that became no job, by frame id.
         last_words: Jobs of which the update after the terminal message was heard.
+        started_at: When it was heard that a worker has started on it, likewise.
         answered_at: When its answer was heard, likewise.
         repeats: Terminal messages heard again.
         strange: What must never be heard: a second answer that is not the first again, answers to what was not sent.
@@ -49,6 +50,7 @@ class Ledger:
         self.terminals: dict[str, Message] = {}
         self.refusals: dict[str, Message] = {}
         self.last_words: set[str] = set()
+        self.started_at: dict[str, float] = {}
         self.answered_at: dict[str, float] = {}
         self.repeats = 0
         self.strange: list[Message] = []
@@ -64,6 +66,8 @@ class Ledger:
         kind, job_id = message["type"], message.get("job_id")
         if kind == "job_update":
             self.accepted.setdefault(job_id, message["frame_id"])
+            if message["status"] == "processing":
+                self.started_at.setdefault(message["frame_id"], time.monotonic())
             if message["status"] in ("completed", "failed"):
                 if job_id not in self.terminals:
                     self.strange.append(message)
