@@ -20,7 +20,7 @@ from forgesyte_nb.plugins.registry import Entry
 from forgesyte_nb.settings import Settings
 
 _READ_BYTES = 256 * 1024
-_CLOSE_S = 2.0
+_CLOSE_S = 1.25  # a worker gives itself a second; a kernel that is asked to end has little more
 _HOPELESS = 3  # failed starts in a row in every slot, until jobs are answered instead of kept waiting
 _RETRY_S, _MAX_RETRY_S = 0.1, 5.0  # until a worker that could not be started is tried again, doubled each time
 

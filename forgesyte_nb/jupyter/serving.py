@@ -1,4 +1,4 @@
-"""What a notebook adds to the server that `serve()` starts: the Jupyter Server finds it, and it shows itself in a cell.
+"""What a notebook adds to the server that `serve()` starts: the Jupyter Server finds it, it ends well, it shows itself.
 
 `fs.serve` is taken from here: whoever calls it has this module loaded, and whoever only imports the package has not.
 """
@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Literal
 
+from forgesyte_nb.jupyter.kernel_end import close_with_kernel
 from forgesyte_nb.jupyter.kernel_file import publish, withdraw
 from forgesyte_nb.server.current import on_serve, serve
 from forgesyte_nb.server.server import Server, looks
@@ -40,5 +41,5 @@ def _look(server: Server) -> object:
     return fs.ServerView(server)
 
 
-on_serve.append(_publish)
+on_serve += [_publish, close_with_kernel]
 looks.append(_look)

@@ -227,8 +227,12 @@ class Server:
 
         return self._loop.run(asked())
 
-    def close(self) -> None:
-        """Stop: new frames are refused, those in flight get `drain_timeout_s`, the rest an error; then 1001."""
+    def close(self, *, drain_timeout_s: float | None = None) -> None:
+        """Stop: new frames are refused, those in flight get `drain_timeout_s`, the rest an error; then 1001.
+
+        Args:
+            drain_timeout_s: Another one than the settings have.
+        """
         if self._closed.is_set():
             return
         self._closed.set()
@@ -241,7 +245,9 @@ class Server:
         self.registry.remove_trial(self._trial)
         self._watch.close()
         try:
-            self._loop.run(self._async.close(self.settings.drain_timeout_s))
+            self._loop.run(
+                self._async.close(self.settings.drain_timeout_s if drain_timeout_s is None else drain_timeout_s)
+            )
             self._on_loop(self._local.close)
         except KeyboardInterrupt:  # the stop button while frames drain: end now, but do end
             self._loop.run(self._async.close(0.0))
