@@ -271,7 +271,10 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
         self._frames = 0
         self.data_received(_of_this_thread.read_view[:nbytes])
         # Each frame costs 10 µs, however little is in it: of very many the others are not kept waiting for long.
-        self._read_bytes = _SHORT_READ_BYTES if self._frames * _TINY_BYTES > nbytes else _READ_BYTES
+        if self._frames * _TINY_BYTES > nbytes:
+            self._read_bytes = _SHORT_READ_BYTES
+        elif nbytes >= self._read_bytes:
+            self._read_bytes = _READ_BYTES
         if self.session is not None and self.protocol.state is not OPEN:
             self.release()
         self._end_in_time()
