@@ -46,6 +46,19 @@ def as_wire_error(error: BaseException, prefix: str = "") -> WireError:
     return PluginError(f"{prefix}{type(error).__name__}{': ' if said else ''}{said}{where}", detail=detail)
 
 
+def let_go(error: BaseException) -> None:
+    """Free what the frames of an exception hold, such as a picture.
+
+    They often hold the exception in turn, and all of it would stay until the garbage collector comes by.
+    """
+    seen: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None and link not in seen:
+        traceback.clear_frames(link.__traceback__)
+        seen.append(link)
+        link = link.__cause__ or link.__context__
+
+
 def raise_in_cell(entry: Entry, error: WireError) -> NoReturn:
     """Raise a lane's loading error where the plugin was defined, with the lane's traceback."""
     raise PluginDefinitionError(f"{entry.plugin.name} {error}\n{error.detail}".rstrip()) from None

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from forgesyte_nb.engines.contract import Outcome
 from forgesyte_nb.engines.interrupt import Stopped
-from forgesyte_nb.engines.raised import as_wire_error, sayable
+from forgesyte_nb.engines.raised import as_wire_error, let_go, sayable
 from forgesyte_nb.errors import InvalidImage, PluginError, WireError
 from forgesyte_nb.frame import Frame
 from forgesyte_nb.jobs import Job
@@ -199,13 +199,15 @@ class LaneRunner:
             result = loaded.call(frame, **keywords)
             outcome.result = encode_result(result, max_bytes=self._max_result_bytes)
         except InvalidImage as error:
-            outcome.error = error
+            outcome.error = InvalidImage(str(error), detail=error.detail)
+            let_go(error)
         except SystemExit as error:
             outcome.error = PluginError(f"called sys.exit({sayable(repr(error.code))}); raise an exception instead")
         except Stopped:
             raise
         except BaseException as error:  # noqa: BLE001 -- whatever the plugin raises is its answer
             outcome.error = as_wire_error(error)
+            let_go(error)
         outcome.decode_ms = frame.decode_ms if frame is not None else 0.0
         outcome.plugin_ms = max(0.0, (time.perf_counter() - began) * 1000 - outcome.decode_ms)
         return outcome

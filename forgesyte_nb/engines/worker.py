@@ -32,6 +32,7 @@ from forgesyte_nb.engines.pipe import Inbox, Kind, message
 _READ_BYTES = 256 * 1024
 _TEARDOWN_S = 1.0
 _HOLD_S = 0.008  # results are held back so long for others to go with, and the task at work
+_LARGE_MS = 50.0  # of decoding: pictures of some ten megapixels, which leave the allocator with hundreds of megabytes
 _FEW = 2  # tasks that wait; with less the server is rung up, to send more before the last is done
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -75,6 +76,7 @@ class Worker:
         self._sent = 0
         self._held_since = float("inf")
         self._cancelled: set[int] = set()
+        self._swollen = False
         self._key, self._task = PluginKey, Task
         self._runner = LaneRunner(max_result_bytes=0, stream_states=1, capture=True)
         self._runner.log = lambda plugin, text: self._send(Kind.LOG, (plugin, text))
@@ -93,6 +95,7 @@ class Worker:
         while True:
             while not self._messages:
                 self._ring()
+                self._give_back()
                 if not self._read(block=True):
                     self._runner.close()
                     return
@@ -125,6 +128,7 @@ class Worker:
             report=lambda percent: self._say(Kind.PROGRESS, (number, now), percent),
             cancelled=lambda: self._is_cancelled(number),
         )
+        self._swollen = self._swollen or outcome.decode_ms > _LARGE_MS
         times = (outcome.decode_ms, outcome.plugin_ms, outcome.output)
         if outcome.error is None:
             self._answer(Kind.RESULT, (number, now), *times, tail=outcome.result or b"{}")
@@ -137,6 +141,12 @@ class Worker:
             self._read(block=False)
             if len(self._messages) < _FEW:
                 self._ring()
+
+    def _give_back(self) -> None:
+        """After a large picture, at rest: give the system back what the allocator has been told to keep."""
+        if self._swollen:
+            self._swollen = False
+            _malloc_trim(0)
 
     def _load(self, pickled: bytes) -> None:
         """Load a plugin; if that fails, its tasks are answered with the reason."""
@@ -203,6 +213,14 @@ class Worker:
 
 
 _BELL = message(Kind.BELL)
+
+
+def _malloc_trim(pad: int) -> None:
+    """As glibc has it (malloc_trim(3)); other allocators give back by themselves."""
+    import ctypes
+
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(pad)
 
 
 def _end_with_socket(connection: socket.socket) -> None:

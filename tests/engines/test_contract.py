@@ -261,6 +261,38 @@ async def test_a_large_result(bench: Bench) -> None:
     assert [len(result["a"]) for result in results] == [15_000_000] * 3
 
 
+FAILS_HOLDING = """
+import gc, weakref
+class Large: pass
+alive = weakref.WeakSet()
+
+@fs.plugin
+def fails(frame, *, then: str = ""):
+    if then:
+        gc.enable() if then == "collect" else gc.disable()
+        return {"alive": len(alive)}
+    kept = Large()
+    alive.add(kept)
+    try:
+        raise OSError("first")
+    except OSError as error:
+        reason = error  # a circle: it knows this frame
+        raise ValueError("second") from error
+"""
+
+
+async def test_what_a_frame_held_that_failed_is_freed_at_once(open_bench: Open, engine_name: str) -> None:
+    bench = open_bench(engine_name, workers=1)
+    bench.cell(FAILS_HOLDING)
+    await bench.run("fails", {"then": "do not collect"})
+    try:
+        for _ in range(3):
+            assert "ValueError: second" in str(await bench.error(bench.submit("fails")))
+        assert await bench.run("fails", {"then": "do not collect"}) == {"alive": 0}
+    finally:
+        await bench.run("fails", {"then": "collect"})
+
+
 async def test_a_plugin_that_fails_to_set_up_answers_its_frames_so(bench: Bench) -> None:
     bench.cell(
         "@fs.plugin\nclass heavy:\n    def setup(self, ctx): raise OSError('no weights')\n"

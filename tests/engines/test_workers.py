@@ -6,6 +6,7 @@ import errno
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -205,3 +206,22 @@ def _is_alive(pid: int) -> bool:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what a process has is read from Linux's /proc")
+async def test_a_worker_gives_back_what_a_large_picture_took(open_bench: Open) -> None:
+    bench = open_bench("processes", workers=1)
+    bench.cell(
+        "import os, time\nfrom PIL import Image\n"
+        "@fs.plugin\n"
+        "def swells(frame, *, large: bool = False):\n"
+        "    if large:\n"
+        "        pictures = [Image.new('RGB', (4000, 4000)) for _ in range(4)]\n"
+        "        frame.decode_ms = 100.0  # as if it was decoded\n"
+        "        kept = bytearray(100_000)  # on top of the heap\n"
+        "        globals()['kept'] = kept\n"
+        "    return {'pages': int(open('/proc/self/statm').read().split()[1])}"
+    )
+    before = (await bench.run("swells"))["pages"]
+    assert (await bench.run("swells", {"large": True}))["pages"] > before + 50_000
+    assert (await bench.run("swells"))["pages"] < before + 10_000
