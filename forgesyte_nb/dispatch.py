@@ -41,6 +41,7 @@ from forgesyte_nb.protocol.topics import check_topic
 from forgesyte_nb.reception import Reception
 from forgesyte_nb.sessions import Session
 from forgesyte_nb.settings import Settings
+from forgesyte_nb.spool import Spool
 from forgesyte_nb.tally import Tally
 
 
@@ -50,6 +51,7 @@ class Dispatcher:
     Attributes:
         jobs: All jobs.
         sessions: All sessions.
+        spool: The temporary file for pictures and answers that wait.
         backlog: The pictures of jobs under way.
         tally: What happened so far.
         reception: Where clients come and go.
@@ -72,13 +74,14 @@ class Dispatcher:
             log: For what goes wrong.
         """
         self.jobs = JobBook(history=settings.job_history)
-        self.backlog = Backlog(memory_limit_bytes=settings.queue_bytes, spool_limit_bytes=settings.spool_bytes)
+        self.spool = Spool(settings.spool_bytes)
+        self.backlog = Backlog(self.spool, memory_limit_bytes=settings.queue_bytes)
         self.tally = Tally()
         self._registry = registry
         self._settings = settings
         self._engine_for = engine_for
         self._log = log
-        self.reception = Reception(registry, settings, self.tally, log)
+        self.reception = Reception(registry, settings, self.spool, self.tally, log)
         self.sessions = self.reception.sessions
         self._subscriptions = self.reception.subscriptions
         self.closing = False

@@ -18,6 +18,7 @@ from forgesyte_nb.protocol import wire
 from forgesyte_nb.protocol.messages import Hello, Resume, Resumed
 from forgesyte_nb.sessions import Session, SessionBook
 from forgesyte_nb.settings import Settings
+from forgesyte_nb.spool import Spool
 from forgesyte_nb.subscriptions import Subscriptions
 from forgesyte_nb.tally import Tally
 from forgesyte_nb.viewers import Viewers
@@ -33,16 +34,17 @@ class Reception:
         viewers: Who sees which feed; None before the server has opened.
     """
 
-    def __init__(self, registry: Registry, settings: Settings, tally: Tally, log: logging.Logger) -> None:
+    def __init__(self, registry: Registry, settings: Settings, spool: Spool, tally: Tally, log: logging.Logger) -> None:
         """Open it, without clients.
 
         Args:
             registry: Whose plugins newcomers are told.
             settings: Limits.
+            spool: Where what clients are owed goes if it is too much for memory.
             tally: Where connections are counted.
             log: For who comes and goes.
         """
-        self.sessions = SessionBook(settings)
+        self.sessions = SessionBook(settings, spool)
         self.subscriptions = Subscriptions(max_topics=settings.max_topics)
         self.server_id = secrets.token_hex(8)
         self.viewers: Viewers | None = None

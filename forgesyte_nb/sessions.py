@@ -13,8 +13,9 @@ import secrets
 from collections.abc import Iterator
 from typing import Protocol
 
-from forgesyte_nb.outbox import Outbox
+from forgesyte_nb.outbox.outbox import Outbox
 from forgesyte_nb.settings import Settings
+from forgesyte_nb.spool import Spool
 
 MAX_STREAMS = 1000
 """Streams of one client whose frames are numbered."""
@@ -86,13 +87,13 @@ class Session:
         "topics",
     )
 
-    def __init__(self, client_id: str, settings: Settings, *, numbered: bool, now: float) -> None:
+    def __init__(self, client_id: str, settings: Settings, spool: Spool, *, numbered: bool, now: float) -> None:
         """Make a session without a connection."""
         self.client_id = client_id
         self.session_id = secrets.token_hex(8)
         self.epoch = secrets.token_hex(8)
         self.secret = secrets.token_urlsafe(16)
-        self.outbox = Outbox(settings, numbered=numbered)
+        self.outbox = Outbox(settings, spool, numbered=numbered)
         self.connection: Connection | None = None
         self.topics: set[str] = set()
         self.entered_at = self.heard_at = self.reached_at = now
@@ -144,9 +145,10 @@ class Session:
 class SessionBook:
     """All sessions, those with a connection and those that wait for one."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Make an empty book."""
+    def __init__(self, settings: Settings, spool: Spool) -> None:
+        """Make an empty book; what clients are owed and is too much for memory goes to the spool."""
         self._settings = settings
+        self._spool = spool
         self._sessions: dict[str, list[Session]] = {}
         self._by_epoch: dict[str, Session] = {}
 
@@ -164,7 +166,7 @@ class SessionBook:
             longest = min(away, key=lambda session: session.away_since or 0.0)
             longest.entered_at = now
             return longest
-        session = Session(client_id, self._settings, numbered=numbered, now=now)
+        session = Session(client_id, self._settings, self._spool, numbered=numbered, now=now)
         group.append(session)
         self._by_epoch[session.epoch] = session
         return session

@@ -42,7 +42,8 @@ class Settings:
         max_result_bytes: Largest result of a plugin, as JSON.
         max_topics: Most topics one client may subscribe to.
         queue_bytes: Image bytes that may wait in memory for a lane, over all clients.
-        spool_bytes: Image bytes that may wait in a temporary file once `queue_bytes` are full; 0 for none.
+        spool_bytes: Size of the temporary file for images over `queue_bytes` and answers over `unread_bytes`; 0 for
+            none.
         queue_frames: Frames that may wait for a lane, over all clients.
         session_grace_s: Time a session outlives a broken connection, so that its client can come back to it.
         session_messages: Messages kept for one client that is away; with more, broadcasts and updates are let go,
@@ -50,7 +51,7 @@ class Settings:
         session_bytes: Size of the messages kept for one client that is away; with more, as above.
         sessions_bytes: Size of all that is kept for clients that are away; with more, the session longest away ends.
         unread_bytes: Answers that wait for one client that is there but does not read; with more, its next frames are
-            refused.
+            refused, and the answers to those accepted before wait in the temporary file.
         outbox_bytes: Broadcast bytes that may wait for one slow subscriber before the oldest are dropped.
         job_history: Ended jobs that stay known to `/v1/jobs` and to late subscribers.
         stream_states: Streams of one stateful plugin whose state one lane keeps; the least recently used goes.

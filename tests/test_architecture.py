@@ -14,6 +14,7 @@ LEVELS = {
     "errors": 0,
     "settings": 0,
     "token_file": 0,
+    "spool": 0,
     "protocol": 1,
     "image_header": 1,
     "decode_memory": 1,

@@ -30,6 +30,7 @@ from forgesyte_nb.engines.lane_memory import LaneMemory
 from forgesyte_nb.engines.pipe import Inbox, Kind, message
 
 _READ_BYTES = 256 * 1024
+_NICENESS = 5  # the server, the notebook's cells and the browser go first where there is not enough for all
 _TEARDOWN_S = 1.0
 _HOLD_S = 0.008  # results are held back so long for others to go with, and the task at work
 _LARGE_MS = 50.0  # of decoding: pictures of some ten megapixels, which leave the allocator with hundreds of megabytes
@@ -43,6 +44,8 @@ def main() -> None:
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     _die_with_parent()
+    if hasattr(os, "nice"):
+        os.nice(_NICENESS)
     connection = socket.socket(fileno=int(sys.argv[2]))
     threading.Thread(target=_end_with_socket, args=(connection,), name="forgesyte-end", daemon=True).start()
     memory = LaneMemory(int(sys.argv[3]))

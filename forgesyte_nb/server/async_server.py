@@ -129,7 +129,7 @@ class AsyncServer:
                 found.append(connection.transport.get_extra_info("socket").fileno())
         for engine in list(self._engines.values()):
             found += engine.disown()
-        found += self.dispatcher.backlog.descriptors()
+        found += self.dispatcher.spool.descriptors()
         return [descriptor for descriptor in found if descriptor >= 0]
 
     def engine_stats(self) -> dict[str, dict[str, Any]]:
@@ -210,7 +210,7 @@ class AsyncServer:
         for server in self._servers:
             server.close(reason="server closed")
         await asyncio.gather(*(server.wait_closed() for server in self._servers))
-        self.dispatcher.backlog.close()
+        self.dispatcher.spool.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -24,6 +24,7 @@ from websockets.protocol import OPEN, Event
 from websockets.server import ServerProtocol
 
 from forgesyte_nb.dispatch import Dispatcher
+from forgesyte_nb.outbox.sent_log import KEPT_BYTES
 from forgesyte_nb.server.peer_tcp import is_unreachable
 from forgesyte_nb.sessions import Session
 
@@ -243,7 +244,7 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
             if hasattr(self, "transport"):
                 self.transport.abort()
         elif self.session is not None and self.protocol.state is OPEN:
-            self.transport.write(frames_of(self.session.outbox.take()))
+            self.transport.write(frames_of(self.session.outbox.take(KEPT_BYTES)))
 
     def _receipt(self) -> bytes:
         """A ping whose pong tells what has arrived; every WebSocket client answers it, by the protocol."""

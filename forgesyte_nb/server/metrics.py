@@ -73,11 +73,21 @@ class _Families:
             "Size of the messages kept for clients that are away.",
             value=sum(session.outbox.kept_bytes for session in away),
         )
-        backlog = self._dispatcher.backlog
-        waiting = GaugeMetricFamily("forgesyte_backlog_bytes", "Pictures of jobs under way.", labels=["where"])
-        waiting.add_metric(["memory"], backlog.memory_bytes)
-        waiting.add_metric(["file"], backlog.spooled_bytes)
-        yield waiting
+        yield GaugeMetricFamily(
+            "forgesyte_backlog_bytes",
+            "Pictures of jobs under way, in memory.",
+            value=self._dispatcher.backlog.memory_bytes,
+        )
+        yield GaugeMetricFamily(
+            "forgesyte_unread_bytes",
+            "Answers that clients have not read, in memory or in the temporary file.",
+            value=sum(session.outbox.owed_bytes for session in sessions),
+        )
+        yield GaugeMetricFamily(
+            "forgesyte_spool_bytes",
+            "Size of the temporary file of pictures and answers that wait.",
+            value=self._dispatcher.spool.bytes,
+        )
 
     def _lanes(self) -> Iterator[Metric]:
         for name, what in (

@@ -282,3 +282,5 @@ class World:
         )
         assert self.dispatcher.jobs.active == {}
         assert self.dispatcher.backlog.memory_bytes == 0
+        self.dispatcher.reception.expire(float("inf"))
+        assert self.dispatcher.spool.bytes == 0

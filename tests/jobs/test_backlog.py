@@ -7,13 +7,14 @@ import random
 
 import pytest
 
-from forgesyte_nb import backlog as backlog_room
-from forgesyte_nb.backlog import Backlog, SpooledImage, StoredImage
+from forgesyte_nb import spool as spool_room
+from forgesyte_nb.backlog import Backlog, StoredImage
 from forgesyte_nb.errors import QueueFull
+from forgesyte_nb.spool import Spool, Spooled
 
 
 def bytes_of(stored: StoredImage) -> bytes:
-    return stored.read() if isinstance(stored, SpooledImage) else stored
+    return stored.read() if isinstance(stored, Spooled) else stored
 
 
 def open_files() -> int:
@@ -21,24 +22,26 @@ def open_files() -> int:
 
 
 def test_memory_first_then_the_file_then_a_refusal_that_names_the_setting() -> None:
-    backlog = Backlog(memory_limit_bytes=10, spool_limit_bytes=12)
+    spool = Spool(12)
+    backlog = Backlog(spool, memory_limit_bytes=10)
     first, second, third = backlog.add(b"a" * 10), backlog.add(b"b" * 6), backlog.add(b"c" * 6)
-    assert [type(one) for one in (first, second, third)] == [bytes, SpooledImage, SpooledImage]
+    assert [type(one) for one in (first, second, third)] == [bytes, Spooled, Spooled]
     assert [bytes_of(one) for one in (first, second, third)] == [b"a" * 10, b"b" * 6, b"c" * 6]
     with pytest.raises(QueueFull, match="raise spool_bytes in the server's Settings"):
         backlog.add(b"d")
     backlog.remove(first)
     assert backlog.add(b"e" * 10) == b"e" * 10
-    backlog.close()
+    spool.close()
     with pytest.raises(QueueFull, match="raise queue_bytes"):
-        Backlog(memory_limit_bytes=1, spool_limit_bytes=0).add(b"zz")
+        Backlog(Spool(0), memory_limit_bytes=1).add(b"zz")
 
 
 def test_a_queue_that_never_runs_empty_does_not_make_the_file_grow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backlog_room, "SEGMENT_BYTES", 1000)
+    monkeypatch.setattr(spool_room, "SEGMENT_BYTES", 1000)
     before = open_files()
     dice = random.Random(7)
-    backlog = Backlog(memory_limit_bytes=500, spool_limit_bytes=20_000)
+    spool = Spool(20_000)
+    backlog = Backlog(spool, memory_limit_bytes=500)
     waiting: list[tuple[bytes, StoredImage]] = []
     for number in range(3000):
         picture = b"%d " % number * dice.randrange(1, 30)
@@ -47,11 +50,11 @@ def test_a_queue_that_never_runs_empty_does_not_make_the_file_grow(monkeypatch: 
             known, stored = waiting.pop(0)
             assert bytes_of(stored) == known
             backlog.remove(stored)
-    assert backlog.spooled_bytes < 20_000
+    assert spool.bytes < 20_000
     for known, stored in waiting:
         assert bytes_of(stored) == known
         backlog.remove(stored)
-    assert (backlog.memory_bytes, backlog.spooled_bytes) == (0, 0)
+    assert (backlog.memory_bytes, spool.bytes) == (0, 0)
     assert open_files() <= before
 
 
@@ -59,13 +62,14 @@ def test_a_full_disk_is_a_full_queue(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_room(*_: object) -> int:
         raise OSError(28, "No space left on device")
 
-    backlog = Backlog(memory_limit_bytes=1, spool_limit_bytes=1000)
+    spool = Spool(1000)
+    backlog = Backlog(spool, memory_limit_bytes=1)
     monkeypatch.setattr(os, "pwrite", no_room)
     with pytest.raises(QueueFull, match=r"cannot be written \(No space left on device\)"):
         backlog.add(b"picture")
     monkeypatch.undo()
     stored = backlog.add(b"picture")
     assert bytes_of(stored) == b"picture"
-    backlog.close()
+    spool.close()
     with pytest.raises(ValueError, match="closed"):
         bytes_of(stored)

@@ -22,8 +22,8 @@ def size(frame):
 def waiting_bytes(server: Any) -> dict[str, float]:
     """From `/metrics`, by place."""
     lines = get(server, "/metrics")[1].decode().splitlines()
-    found = [line for line in lines if line.startswith("forgesyte_backlog_bytes{")]
-    return {line.split('"')[1]: float(line.split()[-1]) for line in found}
+    values = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+    return {"memory": float(values["forgesyte_backlog_bytes"]), "file": float(values["forgesyte_spool_bytes"])}
 
 
 async def test_over_memory_to_the_file_then_refused_and_all_that_was_taken_is_answered(

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from forgesyte_nb.outbox import KEPT_BYTES, Outbox
+from forgesyte_nb.outbox.outbox import Outbox
+from forgesyte_nb.outbox.sent_log import KEPT_BYTES
 from forgesyte_nb.settings import Settings
+from forgesyte_nb.spool import Spool
 
 UPDATE = b'{"type":"job_update","job_id":"%d"}'
 RESULT = b'{"type":"frame_result","job_id":"%d"}'
@@ -26,7 +28,7 @@ class Wakes:
 
 
 def outbox(*, numbered: bool = False, **settings: Any) -> tuple[Outbox, Wakes]:
-    made, wakes = Outbox(Settings(**settings), numbered=numbered), Wakes()
+    made, wakes = Outbox(Settings(**settings), Spool(1 << 30), numbered=numbered), Wakes()
     made.connect(wakes)
     return made, wakes
 

@@ -9,6 +9,7 @@ import pytest
 from forgesyte_nb.errors import InvalidMessage
 from forgesyte_nb.sessions import Session, SessionBook
 from forgesyte_nb.settings import Settings
+from forgesyte_nb.spool import Spool
 from forgesyte_nb.subscriptions import Subscriptions
 
 
@@ -33,7 +34,7 @@ class Wire:
 
 
 def session(client_id: str = "c", *, numbered: bool = False, now: float = 0.0) -> Session:
-    made = Session(client_id, Settings(), numbered=numbered, now=now)
+    made = Session(client_id, Settings(), Spool(0), numbered=numbered, now=now)
     made.connect(Wire(now))
     return made
 
@@ -53,7 +54,7 @@ def test_a_session_shows_no_more_than_its_names() -> None:
 
 
 def book(**settings: Any) -> SessionBook:
-    return SessionBook(Settings(**{"session_grace_s": 60.0, **settings}))
+    return SessionBook(Settings(**{"session_grace_s": 60.0, **settings}), Spool(0))
 
 
 def attached(of: SessionBook, client_id: str = "c", *, numbered: bool = False, now: float = 0.0) -> Session:

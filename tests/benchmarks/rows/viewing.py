@@ -242,7 +242,7 @@ async def _first_picture(runs: int) -> list[Row]:
     from_run, from_reload = [], []
     async with open_lab() as lab:
         notebook, page = lab.notebook, lab.page
-        await notebook.run("from tests.benchmarks import pictures\n" + _FRESH)
+        await notebook.run("from tests.benchmarks import pictures")
         cell = await notebook.run(_FRESH)
         for _ in range(runs):
             from_run.append(await page.evaluate("id => benchProbe.sinceRun(id)", cell.cell_id) / 1000)

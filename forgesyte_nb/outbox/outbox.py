@@ -12,14 +12,16 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Callable
-from itertools import repeat
 
+from forgesyte_nb.outbox.owed import OwedQueue
+from forgesyte_nb.outbox.sent_log import SentLog
 from forgesyte_nb.protocol.messages import Dropped
 from forgesyte_nb.protocol.wire import encode, is_job_update, timestamp, with_seq
 from forgesyte_nb.settings import Settings
+from forgesyte_nb.spool import Spool
 
-KEPT_BYTES = 64 * 1024 * 1024
-"""Messages kept until they are confirmed, at most: more than sockets can hold on their way."""
+POUR_BYTES = 1024 * 1024
+"""So much is moved at a time from one outbox to another."""
 
 _SHED_AGAIN = 1.25  # an outbox over its limit is looked through again when it has grown by so much
 
@@ -31,7 +33,6 @@ class Outbox:
         numbered: Whether text messages carry their number as `seq` (`forgesyte.v2`).
         seq: Number of the last text message that was taken, from 1.
         dropped: Broadcasts that its client was too slow for.
-        owed_bytes: Size of what is owed and was not taken.
     """
 
     __slots__ = (
@@ -40,10 +41,9 @@ class Outbox:
         "_broadcasts",
         "_confirmed",
         "_greeting",
-        "_log",
-        "_log_bytes",
         "_owed",
         "_pictures",
+        "_sent",
         "_settings",
         "_shed_again_at",
         "_states",
@@ -53,26 +53,23 @@ class Outbox:
         "_whole_from",
         "dropped",
         "numbered",
-        "owed_bytes",
         "seq",
     )
 
-    def __init__(self, settings: Settings, *, numbered: bool) -> None:
-        """Make an empty one that nobody empties yet."""
+    def __init__(self, settings: Settings, spool: Spool, *, numbered: bool) -> None:
+        """Make an empty one that nobody empties yet; what is owed and too much for memory goes to the spool."""
         self.numbered = numbered
         self.seq = 0
         self.dropped = 0
-        self.owed_bytes = 0
         self._settings = settings
-        self._owed: list[bytes] = []
+        self._owed = OwedQueue(spool, settings.unread_bytes)
         self._greeting: bytes | None = None
         self._broadcasts: deque[bytes] = deque()
         self._broadcast_bytes = 0
         self._untold = 0  # broadcasts dropped since the client was last told
         self._states: dict[str, bytes] = {}
         self._pictures: dict[str, bytes] = {}
-        self._log: deque[tuple[int, bytes, bool]] = deque()  # taken, not confirmed: number, message, whether owed
-        self._log_bytes = 0
+        self._sent = SentLog()
         self._confirmed = 0  # up to this number nothing can be said again
         self._whole_from = 0  # who has this number, or a later one, knows of all that cannot be said again
         self._shed_again_at = 0
@@ -120,24 +117,27 @@ class Outbox:
         return waiting + (self._greeting is not None)
 
     @property
+    def owed_bytes(self) -> int:
+        """Size of what is owed and was not taken."""
+        return self._owed.bytes
+
+    @property
     def kept_bytes(self) -> int:
         """Size of all that is kept for a client that is away."""
-        return self.owed_bytes + self._broadcast_bytes + self._log_bytes
+        return self._owed.bytes + self._broadcast_bytes + self._sent.bytes
 
     # What is put in
 
     def owe(self, encoded: bytes) -> None:
         """Put in a message about the client's own doings."""
         self._owed.append(encoded)
-        self.owed_bytes += len(encoded)
         if not self._awake:
             self._rouse()
 
     def owe_later(self, encoded: bytes) -> None:
         """As `owe`, for news that may wait a moment for something to go out with."""
-        first = not self._owed
+        first = not len(self._owed)
         self._owed.append(encoded)
-        self.owed_bytes += len(encoded)
         if self._wake_later is None:
             self._shed()
         elif first and not self._awake:
@@ -199,17 +199,18 @@ class Outbox:
         if self._greeting is not None:
             messages.append(self._greeting)
             self._greeting = None
-        owed = self._take_owed(max_bytes)
-        self._note(self.seq + len(messages), owed, is_owed=True)
+        owed = self._owed.take(max_bytes)
+        self._count_unreadable()
+        self._sent.note(self.seq + len(messages), owed, is_owed=True)
         messages += owed
         if self._untold:
             told = encode(Dropped(self._untold, timestamp()))
-            self._note(self.seq + len(messages), [told], is_owed=True)
+            self._sent.note(self.seq + len(messages), [told], is_owed=True)
             messages.append(told)
             self._untold = 0
         if self._broadcasts:
             if self.numbered:
-                self._note(self.seq + len(messages), list(self._broadcasts), is_owed=False)
+                self._sent.note(self.seq + len(messages), list(self._broadcasts), is_owed=False)
             messages.extend(self._broadcasts)
             self._broadcasts.clear()
             self._broadcast_bytes = 0
@@ -222,41 +223,18 @@ class Outbox:
             messages = [with_seq(message, first + index) for index, message in enumerate(messages)]
         return messages
 
-    def _take_owed(self, max_bytes: int) -> list[bytes]:
-        owed = self._owed
-        if self.owed_bytes <= max_bytes:
-            self._owed = []
-            self.owed_bytes = 0
-            return owed
-        count, size = 0, 0
-        for message in owed:
-            if count and size + len(message) > max_bytes:
-                break
-            size += len(message)
-            count += 1
-        self._owed = owed[count:]
-        self.owed_bytes -= size
-        return owed[:count]
-
-    def _note(self, last_seq: int, messages: list[bytes], *, is_owed: bool) -> None:
-        """Remember messages that are being taken until they are confirmed.
-
-        Only a client that never confirms, against the protocol, can have more than `KEPT_BYTES` under way.
-        """
-        self._log.extend(zip(range(last_seq + 1, last_seq + 1 + len(messages)), messages, repeat(is_owed)))
-        self._log_bytes += sum(map(len, messages))
-        while self._log_bytes > KEPT_BYTES and len(self._log) > 1:
-            seq, message, _ = self._log.popleft()
-            self._log_bytes -= len(message)
-            self._whole_from = max(self._whole_from, seq)
+    def _count_unreadable(self) -> None:
+        """What was lost since the spool's file could not be read is told as broadcasts that were dropped are."""
+        if self._owed.unreadable:
+            self._untold += self._owed.unreadable
+            self.dropped += self._owed.unreadable
+            self._owed.unreadable = 0
 
     # What has arrived
 
     def confirm(self, seq: int) -> None:
         """The client's side has received all text messages up to this number."""
-        log = self._log
-        while log and log[0][0] <= seq:
-            self._log_bytes -= len(log.popleft()[1])
+        self._sent.confirm(seq)
         self._confirmed = max(self._confirmed, min(seq, self.seq))
 
     def resume(self, seq: int) -> bool:
@@ -265,12 +243,12 @@ class Outbox:
         Returns:
             Whether nothing between that number and now is missing.
         """
-        whole = max(self._whole_from, self._confirmed) <= seq <= self.seq
+        whole = max(self._whole_from, self._sent.forgotten, self._confirmed) <= seq <= self.seq
         if seq <= self.seq:
             self.confirm(seq)
         self._restore()
-        self._owed += self._broadcasts
-        self.owed_bytes += self._broadcast_bytes
+        for message in self._broadcasts:
+            self._owed.append(message)
         self._broadcasts.clear()
         self._broadcast_bytes = 0
         if whole:
@@ -282,12 +260,8 @@ class Outbox:
 
     def _restore(self) -> None:
         """What was taken and not confirmed waits again, before the rest."""
-        owed = [message for _, message, is_owed in self._log if is_owed]
-        broadcasts = [message for _, message, is_owed in self._log if not is_owed]
-        self._log.clear()
-        self._log_bytes = 0
-        self._owed[:0] = owed
-        self.owed_bytes += sum(map(len, owed))
+        owed, broadcasts = self._sent.take()
+        self._owed.put_back(owed)
         self._broadcasts.extendleft(reversed(broadcasts))
         self._broadcast_bytes += sum(map(len, broadcasts))
 
@@ -301,16 +275,14 @@ class Outbox:
         self._broadcast_bytes = 0
 
         def pour() -> None:
-            messages, self._owed = self._owed, []
-            self.owed_bytes = 0
             self._awake = False
-            for message in messages:
-                other.owe(message)
+            while self._owed:
+                for message in self._owed.take(POUR_BYTES):
+                    other.owe(message)
+            self._count_unreadable()
 
-        taken = [message for _, message, is_owed in self._log if is_owed]
-        self._log.clear()
-        self._log_bytes = 0
-        other._note(other.seq, taken, is_owed=True)
+        taken, _ = self._sent.take()
+        other._sent.note(other.seq, taken, is_owed=True)
         other.seq += len(taken)
         self.connect(pour)
 
@@ -328,27 +300,22 @@ class Outbox:
         if self._has_share() or self._count < self._shed_again_at:
             return
         before = self._count
-        self._keep_of_log(lambda message, is_owed: is_owed)
+        self._sent.keep(lambda message, is_owed: is_owed)
         while self._broadcasts and not self._has_share():
             self._drop_broadcast()
         if not self._has_share():
-            self._keep_of_log(lambda message, is_owed: not is_job_update(message))
-            self._owed = [message for message in self._owed if not is_job_update(message)]
-            self.owed_bytes = sum(map(len, self._owed))
+            self._sent.keep(lambda message, is_owed: not is_job_update(message))
+            self._owed.keep(lambda message: not is_job_update(message))
         if self._count < before:
             self._whole_from = self.seq + 1
         self._shed_again_at = 0 if self._has_share() else int(self._count * _SHED_AGAIN) + 1
 
     @property
     def _count(self) -> int:
-        return len(self._owed) + len(self._broadcasts) + len(self._log)
+        return len(self._owed) + len(self._broadcasts) + len(self._sent)
 
     def _has_share(self) -> bool:
         return self._count <= self._settings.session_messages and self.kept_bytes <= self._settings.session_bytes
-
-    def _keep_of_log(self, wanted: Callable[[bytes, bool], bool]) -> None:
-        self._log = deque(entry for entry in self._log if wanted(entry[1], entry[2]))
-        self._log_bytes = sum(len(message) for _, message, _ in self._log)
 
     def _drop_broadcast(self) -> None:
         self._broadcast_bytes -= len(self._broadcasts.popleft())
@@ -360,11 +327,10 @@ class Outbox:
         def forget() -> None:
             self._owed.clear()
             self._broadcasts.clear()
-            self.owed_bytes = self._broadcast_bytes = 0
+            self._broadcast_bytes = 0
             self._awake = False
 
         self.disconnect()
-        self._log.clear()
-        self._log_bytes = 0
+        self._sent.take()
         self.connect(forget)
         forget()
