@@ -17,7 +17,7 @@ from forgesyte_nb.backlog import StoredImage
 from forgesyte_nb.plugins.registry import Entry
 from forgesyte_nb.protocol.messages import JobStatus
 
-_HISTORY_BYTES = 32 * 1024 * 1024  # of messages kept for late subscribers, over all ended jobs
+_HISTORY_BYTES = 16 * 1024 * 1024  # of messages kept for late subscribers, over all ended jobs
 
 
 class Job:

@@ -42,8 +42,8 @@ class Settings:
         max_result_bytes: Largest result of a plugin, as JSON.
         max_topics: Most topics one client may subscribe to.
         queue_bytes: Image bytes that may wait in memory for a lane, over all clients.
-        spool_bytes: Size of the temporary file for images over `queue_bytes` and answers over `unread_bytes`; 0 for
-            none.
+        spool_bytes: Size of the temporary file for images over `queue_bytes` and answers that a client does not read;
+            0 for none.
         queue_frames: Frames that may wait for a lane, over all clients.
         session_grace_s: Time a session outlives a broken connection, so that its client can come back to it.
         session_messages: Messages kept for one client that is away; with more, broadcasts and updates are let go,

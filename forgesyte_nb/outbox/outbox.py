@@ -62,7 +62,7 @@ class Outbox:
         self.seq = 0
         self.dropped = 0
         self._settings = settings
-        self._owed = OwedQueue(spool, settings.unread_bytes)
+        self._owed = OwedQueue(spool)
         self._greeting: bytes | None = None
         self._broadcasts: deque[bytes] = deque()
         self._broadcast_bytes = 0

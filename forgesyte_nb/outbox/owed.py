@@ -12,6 +12,9 @@ from collections.abc import Callable
 
 from forgesyte_nb.spool import Spool, Spooled, SpoolFull
 
+MEMORY_BYTES = 8 * 1024 * 1024
+"""Messages in memory, at most, where there is more than one; a client that reads has far less waiting."""
+
 LARGE_BYTES = 4096
 """Messages from this size on are worth a place in the file."""
 
@@ -26,7 +29,7 @@ class OwedQueue:
 
     __slots__ = ("_first", "_later", "_limit_bytes", "_spool", "bytes", "unreadable")
 
-    def __init__(self, spool: Spool, limit_bytes: int) -> None:
+    def __init__(self, spool: Spool, limit_bytes: int = MEMORY_BYTES) -> None:
         """Make an empty one.
 
         Args:
@@ -46,7 +49,7 @@ class OwedQueue:
     def append(self, message: bytes) -> None:
         """Put one in."""
         self.bytes += len(message)
-        if self.bytes <= self._limit_bytes and not self._later:
+        if not self._later and (self.bytes <= self._limit_bytes or not self._first):
             self._first.append(message)
         else:
             self._later.append(message if len(message) < LARGE_BYTES else self._spooled(message))

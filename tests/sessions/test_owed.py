@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forgesyte_nb.outbox.outbox import Outbox
-from forgesyte_nb.outbox.owed import LARGE_BYTES, OwedQueue
+from forgesyte_nb.outbox.owed import LARGE_BYTES, MEMORY_BYTES, OwedQueue
 from forgesyte_nb.settings import Settings
 from forgesyte_nb.spool import Spool
 
@@ -70,23 +70,23 @@ def test_what_is_beyond_memory_is_in_the_file_and_small_messages_are_not() -> No
 
 def test_a_session_that_ends_gives_the_file_back() -> None:
     spool = Spool(1 << 30)
-    outbox = Outbox(Settings(unread_bytes=1), spool, numbered=True)
+    outbox = Outbox(Settings(), spool, numbered=True)
     outbox.connect(lambda: None)
     for number in range(4):
-        outbox.owe(numbered(number, LARGE_BYTES))
-    assert spool.bytes > 3 * LARGE_BYTES
+        outbox.owe(numbered(number, MEMORY_BYTES))
+    assert spool.bytes > 2 * MEMORY_BYTES
     outbox.close()
     assert spool.bytes == 0
 
 
 def test_one_that_takes_another_over_is_owed_what_that_had_in_the_file() -> None:
     spool = Spool(1 << 30)
-    old, new = (Outbox(Settings(unread_bytes=1), spool, numbered=False) for _ in range(2))
+    old, new = (Outbox(Settings(), spool, numbered=False) for _ in range(2))
     for number in range(4):
-        new.owe(numbered(number, LARGE_BYTES))
+        new.owe(numbered(number, MEMORY_BYTES))
     old.connect(lambda: None)
     new.pour_into(old)
-    assert old.take() == [numbered(number, LARGE_BYTES) for number in range(4)]
+    assert old.take() == [numbered(number, MEMORY_BYTES) for number in range(4)]
     assert spool.bytes == 0
 
 
@@ -94,15 +94,15 @@ def test_what_cannot_be_read_back_is_told(monkeypatch: pytest.MonkeyPatch) -> No
     def broken(*_: object) -> bytes:
         raise OSError(5, "Input/output error")
 
-    outbox = Outbox(Settings(unread_bytes=1), Spool(1 << 30), numbered=False)
+    outbox = Outbox(Settings(), Spool(1 << 30), numbered=False)
     outbox.connect(lambda: None)
     for number in range(3):
-        outbox.owe(numbered(number, LARGE_BYTES))
+        outbox.owe(numbered(number, MEMORY_BYTES))
     outbox.owe(b"small")
     monkeypatch.setattr(os, "pread", broken)
-    small, told = outbox.take()
-    assert small == b"small"
-    assert b'"type":"dropped","count":3' in told
+    first, small, told = outbox.take()
+    assert (first, small) == (numbered(0, MEMORY_BYTES), b"small")
+    assert b'"type":"dropped","count":2' in told
 
 
 def test_a_file_with_many_readers_shrinks() -> None:
