@@ -92,12 +92,15 @@ class Reception:
         if not is_first:
             raise InvalidMessage("resume must be the first message of a connection")
         old = self.sessions.find(message.epoch, message.secret)
-        if old is None or old is session:
+        # From a connection that was made before the one on which the client went on, the word comes too late: since then
+        # numbers mean other messages, and what the client has of these would count as what it has of those.
+        if old is None or old is session or session.entered_at < old.entered_at:
             outbox = session.outbox
             outbox.owe(wire.encode(Resumed(False, session.session_id, session.epoch, missed=0)))
             return
         if old.connection is not None:
             old.connection.cut("its client came back on another connection")
+        old.entered_at = session.entered_at
         recovered = old.outbox.resume(message.seq)
         missed = old.outbox.waiting
         self._log.info("resumed client=%s session=%s, missed %d messages", old.client_id, old.session_id, missed)

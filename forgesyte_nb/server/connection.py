@@ -51,6 +51,9 @@ RECEIPT_DELAY_S = 0.5
 PROBE_S = 1.5
 """A peer that has acknowledged nothing for so long, when another client of its name has come, is gone."""
 
+PROBE_PAUSE_S = 0.1
+"""Of clients that come within so long of each other, all of one name, one question to each serves all."""
+
 CLOSE_TIMEOUT_S = 2.0
 """A peer that has been told the end has so long to let go of the connection."""
 
@@ -99,6 +102,8 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
         self._pong = asyncio.Event()
         self._receipt_timer: asyncio.TimerHandle | None = None
         self._end_timer: asyncio.TimerHandle | None = None
+        self._probe_timer: asyncio.TimerHandle | None = None
+        self._probed_at = float("-inf")
 
     def open(self, session: Session) -> None:
         """Begin to serve a session."""
@@ -312,9 +317,16 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
 
     def probe(self) -> None:
         """Another client of this name has come: is it the same one, and this peer gone?"""
+        if self._probe_timer is None:
+            at = max(self.loop.time(), self._probed_at + PROBE_PAUSE_S)
+            self._probe_timer = self.loop.call_at(at, self._ask_who_is_there)
+
+    def _ask_who_is_there(self) -> None:
+        self._probe_timer = None
         if self.protocol.state is OPEN:
+            self._probed_at = self.loop.time()
             self.transport.write(self._receipt())
-            self.loop.call_later(PROBE_S, self._judge, self.loop.time())
+            self.loop.call_later(PROBE_S, self._judge, self._probed_at)
 
     def _judge(self, asked_at: float) -> None:
         """A peer that is only busy has an operating system that acknowledges what it is sent."""

@@ -339,6 +339,37 @@ def test_resuming_takes_the_session_from_a_connection_that_seems_alive(tiny: byt
     assert len(desk.dispatcher.sessions) == 1
 
 
+def test_a_resume_that_comes_too_late_on_a_connection_given_up_takes_nothing(tiny: bytes) -> None:
+    """Numbers are given anew after each: what the client has by one numbering must not count by another."""
+    desk = Desk()
+    old = desk.client(numbered=True)
+    hello = heard(old)[0]
+    job = desk.frame(old, tiny)
+    number = heard(old)[-1]["seq"]
+
+    def resume(on: Session, seq: int) -> list[dict[str, Any]]:
+        said = {"type": "resume", "epoch": hello["epoch"], "seq": seq, "secret": hello["secret"]}
+        desk.dispatcher.receive(on, json.dumps(said).encode())
+        return heard(on.last_heir)
+
+    given_up = desk.client(numbered=True)
+    used = desk.client(numbered=True)
+    assert resume(used, number)[0]["recovered"] is True
+    for news in range(3):
+        desk.dispatcher.broadcast(news)
+    number, before = heard(old)[-1]["seq"], number
+    desk.dispatcher.ended(job, DONE)
+    assert heard(old), "on its way"
+    late = resume(given_up, before)
+    assert [(m["type"], m.get("recovered")) for m in late][:2] == [("hello", None), ("resumed", False)]
+    assert isinstance(old.connection, Wire)
+    assert old.connection.cuts == [], "the client goes on there"
+    old.connection.cut("broken")
+    resumed, *missed = resume(desk.client(numbered=True), number)
+    assert resumed["recovered"] is True
+    assert ("frame_result", "success") in brief(missed)
+
+
 def test_of_the_seeds_clients_of_one_name_the_others_are_asked_for_a_sign_of_life(tiny: bytes) -> None:
     desk = Desk()
     first, other = desk.client("twin"), desk.client("elsewhere")

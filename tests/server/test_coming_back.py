@@ -18,9 +18,10 @@ from websockets.exceptions import ConnectionClosed
 
 import forgesyte_nb as fs
 from forgesyte_nb.plugins.registry import Registry
+from forgesyte_nb.server import connection
 from forgesyte_nb.server.connection import PROBE_S, RECEIPT_MESSAGES
 from tests.conftest import Connect, SeedClient, get, run_cell, wait_for
-from tests.server.conftest import WAITS, log_of
+from tests.server.conftest import WAITS, RawSocket, log_of
 
 PLUGINS = (
     WAITS
@@ -263,6 +264,22 @@ async def test_a_client_that_is_only_busy_is_left_alone_when_another_of_its_name
     assert await other.fence() == []
     busy.socket.transport.resume_reading()
     assert (await busy.terminal("mine"))["type"] == "frame_result"
+
+
+async def test_of_many_that_come_at_once_under_one_name_not_each_asks_all_others(
+    open_server: Open, raw: Callable[..., RawSocket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The seed's clients of one second have one name: a burst of them would cost the square of their number."""
+    monkeypatch.setattr(connection, "PROBE_PAUSE_S", 3600.0)
+    server = open_server(ping_interval_s=3600.0)
+    first = raw(server).open("client_1736612345")
+    for _ in range(20):
+        raw(server).open("client_1736612345")
+    first.send_frame(9, b"the last")
+    heard = b""
+    while b"the last" not in heard:
+        heard += first.socket.recv(65536)
+    assert heard.count(b"seen ") == 1
 
 
 async def test_of_too_much_for_one_who_is_away_the_news_go_and_the_results_stay(
