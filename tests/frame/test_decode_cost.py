@@ -72,9 +72,17 @@ def of_scans(count: int) -> bytes:
 
 def test_a_jpeg_of_very_many_scans_is_refused() -> None:
     scans = of_scans(1).count(b"\xff\xda")
-    assert Frame(of_scans(1)).rgb.shape == (64, 64, 3)
-    with pytest.raises(InvalidImage, match=f"JPEG of {scans + MOST_SCANS - 1} scans"):
-        _ = Frame(of_scans(MOST_SCANS)).rgb
+    assert Frame(of_scans(MOST_SCANS - scans + 1)).rgb.shape == (64, 64, 3)
+    with pytest.raises(InvalidImage, match=f"JPEG of more than {MOST_SCANS} scans"):
+        _ = Frame(of_scans(MOST_SCANS - scans + 2)).rgb
+
+
+@pytest.mark.parametrize("before", [b"\xff\xc4", b"\xff\xda"])
+def test_what_looks_like_the_end_within_a_segment_hides_no_scans(before: bytes) -> None:
+    whole = of_scans(MOST_SCANS)
+    at = whole.index(before, whole.index(b"\xff\xc2"))
+    with pytest.raises(InvalidImage, match=f"JPEG of more than {MOST_SCANS} scans"):
+        _ = Frame(whole[:at] + b"\xff\xfe\x00\x06\xff\xd9\xff\xd9" + whole[at:]).rgb
 
 
 @pytest.mark.parametrize("options", [{}, {"quality": 100, "subsampling": 0}, {"restart_marker_rows": 1}])
