@@ -44,6 +44,9 @@ from forgesyte_nb.settings import Settings
 from forgesyte_nb.spool import Spool
 from forgesyte_nb.tally import Tally
 
+MOST_UNREAD_ANSWERS = 50_000
+"""Answers that wait for a client and that no frame stands behind: refusals, acknowledgements. Some 20 MiB."""
+
 
 class Dispatcher:
     """Messages in, messages out.
@@ -91,6 +94,7 @@ class Dispatcher:
     def receive(self, session: Session, data: bytes, *, binary: bool = False) -> None:
         """Take one message of a client; every answer goes through outboxes."""
         is_first, session.fresh = session.fresh, False
+        accepted, waiting = self.tally.accepted, session.outbox.owed_bytes
         try:
             message = wire.decode_client_binary(data) if binary else wire.decode_client(data)
             if type(message) is wire.IncomingFrame:
@@ -111,6 +115,14 @@ class Dispatcher:
             self._log.exception("could not take a message of client=%s", session.client_id)
             answer = PluginError(f"the server failed on this message ({type(fault).__name__}); its log says more")
             self._refuse(session, answer, wire.header_of(data) if binary else data)
+        if self.tally.accepted == accepted and session.outbox.owed_bytes > waiting:
+            self._count_answer(session)
+
+    def _count_answer(self, session: Session) -> None:
+        """What frames are answered is bounded by how many are accepted; of the rest a client must read some."""
+        session.outbox.unread_answers += 1
+        if session.outbox.unread_answers > MOST_UNREAD_ANSWERS and session.connection is not None:
+            session.connection.cut(f"{MOST_UNREAD_ANSWERS} answers wait to be read, and it sends on")
 
     def _accept(self, session: Session, frame: wire.IncomingFrame) -> None:
         """Check a frame at the door and make it a job."""
@@ -148,24 +160,28 @@ class Dispatcher:
     def _check_room(self, session: Session) -> None:
         if self.closing:
             raise QueueFull("The server is closing; send again when it is back")
-        owed_bytes = session.outbox.owed_bytes
-        if owed_bytes > self._settings.unread_bytes:
-            raise QueueFull(
-                f"{owed_bytes / 1048576:.0f} MiB of answers wait to be read by this client; read on, then send"
-            )
+        self._check_read(session)
         if len(self.jobs.active) >= self._settings.queue_frames:
             raise QueueFull(
                 f"{len(self.jobs.active)} frames are under way, the limit; send on when results have come, or raise "
                 "queue_frames in the server's Settings"
             )
 
+    def _check_read(self, session: Session) -> None:
+        owed_bytes = session.outbox.owed_bytes
+        if owed_bytes > self._settings.unread_bytes:
+            raise QueueFull(
+                f"{owed_bytes / 1048576:.0f} MiB of answers wait to be read by this client; read on, then send"
+            )
+
     def _subscribe(self, session: Session, topic: str) -> None:
-        check_topic(topic)
-        if self.jobs.ended(topic) is None:  # of an ended job nothing more will be said
+        ended = self.jobs.ended(check_topic(topic))
+        if ended is None:
             self._subscriptions.add(session, topic)
+        else:  # nothing more will be said of it; a few bytes ask for its whole result again
+            self._check_read(session)
         if session.numbered:
             session.outbox.owe(wire.encode(Subscribed(topic)))
-        ended = self.jobs.ended(topic) if topic.startswith("job_") else None
         if ended is not None:
             if ended.terminal is not None:
                 session.outbox.owe(ended.terminal)

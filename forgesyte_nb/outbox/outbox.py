@@ -33,6 +33,7 @@ class Outbox:
         numbered: Whether text messages carry their number as `seq` (`forgesyte.v2`).
         seq: Number of the last text message that was taken, from 1.
         dropped: Broadcasts that its client was too slow for.
+        unread_answers: Answers that no frame stands behind, since there was last nothing left to take.
     """
 
     __slots__ = (
@@ -54,6 +55,7 @@ class Outbox:
         "dropped",
         "numbered",
         "seq",
+        "unread_answers",
     )
 
     def __init__(self, settings: Settings, spool: Spool, *, numbered: bool) -> None:
@@ -73,6 +75,7 @@ class Outbox:
         self._confirmed = 0  # up to this number nothing can be said again
         self._whole_from = 0  # who has this number, or a later one, knows of all that cannot be said again
         self._shed_again_at = 0
+        self.unread_answers = 0
         self._wake: Callable[[], object] | None = None
         self._wake_later: Callable[[], object] | None = None
         self._awake = False
@@ -200,6 +203,8 @@ class Outbox:
             messages.append(self._greeting)
             self._greeting = None
         owed = self._owed.take(max_bytes)
+        if not self._owed:
+            self.unread_answers = 0
         self._count_unreadable()
         self._sent.note(self.seq + len(messages), owed, is_owed=True)
         messages += owed

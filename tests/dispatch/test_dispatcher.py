@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from forgesyte_nb import dispatch
 from forgesyte_nb.dispatch import Dispatcher
 from forgesyte_nb.engines.contract import Outcome
 from forgesyte_nb.errors import InvalidImage, InvalidMessage
@@ -396,3 +397,36 @@ def test_a_client_that_left_is_owed_nothing_more(tiny: bytes) -> None:
     desk.dispatcher.reception.leave(session, now=1.0, for_good=True)
     desk.dispatcher.ended(job, DONE)
     assert (session.outbox.waiting, session.outbox.kept_bytes) == (0, 0)
+
+
+def test_who_sends_on_and_reads_none_of_the_refusals_is_cut_and_who_reads_is_not(
+    tiny: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unlike the answers to frames, whose number is that of the accepted ones, nothing else would bound them."""
+    monkeypatch.setattr(dispatch, "MOST_UNREAD_ANSWERS", 10)
+    desk = Desk()
+    reads, does_not = desk.client("reads"), desk.client("does not")
+    wires = [session.connection for session in (reads, does_not)]
+    for _ in range(30):
+        desk.say(reads, b"no JSON")
+        desk.frame(does_not, tiny)
+    assert [one.cuts for one in wires if isinstance(one, Wire)] == [[], []]
+    for _ in range(10):
+        desk.dispatcher.receive(does_not, b"no JSON")
+    assert does_not.connection is not None
+    desk.dispatcher.receive(does_not, b"no JSON")
+    assert does_not.connection is None
+    assert [len(one.cuts) for one in wires if isinstance(one, Wire)] == [0, 1]
+
+
+def test_a_result_is_not_said_again_and_again_to_one_who_reads_none(tiny: bytes) -> None:
+    desk = Desk(unread_bytes=5000)
+    session = desk.client()
+    job = desk.frame(session, tiny)
+    desk.dispatcher.ended(job, Outcome(result=b'"' + b"x" * 3000 + b'"'))
+    heard(session)
+    for _ in range(5):
+        desk.dispatcher.receive(session, json.dumps({"type": "subscribe", "topic": job.job_id}).encode())
+    messages = heard(session)
+    assert [kind for kind, _ in brief(messages)] == ["frame_result", "job_update"] * 2 + ["error"] * 3
+    assert {m.get("error_code") for m in messages if m["type"] == "error"} == {"QUEUE_FULL"}
