@@ -35,6 +35,7 @@ _TEARDOWN_S = 1.0
 _HOLD_S = 0.008  # results are held back so long for others to go with, and the task at work
 _LARGE_MS = 50.0  # of decoding: pictures of some ten megapixels, which leave the allocator with hundreds of megabytes
 _FEW = 2  # tasks that wait; with less the server is rung up, to send more before the last is done
+_REMEMBERED = 1000  # tasks whose cancellation a plugin's thread may still ask for
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -76,6 +77,7 @@ class Worker:
         self._buffer = memoryview(bytearray(_READ_BYTES))
         self._messages: deque[tuple[int, Any, bytes]] = deque()
         self._sending = threading.Lock()  # a plugin's own threads log and report, too
+        self._reading = threading.Lock()  # and look whether they are cancelled
         self._sent = 0
         self._held_since = float("inf")
         self._cancelled: set[int] = set()
@@ -91,6 +93,7 @@ class Worker:
         """
         self._connection.close()
         self._memory = LaneMemory(-1)
+        self._sending, self._reading = threading.Lock(), threading.Lock()  # another thread may have held them
 
     def serve(self) -> None:
         """Handle messages until the socket ends."""
@@ -110,7 +113,8 @@ class Worker:
             elif kind == Kind.FORGET:
                 self._runner.forget_streams(body)
             elif kind == Kind.CANCELLED:
-                self._cancelled.add(body)
+                recent = {number for number in self._cancelled if number > body - _REMEMBERED}
+                self._cancelled = recent | {body}
             elif kind == Kind.SETTINGS:
                 self._runner.limit(max_result_bytes=body[0], stream_states=body[1])
 
@@ -168,14 +172,22 @@ class Worker:
         self._send(Kind.LOADED, (payload.name, payload.revision, *answer))
 
     def _is_cancelled(self, number: int) -> bool:
-        self._read(block=False)
-        self._cancelled.update(body for kind, body, _ in self._messages if kind == Kind.CANCELLED)
-        return number in self._cancelled
+        """Whether the task is; asked on any thread of the plugin, also on one that outlives its task."""
+        if self._reading.acquire(blocking=False):  # who holds it reads, or waits for the next task
+            try:
+                self._read_some(socket.MSG_DONTWAIT)
+            finally:
+                self._reading.release()
+        return number in self._cancelled or (Kind.CANCELLED, number, b"") in list(self._messages)
 
     def _read(self, *, block: bool) -> bool:
         """Read what is there; False at the end."""
+        with self._reading:
+            return self._read_some(0 if block else socket.MSG_DONTWAIT)
+
+    def _read_some(self, flags: int) -> bool:
         try:
-            size = self._connection.recv_into(self._buffer, 0, 0 if block else socket.MSG_DONTWAIT)
+            size = self._connection.recv_into(self._buffer, 0, flags)
         except BlockingIOError:
             return True
         except OSError:

@@ -76,7 +76,14 @@ class Bench:
         return run_cell(source, self.registry, **names)
 
     def submit(
-        self, plugin: str, options: Any = None, *, frame_id: str = "", stream: str = "", owner: Any = "owner"
+        self,
+        plugin: str,
+        options: Any = None,
+        *,
+        frame_id: str = "",
+        stream: str = "",
+        owner: Any = "owner",
+        image: bytes = b"",
     ) -> Job:
         """Give the engine a job."""
         entry = self.registry.entry(plugin)
@@ -85,7 +92,7 @@ class Bench:
         self._seqs[key] = seq + 1
         name = frame_id or f"{plugin} {next(_numbers)}"
         encoded = json.dumps(options or {}).encode()
-        job = Job(f"job_{next(_numbers)}", name, entry, encoded, self._tiny, owner, key, seq, 0.0)
+        job = Job(f"job_{next(_numbers)}", name, entry, encoded, image or self._tiny, owner, key, seq, 0.0)
         self._ended[job] = asyncio.get_running_loop().create_future()
         self.engine.submit(job)
         return job

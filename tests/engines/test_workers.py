@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import signal
 import subprocess
@@ -10,10 +11,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 
+from forgesyte_nb.engines.lane_memory import SLOT_BYTES
 from forgesyte_nb.errors import PluginError, ProcessingTimeout
+from tests.conftest import encoded
 from tests.engines.conftest import Open
 
 
@@ -64,6 +68,39 @@ async def test_an_engine_that_cannot_start_a_single_worker_starts_all_the_same(
     bench = open_bench("processes", workers=1)
     bench.cell("@fs.plugin\ndef p(frame): return {'seq': frame.seq}")
     assert await bench.run("p") == {"seq": 0}
+
+
+POLLS = """
+import hashlib, threading, time
+
+@fs.plugin("polls", timeout_s=30)
+def polls(frame, ctx):
+    end = time.perf_counter() + 0.02
+
+    def look():
+        while time.perf_counter() < end:
+            assert not ctx.cancelled
+
+    threads = [threading.Thread(target=look) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return {"sum": hashlib.sha256(frame.bytes).hexdigest()}
+"""
+
+
+async def test_threads_of_a_plugin_that_look_whether_they_are_cancelled_do_not_mix_up_what_comes(
+    open_bench: Open,
+) -> None:
+    bench = open_bench("processes", workers=1, setup_timeout_s=5.0)
+    bench.cell(POLLS)
+    pixels = np.random.default_rng(1).integers(0, 256, (1000, 1000, 3), np.uint8)
+    images = [encoded(np.roll(pixels, shift, axis=0), "BMP") for shift in range(32)]
+    assert min(map(len, images)) > SLOT_BYTES, "they travel through the socket"
+    jobs = [bench.submit("polls", image=image) for image in images]
+    sums = [(await bench.result(job))["sum"] for job in jobs]
+    assert sums == [hashlib.sha256(image).hexdigest() for image in images]
 
 
 FORKS = """
