@@ -244,12 +244,13 @@ class Link:
         )
 
     def _try_later(self, frame: SentFrame) -> None:
-        frame.connection, frame.job_id = 0, ""  # if there is another connection before, it goes out there
-        self._in_background(self._send_again(frame, self._patience.pause_s(frame.attempts)))
+        frame.job_id = ""  # if there is another connection before, it goes out there
+        self._in_background(self._send_again(frame, frame.attempts))
 
-    async def _send_again(self, frame: SentFrame, pause_s: float) -> None:
-        await asyncio.sleep(pause_s)
-        if frame in self.unanswered and self._up and frame.connection == 0:
+    async def _send_again(self, frame: SentFrame, attempts: int) -> None:
+        await asyncio.sleep(self._patience.pause_s(attempts))
+        waits_here = frame.connection == self._number and frame.attempts == attempts
+        if waits_here and self._socket is not None and frame in self.unanswered:
             await self._transmit(frame)
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:

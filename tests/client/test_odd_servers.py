@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
+import numpy as np
 import pytest
 
 import forgesyte_nb as fs
 from forgesyte_nb.client.client import Client
 from tests.client.conftest import RESULT
+from tests.conftest import encoded
 
 
 @pytest.fixture
@@ -68,3 +71,33 @@ async def test_unknown_messages_codes_and_garbage_are_survived(odd_server, pictu
         with pytest.raises(fs.PluginError, match="status 'error'"):
             await client.analyze(picture, "failed")
     assert [message["type"] async for message in heard][:3] == ["news", "error", "error"]
+
+
+async def test_on_a_new_connection_a_server_that_is_full_is_given_time():
+    """Frames that it refuses while others are still being sent again wait like all that are refused for the moment."""
+    import websockets
+
+    connections, lost, is_full = 0, set(), asyncio.Event()
+    is_full.set()
+
+    async def talk(socket):
+        nonlocal connections
+        connections += 1
+        if connections == 2:
+            asyncio.get_running_loop().call_later(0.5, is_full.clear)
+        async for data in socket:
+            frame_id = json.loads(data)["frame_id"]
+            if connections == 1:
+                lost.add(frame_id)
+                if len(lost) == 16:
+                    socket.transport.abort()
+            else:
+                answer = {"type": "error", "error_code": "QUEUE_FULL", "message": "full"} if is_full.is_set() else RESULT
+                await socket.send(json.dumps({**answer, "frame_id": frame_id, "job_id": f"job_{frame_id}"}))
+
+    large = encoded(np.random.default_rng(1).integers(0, 256, (600, 800, 3), np.uint8), "BMP")
+    async with websockets.serve(talk, "127.0.0.1", 0, max_size=None) as listening:
+        url = f"ws://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+        async with Client(url, max_retries=3, backoff_s=0.4) as client:
+            results = await asyncio.gather(*(client.analyze(large, "ocr") for _ in range(16)))
+    assert [result["text"] for result in results] == ["a"] * 16
