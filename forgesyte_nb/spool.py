@@ -1,8 +1,9 @@
 """Bytes that wait in a temporary file, because there are too many of them for memory.
 
-`add` writes bytes and returns a `Spooled`, which reads them back; `remove` lets them go. The file is a row of nameless
-segments, each gone when the last bytes in it are, so that a queue that never runs empty does not grow for ever. It
-lives as long as the process at most.
+`add` writes bytes and returns a `Spooled`, which reads them back; `remove` lets them go. The file is made of nameless
+segments, each gone when the last bytes in it are, so that a queue that never runs empty does not grow for ever. Queues
+of their own have segments of their own: what one is slow to let go of holds nothing of the others'. It lives as long as
+the process at most.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ SEGMENT_BYTES = 64 * 1024 * 1024
 class _Segment:
     """One nameless temporary file."""
 
-    __slots__ = ("file", "live_bytes", "size")
+    __slots__ = ("file", "live_bytes", "queue", "size")
 
-    def __init__(self) -> None:
+    def __init__(self, queue: object) -> None:
+        self.queue = queue
         self.file: IO[bytes] = tempfile.TemporaryFile(prefix="forgesyte-spool-", buffering=0)  # noqa: SIM115 -- closed when the last of it goes
         self.size = 0
         self.live_bytes = 0
@@ -78,9 +80,14 @@ class Spool:
         self.limit_bytes = limit_bytes
         self.bytes = 0
         self._segments: list[_Segment] = []
+        self._growing: dict[object, _Segment] = {}  # by queue
 
-    def add(self, data: bytes) -> Spooled:
+    def add(self, data: bytes, queue: object = None) -> Spooled:
         """Write bytes into the file.
+
+        Args:
+            data: The bytes.
+            queue: With which they are let go, about in the order in which they were added.
 
         Raises:
             SpoolFull: If there is no room.
@@ -88,24 +95,33 @@ class Spool:
         """
         if self.bytes + len(data) > self.limit_bytes:
             raise SpoolFull
-        if not self._segments or self._segments[-1].size >= SEGMENT_BYTES:
-            self._segments.append(_Segment())
-        segment = self._segments[-1]
+        segment = self._growing.get(queue)
+        if segment is None or segment.size >= SEGMENT_BYTES:
+            segment = self._growing[queue] = _Segment(queue)
+            self._segments.append(segment)
         offset, rest = segment.size, memoryview(data)
-        while rest:
-            rest = rest[os.pwrite(segment.file.fileno(), rest, segment.size) :]
-            written = len(data) - len(rest) - (segment.size - offset)
-            segment.size += written
-            self.bytes += written
+        try:
+            while rest:
+                rest = rest[os.pwrite(segment.file.fileno(), rest, offset + len(data) - len(rest)) :]
+        except OSError:  # what was written of it does not count: the next is written over it
+            self._drop_if_empty(segment)
+            raise
+        segment.size += len(data)
         segment.live_bytes += len(data)
+        self.bytes += len(data)
         return Spooled(segment, offset, len(data))
 
     def remove(self, spooled: Spooled) -> None:
         """Let bytes go."""
         segment = spooled.segment
         segment.live_bytes -= spooled.size
+        self._drop_if_empty(segment)
+
+    def _drop_if_empty(self, segment: _Segment) -> None:
         if segment.live_bytes == 0 and segment in self._segments:
             self._segments.remove(segment)
+            if self._growing.get(segment.queue) is segment:
+                del self._growing[segment.queue]
             self.bytes -= segment.size
             segment.file.close()
 
@@ -118,4 +134,5 @@ class Spool:
         for segment in self._segments:
             segment.file.close()
         self._segments.clear()
+        self._growing.clear()
         self.bytes = 0

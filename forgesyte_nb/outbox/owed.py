@@ -56,7 +56,7 @@ class OwedQueue:
 
     def _spooled(self, message: bytes) -> bytes | Spooled:
         try:
-            return self._spool.add(message)
+            return self._spool.add(message, self)
         except (SpoolFull, OSError):
             return message
 

@@ -73,3 +73,43 @@ def test_a_full_disk_is_a_full_queue(monkeypatch: pytest.MonkeyPatch) -> None:
     spool.close()
     with pytest.raises(ValueError, match="closed"):
         bytes_of(stored)
+
+
+def test_what_one_queue_is_slow_to_let_go_of_holds_no_room_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spool_room, "SEGMENT_BYTES", 1000)
+    spool = Spool(20_000)
+    backlog = Backlog(spool, memory_limit_bytes=0)
+    kept = []
+    for number in range(1000):
+        backlog.remove(backlog.add(bytes(100)))
+        if number % 9 == 0:
+            kept.append(spool.add(b"%03d" % number, "of one who does not read"))
+    assert [one.read() for one in kept] == [b"%03d" % number for number in range(0, 1000, 9)]
+    assert spool.bytes < 1000
+    spool.close()
+
+
+def test_a_disk_that_fills_up_in_the_middle_of_a_picture_leaves_nothing_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    write = os.pwrite
+
+    def half(file: int, data: bytes, at: int) -> int:
+        if len(data) < 100:
+            raise OSError(28, "No space left on device")
+        return write(file, data[:60], at)
+
+    before = open_files()
+    spool = Spool(1000)
+    monkeypatch.setattr(os, "pwrite", half)
+    for _ in range(20):
+        with pytest.raises(OSError, match="No space"):
+            spool.add(b"x" * 150)
+    assert (spool.bytes, open_files()) == (0, before)
+    monkeypatch.undo()
+    first = spool.add(b"a" * 150)
+    monkeypatch.setattr(os, "pwrite", half)
+    with pytest.raises(OSError, match="No space"):
+        spool.add(b"x" * 150)
+    monkeypatch.undo()
+    second = spool.add(b"b" * 150)
+    assert (first.read(), second.read(), spool.bytes) == (b"a" * 150, b"b" * 150, 300)
+    spool.close()
