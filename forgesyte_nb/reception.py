@@ -92,8 +92,8 @@ class Reception:
         if not is_first:
             raise InvalidMessage("resume must be the first message of a connection")
         old = self.sessions.find(message.epoch, message.secret)
-        # From a connection that was made before the one on which the client went on, the word comes too late: since then
-        # numbers mean other messages, and what the client has of these would count as what it has of those.
+        # On a connection made before the one on which the client went on, the word comes too late: since then numbers
+        # mean other messages, and what the client has of these would count as what it has of those.
         if old is None or old is session or session.entered_at < old.entered_at:
             outbox = session.outbox
             outbox.owe(wire.encode(Resumed(False, session.session_id, session.epoch, missed=0)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +18,8 @@ from forgesyte_nb.server.server import Server
 
 DRAIN_S = 1.0
 """Time that frames in flight get when the kernel ends, if `drain_timeout_s` is not less."""
+
+_log = logging.getLogger(__name__)
 
 
 def close_with_kernel(server: Server) -> Callable[[], None] | None:
@@ -29,7 +32,10 @@ def close_with_kernel(server: Server) -> Callable[[], None] | None:
     before = kernel.do_shutdown
 
     async def do_shutdown(restart: bool) -> Any:
-        await asyncio.to_thread(server.close, drain_timeout_s=min(DRAIN_S, server.settings.drain_timeout_s))
+        try:
+            await asyncio.to_thread(server.close, drain_timeout_s=min(DRAIN_S, server.settings.drain_timeout_s))
+        except Exception:  # noqa: BLE001 -- whatever it is, it is no reason for a kernel not to end
+            _log.exception("the server could not be closed in good order; the kernel ends all the same")
         answer = before(restart)
         return await answer if inspect.isawaitable(answer) else answer
 

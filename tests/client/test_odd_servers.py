@@ -92,7 +92,8 @@ async def test_on_a_new_connection_a_server_that_is_full_is_given_time():
                 if len(lost) == 16:
                     socket.transport.abort()
             else:
-                answer = {"type": "error", "error_code": "QUEUE_FULL", "message": "full"} if is_full.is_set() else RESULT
+                full = {"type": "error", "error_code": "QUEUE_FULL", "message": "full"}
+                answer = full if is_full.is_set() else RESULT
                 await socket.send(json.dumps({**answer, "frame_id": frame_id, "job_id": f"job_{frame_id}"}))
 
     large = encoded(np.random.default_rng(1).integers(0, 256, (600, 800, 3), np.uint8), "BMP")
