@@ -9,7 +9,9 @@ page again and again: prompts, "idle" and outputs come in no order that could be
   told by the kernel's own echo of it;
 - an output may come after the prompt's number, and after a restart the number may be the same as before: whether a
   cell has run is what JupyterLab's own promise for that run says;
-- a reloaded page shows the outputs that were saved: `reload` saves first.
+- a reloaded page shows the outputs that were saved: `reload` saves first;
+- ipykernel 7 may overlook a request that came while it answered another, until somebody connects to it anew
+  (ipython/ipykernel issue 1554): whoever waits in vain for a cell to begin, or for an answer, connects once more.
 """
 
 from __future__ import annotations
@@ -76,11 +78,21 @@ window.labTest = {
     this.runs[id] = "running";
     this.begun = [];
     this.last = id;
+    this.wakeWhile(() => this.last === id && this.runs[id] === "running" && !this.hasBegun());
     jupyterapp.commands.execute("notebook:run-cell").then(
       () => { this.runs[id] = "ended"; }, problem => { this.runs[id] = `failed: ${problem}`; });
     return id;
   },
   hasBegun() { return this.begun.includes(this.cell(this.last).model.sharedModel.getSource()); },
+  wakeWhile(waits) {
+    const timer = setInterval(() => {
+      const kernel = waits() ? this.panel()?.sessionContext.session?.kernel : null;
+      if (!kernel) return clearInterval(timer);
+      const { wsUrl } = kernel.serverSettings;
+      const socket = new WebSocket(`${wsUrl}api/kernels/${kernel.id}/channels?session_id=${crypto.randomUUID()}`);
+      socket.onopen = () => setTimeout(() => socket.close(), 1000);
+    }, 5000);
+  },
   mark(id) {
     const node = this.cell(id).node;
     node.dataset.labTest = id;
@@ -89,7 +101,9 @@ window.labTest = {
   async ask(expression) {
     const kernel = this.panel().sessionContext.session.kernel;
     const asked = { code: "", silent: true, store_history: false, user_expressions: { answer: expression } };
-    const { content } = await kernel.requestExecute(asked).done;
+    let waits = true;
+    this.wakeWhile(() => waits);
+    const { content } = await kernel.requestExecute(asked).done.finally(() => { waits = false; });
     const answer = content.user_expressions.answer;
     if (answer.status !== "ok") throw new Error(`${expression}: ${answer.ename}: ${answer.evalue}`);
     return answer.data["text/plain"];
