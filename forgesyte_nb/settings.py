@@ -59,7 +59,8 @@ class Settings:
         ping_interval_s: Time between keepalive pings.
         ping_timeout_s: Silence after a ping that ends a connection (a client busy in a handler cannot pong).
         drain_timeout_s: Time that frames in flight get when the server closes.
-        max_connections: WebSocket connections at once; more are answered 503.
+        max_connections: WebSocket connections at once; more are answered 503. Also sessions of clients that are away;
+            with more, the one longest away ends.
         max_peer_connections: As above, of one address.
         handshake_timeout_s: Time a new connection has to ask for something.
         allow_origins: Origins that a browser page may connect from, such as "https://lab.example.org", compared whole.

@@ -6,7 +6,7 @@ one job each. Sans-I/O.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -20,7 +20,7 @@ class WaitingJobs:
 
     def __init__(self) -> None:
         """Make an empty queue."""
-        self._queues: OrderedDict[Any, deque[Job]] = OrderedDict()
+        self._queues: OrderedDict[Any, OrderedDict[Job, None]] = OrderedDict()  # to take any one out at once
         self._count = 0
 
     def __len__(self) -> int:
@@ -35,13 +35,15 @@ class WaitingJobs:
         """Put a job at the end of its owner's queue."""
         queue = self._queues.get(job.owner)
         if queue is None:
-            queue = self._queues[job.owner] = deque()
-        queue.append(job)
+            queue = self._queues[job.owner] = OrderedDict()
+        queue[job] = None
         self._count += 1
 
     def put_back(self, job: Job) -> None:
         """Put a job that was taken, but not started, first again."""
-        self._queues.setdefault(job.owner, deque()).appendleft(job)
+        queue = self._queues.setdefault(job.owner, OrderedDict())
+        queue[job] = None
+        queue.move_to_end(job, last=False)
         self._queues.move_to_end(job.owner, last=False)
         self._count += 1
 
@@ -52,10 +54,10 @@ class WaitingJobs:
             room_for: The place for a job; None if there is none now.
         """
         for owner, queue in self._queues.items():
-            job = queue[0]
+            job = next(iter(queue))
             place = room_for(job)
             if place is not None:
-                queue.popleft()
+                del queue[job]
                 self._count -= 1
                 if queue:
                     self._queues.move_to_end(owner)
@@ -69,7 +71,7 @@ class WaitingJobs:
         queue = self._queues.get(job.owner)
         if queue is None or job not in queue:
             return False
-        queue.remove(job)
+        del queue[job]
         self._count -= 1
         if not queue:
             del self._queues[job.owner]

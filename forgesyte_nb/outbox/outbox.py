@@ -234,6 +234,7 @@ class Outbox:
             self._untold += self._owed.unreadable
             self.dropped += self._owed.unreadable
             self._owed.unreadable = 0
+            self._whole_from = self.seq + 1
 
     # What has arrived
 

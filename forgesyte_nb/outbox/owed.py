@@ -2,7 +2,7 @@
 
 Messages come out in the order in which they were put in. Beyond the limit of memory large ones are written to the
 file and read back when it is their turn; small ones stay, and so do all while the file is full or cannot be written:
-how many there can be is bounded by the frames that were accepted.
+how many there can be is bounded by the frames that were accepted and by `MOST_UNREAD_ANSWERS`.
 """
 
 from __future__ import annotations

@@ -38,6 +38,7 @@ from forgesyte_nb.settings import Settings
 from forgesyte_nb.viewers import Viewers
 
 _HOUSEKEEPING_S = 1.0
+_MOST_UNREAD_LOOKUP_BYTES = 32 * 1024 * 1024  # of answers over HTTP, over all that ask
 
 
 class AsyncServer:
@@ -168,7 +169,7 @@ class AsyncServer:
             if request.headers.get("Upgrade", "").lower() == "websocket":
                 error = f"no WebSocket at {path[:100]!r}: connect to /ws/<client_id>, with a client id of your own"
                 return respond(http.HTTPStatus.NOT_FOUND, {"error": error})
-            return look_up(path, self)
+            return self._look_up(path)
         client_id = unquote(path.removeprefix("/ws/"))
         if CLIENT_ID.fullmatch(client_id) is None:
             return respond(
@@ -187,6 +188,14 @@ class AsyncServer:
             self._peers[peer] += 1
             connection.on_lost = partial(self._peer_left, peer)
         return None
+
+    def _look_up(self, path: str) -> Response:
+        asking = (one for one in list(self._connections) if one.dispatcher is None and one.request is not None)
+        unread_bytes = sum(one.transport.get_write_buffer_size() for one in asking)
+        if unread_bytes > _MOST_UNREAD_LOOKUP_BYTES:
+            error = f"{unread_bytes >> 20} MiB of earlier answers have not been read; read them, then ask again"
+            return respond(http.HTTPStatus.SERVICE_UNAVAILABLE, {"error": error})
+        return look_up(path, self)
 
     def _peer_left(self, peer: str) -> None:
         self._peers[peer] -= 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import re
 import threading
 import urllib.request
@@ -12,8 +14,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import forgesyte_nb as fs
 from forgesyte_nb.plugins.registry import Registry
-from tests.conftest import PATIENCE_S, Connect, get, run_cell
-from tests.server.conftest import FAILS, WAITS
+from tests.conftest import PATIENCE_S, Connect, get, run_cell, wait_for
+from tests.server.conftest import FAILS, WAITS, RawSocket
 
 PLUGINS = (
     FAILS
@@ -30,6 +32,10 @@ def bright(frame, *, threshold: Annotated[float, Field(ge=0, le=1)] = 0.5):
 @fs.plugin
 def counts(frame, *, state):
     return {}
+
+@fs.plugin
+def large(frame):
+    return {"text": "x" * 8_000_000}
 """
 )
 
@@ -240,3 +246,20 @@ class Broken:
     (listed,) = [plugin for plugin in get(server, "/v1/plugins")[1]["plugins"] if plugin["name"] == "Broken"]
     assert listed["health"]["state"] == "failed"
     assert "no weights here" in listed["health"]["message"]
+
+
+async def test_who_reads_no_answers_gets_no_more_of_them(server: fs.Server, client: Connect, tiny: bytes) -> None:
+    one = await client(server)
+    path = f"/v1/jobs/{(await one.analyze('a', tiny, 'large'))['job_id']}"
+
+    def asked() -> RawSocket:
+        socket = RawSocket(server.port, receive_buffer=4096)
+        socket.socket.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost:{server.port}\r\n\r\n".encode())
+        return socket
+
+    with contextlib.ExitStack() as stack:
+        for _ in range(12):
+            stack.enter_context(asked())
+        status, body = await asyncio.to_thread(wait_for, lambda: (a := get(server, path))[0] == 503 and a, "a refusal")
+        assert "MiB of earlier answers have not been read" in body["error"]
+    await asyncio.to_thread(wait_for, lambda: get(server, path)[0] == 200, "an answer again")

@@ -214,3 +214,13 @@ def test_an_heir_is_subscribed_to_what_the_session_was() -> None:
     assert heir.topics == {"job_1", "job_2"}, "up to the limit"
     assert subscriptions.of_topic("job_1") == {heir}
     assert subscriptions.of_topic("all") == set()
+
+
+def test_of_too_many_that_are_away_those_longest_away_are_ended() -> None:
+    sessions = book(max_connections=2)
+    gone = [attached(sessions, f"c{number}", now=float(number)) for number in range(4)]
+    stays = attached(sessions, "stays")
+    for number, one in enumerate(gone):
+        one.disconnect(float(number))
+    assert sessions.expired(4.0) == gone[:2]
+    assert stays in sessions.connected()
