@@ -212,7 +212,7 @@ class SessionBook:
             self._sessions.pop(session.client_id, None)
 
     def expired(self, now: float) -> list[Session]:
-        """Sessions whose client has been away too long; of too many, and of too much kept for all, those longest away."""
+        """Sessions whose client has been away too long; of too many, or too much kept for all, those longest away."""
         away = sorted(
             (session for session in self._by_epoch.values() if session.away_since is not None),
             key=lambda session: session.away_since or 0.0,
@@ -221,7 +221,11 @@ class SessionBook:
         too_many = len(away) - self._settings.max_connections
         expired = []
         for session in away:
-            if len(expired) < too_many or surplus > 0 or now - (session.away_since or 0.0) > self._settings.session_grace_s:
+            if (
+                len(expired) < too_many
+                or surplus > 0
+                or now - (session.away_since or 0.0) > self._settings.session_grace_s
+            ):
                 expired.append(session)
                 surplus -= session.outbox.kept_bytes
         return expired

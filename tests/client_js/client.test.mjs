@@ -545,3 +545,38 @@ test("a line that has gone silent is noticed, and made again", async () => {
   assert.equal(sockets.length, 2, "one that answers is kept");
   sockets[1].onclose({ code: 1000, reason: "" });
 });
+
+test("a server that greets and is gone again is told nothing; the next one is told all", async () => {
+  const sockets = [];
+  class Socket {
+    bufferedAmount = 0;
+    readyState = 1;
+    sent = [];
+    constructor(url, [protocol]) {
+      Object.assign(this, { url, protocol });
+      sockets.push(this);
+      queueMicrotask(() => {
+        if (sockets.length === 2) this.readyState = 2; // the Close frame came right behind the greeting
+        this.onmessage({ data: JSON.stringify({ type: "hello", seq: 1, session: `s${sockets.length}` }) });
+      });
+    }
+    send(data) {
+      assert.equal(this.readyState, 1, "a browser complains of every message to a socket that is closing");
+      this.sent.push(JSON.parse(data));
+    }
+    close() {}
+  }
+  const socket = (url, protocols) => new Socket(url, protocols);
+  const client = await opened("ws://somewhere", { socket, backoffMs: 1 });
+  client.subscribe("all");
+  sockets[0].onclose({ code: 1006, reason: "" });
+  await until(() => sockets.length === 2 && client.state === "open");
+  sockets[1].onclose({ code: 1001, reason: "" });
+  await until(() => sockets.length === 3 && client.state === "open");
+  assert.deepEqual(sockets.map((one) => one.sent), [
+    [{ type: "subscribe", topic: "all" }],
+    [],
+    [{ type: "subscribe", topic: "all" }],
+  ]);
+  sockets[2].onclose({ code: 1000, reason: "" });
+});

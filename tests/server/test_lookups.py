@@ -260,6 +260,6 @@ async def test_who_reads_no_answers_gets_no_more_of_them(server: fs.Server, clie
     with contextlib.ExitStack() as stack:
         for _ in range(12):
             stack.enter_context(asked())
-        status, body = await asyncio.to_thread(wait_for, lambda: (a := get(server, path))[0] == 503 and a, "a refusal")
+        _, body = await asyncio.to_thread(wait_for, lambda: (a := get(server, path))[0] == 503 and a, "a refusal")
         assert "MiB of earlier answers have not been read" in body["error"]
     await asyncio.to_thread(wait_for, lambda: get(server, path)[0] == 200, "an answer again")

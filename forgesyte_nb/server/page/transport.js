@@ -93,9 +93,13 @@ export class Transport {
     return this.#socket?.bufferedAmount ?? 0;
   }
 
-  /** @param {string | Uint8Array} message */
+  /**
+   * What a connection that is closing takes no more is said again on the next one, once its `close` event has come.
+   *
+   * @param {string | Uint8Array} message
+   */
   send(message) {
-    this.#socket.send(message);
+    if (this.#socket.readyState === OPEN) this.#socket.send(message);
   }
 
   async #open() {
