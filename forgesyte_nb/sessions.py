@@ -219,7 +219,7 @@ class SessionBook:
         )
         surplus = sum(session.outbox.kept_bytes for session in away) - self._settings.sessions_bytes
         too_many = len(away) - self._settings.max_connections
-        expired = []
+        expired: list[Session] = []
         for session in away:
             if (
                 len(expired) < too_many
