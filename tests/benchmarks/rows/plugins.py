@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 
 from tests.benchmarks.bench import Bench, by_round
+from tests.benchmarks.beside import Remembered, carried
 from tests.benchmarks.direct import PLUGIN_FILES
 from tests.benchmarks.mapping import Pair
 from tests.benchmarks.rows.throughput import contestant, per_second
@@ -75,6 +76,15 @@ def _rows(
             pair = Pair(plugin, kind, scale.area, clients * scale.clients)
             stack.callback(pair.close)
             contestants["bare processes"] = lambda: pair.per_s(seconds)
+            contestants["ours"] = pace = Remembered(contestants["ours"])
+            contestants["bare beside (a)"] = carried(
+                pair,
+                bench.child("bare").said["port"],
+                messages,
+                pace=pace,
+                seconds=seconds,
+                clients=clients * scale.clients,
+            )
         measured = bench.in_turns(contestants, rounds)
     detail = per_second(measured)
     rows = []
@@ -82,6 +92,8 @@ def _rows(
         ratios = by_round(measured["ours"], measured["bare processes"])
         name = f"{plugin}, ours / bare processes"
         rows.append(median_row(name, ratios, target=least_of_bare, detail=detail, scale=scale))
+        ratios = by_round(measured["bare beside (a)"], measured["bare processes"])
+        rows.append(median_row(f"{plugin}, bare beside (a) / bare processes", ratios, detail=detail, scale=scale))
     ratios = by_round(measured["ours"], measured["(b)"])
     rows.append(median_row(f"{plugin}, ours / (b)", ratios, target=least_of_obvious, detail=detail, scale=scale))
     return rows
