@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from forgesyte_nb import __version__
+from forgesyte_nb.cli.wording import in_a_shell
 from forgesyte_nb.errors import ForgeSyteError
 from forgesyte_nb.settings import ENGINE_NAMES
 from forgesyte_nb.token_file import read_token
@@ -50,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except (ForgeSyteError, OSError, ValueError) as error:
-        print(f"forgesyte-nb {arguments.command}: error: {error}", file=sys.stderr)
+        print(f"forgesyte-nb {arguments.command}: error: {in_a_shell(str(error))}", file=sys.stderr)
         return 2
 
 
@@ -70,7 +71,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.command == "doctor":
         from forgesyte_nb.workbench.doctor import doctor
 
-        diagnosis = doctor(arguments.url, token=read_secret(arguments.token_file))
+        diagnosis = doctor(arguments.url, token=read_secret(arguments.token_file)).reworded(in_a_shell)
         print(diagnosis)
         return 0 if diagnosis.ok else 1
     from forgesyte_nb.demo.run import run_demo
@@ -111,7 +112,7 @@ def _add_serve(commands: Any) -> None:
     serve.add_argument("--port", type=_port, help="by default 8000 or the next that is free; 0 takes any free one")
     serve.add_argument("--plugins", action="append", default=[], metavar="DIR", help="a folder more of plugin files")
     serve.add_argument("--engine", choices=ENGINE_NAMES, help="where plugins run (processes)")
-    serve.add_argument("--workers", type=int, metavar="N", help="by default one per processor")
+    serve.add_argument("--workers", type=_workers, metavar="N", help="by default one per processor")
     serve.add_argument("--log", metavar="FILE", help="by default among the temporary files")
     serve.add_argument(
         "--allow-host", action="append", default=[], metavar="NAME", help="a name clients may use for it"
@@ -155,6 +156,12 @@ def _add_token(parser: Any) -> None:
 def _port(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is no port: a number from 0 to 65535")
+    return int(text)
+
+
+def _workers(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of workers: 1 or more, or 0 for one per processor")
     return int(text)
 
 

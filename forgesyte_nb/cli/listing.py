@@ -83,8 +83,8 @@ def ask_server(url: str, token: str | None) -> dict[str, Any]:
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise ConnectionLost(
-            f"No server at {url} ({reason}): start one with `forgesyte-nb serve` or fs.serve(), or pass the --url of "
-            "the one that runs"
+            f"No server at {url} ({reason}): start one with `forgesyte-nb serve`, or pass the --url of the one "
+            "that runs"
         ) from error
     finally:
         connection.close()

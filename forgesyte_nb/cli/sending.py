@@ -14,6 +14,7 @@ import sys
 import warnings
 from typing import Any
 
+from forgesyte_nb.cli.wording import in_a_shell
 from forgesyte_nb.client.blocking import BlockingClient
 from forgesyte_nb.client.results import Result
 from forgesyte_nb.client.sources import Source, open_source
@@ -41,7 +42,7 @@ def send_files(arguments: argparse.Namespace, token: str | None) -> int:
                     print(json_line(result), flush=True)
                     sent += 1
                     if not result.ok:
-                        failures.append(f"{result.name}: {result.error_code}: {result.error}")
+                        failures.append(f"{result.name}: {result.error_code}: {in_a_shell(str(result.error))}")
             if stream.problem is not None:
                 damaged.append(str(stream.problem))
     for problem in damaged:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import html
 import textwrap
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Literal
 
 State = Literal["ok", "warning", "problem", "skipped"]
@@ -76,6 +76,11 @@ class Diagnosis:
         if not found:
             raise KeyError(f"no check {check!r}; there is {', '.join(dict.fromkeys(f.check for f in self.findings))}")
         return found
+
+    def reworded(self, say: Callable[[str], str]) -> Diagnosis:
+        """The same in other words: what `say` makes of each finding and of each remedy."""
+        told = [replace(one, found=say(one.found), remedy=say(one.remedy)) for one in self.findings]
+        return Diagnosis(self.url, told)
 
     def __iter__(self) -> Iterator[Finding]:
         return iter(self.findings)

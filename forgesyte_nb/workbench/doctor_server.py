@@ -107,9 +107,8 @@ def check_gate(visit: Visit) -> list[Finding]:
         return [Finding("gate", "problem", f"refused {how}{reason}", remedy)]
     if visit.ask("/healthz", origin=_JUPYTER_PAGE).status == HTTPStatus.FORBIDDEN:
         found = f"this process may enter; a page of {_JUPYTER_PAGE} may not"
-        return [
-            Finding("gate", "warning", found, f"add the page's origin: Settings(allow_origins=({_JUPYTER_PAGE!r},))")
-        ]
+        remedy = f"add the page's origin, {_JUPYTER_PAGE!r}, to Settings(allow_origins=…)"
+        return [Finding("gate", "warning", found, remedy)]
     return [Finding("gate", "ok", f"this process may enter, a page of {_JUPYTER_PAGE} too")]
 
 

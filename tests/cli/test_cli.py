@@ -141,6 +141,7 @@ def test_serve_on_a_taken_port(tmp_path: Path) -> None:
         done = run("serve", "--port", port, cwd=tmp_path)
     assert done.returncode == 2
     assert f"cannot listen on localhost:{port}" in only_line(done.stderr)
+    assert "choose another --port, or leave it out" in done.stderr
     assert done.stdout == ""
 
 
@@ -148,8 +149,7 @@ def test_serve_on_a_taken_port(tmp_path: Path) -> None:
     ("arguments", "said"),
     [
         (["--host", "0.0.0.0"], "--token-file"),
-        (["--plugins", "nowhere"], "no plugin folder 'nowhere'"),
-        (["--workers", "-1"], "workers=-1"),
+        (["--plugins", "nowhere"], "no plugin folder 'nowhere'; make it, or name another with --plugins"),
         (["--token-file", "nowhere/token"], "nowhere/token"),
         (["--log", "/proc/no/such/server.log"], "/proc/no"),
     ],
@@ -167,6 +167,14 @@ def test_serve_takes_only_ports(tmp_path: Path, port: str) -> None:
     done = run("serve", f"--port={port}", cwd=tmp_path)
     assert done.returncode == 2
     assert "is no port" in done.stderr
+
+
+@pytest.mark.parametrize("number", ["few", "-1", "1.5"])
+def test_serve_takes_only_numbers_of_workers(tmp_path: Path, number: str) -> None:
+    done = run("serve", f"--workers={number}", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "argument --workers" in done.stderr
+    assert "0 for one per processor" in done.stderr
 
 
 def test_a_token_is_asked_for_and_never_shown(folder: Path, tmp_path: Path) -> None:
@@ -187,7 +195,8 @@ def test_a_token_is_asked_for_and_never_shown(folder: Path, tmp_path: Path) -> N
     finally:
         code, stdout, stderr = server.stop()
     assert without.returncode == 2
-    assert "token" in only_line(without.stderr)
+    assert "with --token-file" in only_line(without.stderr)
+    assert "token=" not in without.stderr
     assert (by_file.returncode, by_environment.returncode) == (0, 0)
     assert listed_without.returncode == 2
     assert "--token-file" in only_line(listed_without.stderr)
@@ -275,10 +284,10 @@ def test_send_to_nobody(folder: Path) -> None:
         port = free.getsockname()[1]
     done = run("send", "pictures/a.png", "--plugin", "ocr", "--url", f"ws://127.0.0.1:{port}", cwd=folder)
     assert (done.returncode, done.stdout) == (2, "")
-    assert "start one with" in only_line(done.stderr)
+    assert "start one with `forgesyte-nb serve`, or pass the --url" in only_line(done.stderr)
     done = run("send", "pictures/a.png", "--plugin", "ocr", "--url", "ftp://there", cwd=folder)
     assert done.returncode == 2
-    assert "expected something like 'ws://localhost:8000'" in only_line(done.stderr)
+    assert "expected something like --url ws://localhost:8000" in only_line(done.stderr)
 
 
 def test_send_into_a_closed_pipe(serving: Serving, folder: Path) -> None:
@@ -297,6 +306,25 @@ def test_send_into_a_closed_pipe(serving: Serving, folder: Path) -> None:
     with sending.stderr:
         assert sending.stderr.read() == ""
     assert sending.wait(PATIENCE_S) == 141
+
+
+def test_send_to_a_server_whose_plugin_file_is_broken(serving: Serving, folder: Path) -> None:
+    done = run("send", "pictures/a.png", "--plugin", "nosuch", "--url", serving.url, cwd=folder)
+    assert "Could not be loaded: broken.py (`forgesyte-nb plugins --url …` says why)" in only_line(done.stderr)
+
+
+# doctor
+
+
+def test_the_doctor_speaks_as_the_command_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    done = run("doctor", "--url", f"ws://127.0.0.1:{port}", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "→ `forgesyte-nb serve`, which says where it listens" in done.stdout
+    assert "`forgesyte-nb serve` names the file" in done.stdout
+    assert "fs." not in done.stdout
+    assert "1 problem at" in done.stdout
 
 
 # plugins
