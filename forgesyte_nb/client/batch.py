@@ -1,7 +1,8 @@
 """Many pictures, one table: `batch` for a call that does it all, `to_frame` for results one has.
 
-One row for each picture, failed ones included: an error is a row, never an exception. The progress bar is written
-from the calling thread alone.
+One row for each picture, failed ones included: what is wrong with one picture is a row, never an exception. What every
+picture would be refused for, the plugin's name or its options, ends the batch. The progress bar is written from the
+calling thread alone.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from forgesyte_nb.client.results import Result
-from forgesyte_nb.errors import ConnectionLost
+from forgesyte_nb.errors import ConnectionLost, InvalidOptions, PluginNotFound
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,6 +55,9 @@ def batch(
     Raises:
         ConnectionLost: If no server answers. One that is lost for good in the middle is a warning: the table then
             ends with the pictures that were under way, as errors.
+        PluginNotFound: If there is no such plugin. Of one that goes in the middle there is a warning: the table then
+            ends with the pictures before.
+        InvalidOptions: If the plugin refuses the options; in the middle, as above.
         SourceError: If the source cannot be opened.
     """
     from forgesyte_nb.client.blocking import BlockingClient
@@ -71,9 +75,10 @@ def collect(stream: BlockingStream, *, progress: bool) -> pd.DataFrame:
 
     rows: list[dict[str, Any]] = []
     total = len(stream.source) if _has_length(stream) else None
-    with Bar(total=total, desc=stream.source.name, unit="image", disable=not progress) as bar:
+    with stream, Bar(total=total, desc=stream.source.name, unit="image", disable=not progress) as bar:
         try:
             for result in stream:
+                check_for_all(result)
                 rows.append(_row(result))
                 bar.update()
                 if not result.ok:
@@ -82,7 +87,26 @@ def collect(stream: BlockingStream, *, progress: bool) -> pd.DataFrame:
             if not rows:
                 raise
             warnings.warn(f"{error}; the table ends after {len(rows)} pictures", stacklevel=4)
+        except (PluginNotFound, InvalidOptions) as error:
+            if not any(row["ok"] for row in rows):
+                raise
+            warnings.warn(f"{error}; the table ends after {len(rows)} pictures", stacklevel=4)
     return _table(rows)
+
+
+def check_for_all(result: Result) -> None:
+    """Raise what was wrong with a picture if every other of its batch would be refused for the same.
+
+    Raises:
+        PluginNotFound: There is no such plugin.
+        InvalidOptions: The plugin refuses the options.
+    """
+    if result.job_id:
+        return  # it was not refused: the plugin itself may raise these errors for one picture
+    if isinstance(result.error, PluginNotFound):
+        raise result.error
+    if isinstance(result.error, InvalidOptions):
+        raise InvalidOptions(f"{result.plugin}: {result.error}") from result.error
 
 
 def to_frame(results: Iterable[Result]) -> pd.DataFrame:

@@ -8,6 +8,7 @@ server's queue short, and reconnection that loses nothing. Everything runs on th
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import secrets
@@ -341,10 +342,18 @@ class Client:
         Raises:
             SourceError: If the source cannot be opened.
             ConnectionLost: If the server was lost for good.
+            PluginNotFound: If there is no such plugin.
+            InvalidOptions: If the plugin refuses the options.
         """
-        from forgesyte_nb.client.batch import to_frame
+        from forgesyte_nb.client.batch import check_for_all, to_frame
 
-        return to_frame([result async for result in self.stream(source, plugin, options, ordered=True, **more_options)])
+        stream = self.stream(source, plugin, options, ordered=True, **more_options)
+        found: list[Result] = []
+        async with contextlib.aclosing(aiter(stream)) as results:
+            async for result in results:
+                check_for_all(result)
+                found.append(result)
+        return to_frame(found)
 
     async def drain(self, timeout_s: float | None = None) -> None:
         """Wait until every frame is answered and every listener has been called.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import threading
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 import forgesyte_nb as fs
 from forgesyte_nb.client.batch import to_frame
 from forgesyte_nb.client.results import Result
+from forgesyte_nb.plugins.contract import define
 
 
 def test_a_folder_becomes_a_table_in_natural_order(server, pictures, tmp_path):
@@ -37,6 +39,58 @@ def test_what_fails_is_a_row(server, picture, tmp_path):
     assert "float64" in table["message"][3]
     failed = fs.batch([picture], "boom", url=server.url, progress=False)
     assert failed["error_code"][0] == "PLUGIN_ERROR"
+
+
+@pytest.mark.parametrize(
+    ("plugin", "options", "error", "said"),
+    [
+        ("maen", {}, fs.PluginNotFound, "No plugin 'maen'; did you mean 'mean'?"),
+        ("mean", {"kk": 3}, fs.InvalidOptions, "mean: kk: no such option"),
+    ],
+)
+async def test_what_no_picture_is_taken_for_ends_the_batch(server, picture, plugin, options, error, said):
+    given = []
+
+    def many():
+        yield b"no picture"
+        for _ in range(300):
+            given.append(picture)
+            yield picture
+
+    with pytest.raises(error, match=re.escape(said)):
+        await asyncio.to_thread(fs.batch, many(), plugin, options, url=server.url, progress=False)
+    async with fs.Client(server.url) as client:
+        with pytest.raises(error, match=re.escape(said)):
+            await client.batch(many(), plugin, options)
+        assert client.unanswered == 0
+        assert len(given) < 300, "it ended at once, both times"
+        assert len(await client.batch([picture], "mean")) == 1
+
+
+def test_a_plugin_that_goes_in_the_middle_leaves_the_rows_before(start_server, picture):
+    server = start_server()
+    with fs.BlockingClient(server.url) as client:
+        answers = client.messages("frame_result")
+
+        def feed():
+            yield picture
+            next(answers)
+            server.registry.unregister("mean")
+            yield from [picture] * 300
+
+        with pytest.warns(match=r"No plugin 'mean'.*; the table ends after 1 pictures"):
+            table = client.batch(feed(), "mean", progress=False)
+    assert list(table["ok"]) == [True]
+
+
+def test_what_a_plugin_itself_refuses_is_a_row(start_server, picture):
+    def picky(frame):
+        raise fs.InvalidOptions(f"not for {frame.frame_id}")
+
+    server = start_server()
+    server.registry.register(define(picky, engine="threads"))
+    table = fs.batch([picture] * 3, "picky", url=server.url, progress=False)
+    assert list(table["error_code"]) == ["INVALID_OPTIONS"] * 3
 
 
 @pytest.mark.skipif(os.geteuid() == 0 if hasattr(os, "geteuid") else True, reason="root may read anything")
