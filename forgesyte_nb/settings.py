@@ -1,6 +1,6 @@
 """Every number a user may turn, in one frozen object, with its unit in its name.
 
-`Settings` knows nothing but itself. A server is made with one and never changes it; `Settings(...)` checks
+A server is made with one and never changes it; `Settings(...)` checks
 its values when it is made, so that a wrong one fails where it is written. The README's table of settings is
 tested against these fields.
 """
@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, fields
 from typing import Literal
+
+from forgesyte_nb.keywords import known_keywords
 
 MIB = 1024 * 1024
 
@@ -139,3 +141,6 @@ class Settings:
     def lanes(self) -> int:
         """Number of lanes: `workers`, or one per available processor."""
         return self.workers or _available_cpus()
+
+
+Settings.__init__ = known_keywords()(Settings.__init__)  # type: ignore[method-assign]  # made by `dataclass`

@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "forgesyte_nb"
 LEVELS = {
     "errors": 0,
+    "keywords": 0,
     "settings": 0,
     "token_file": 0,
     "spool": 0,
@@ -45,6 +46,7 @@ LEVELS = {
 }
 OWNERS = {"websockets": {"server", "client"}, "ipywidgets": {"widgets"}, "anywidget": {"widgets"}}
 MAY_IMPORT_NEIGHBOURS = {
+    "settings",
     "token_file",
     "dispatch",
     "sessions",
@@ -61,7 +63,7 @@ MAY_IMPORT_NEIGHBOURS = {
     "workbench",
 }
 SANS_IO = {
-    *("errors", "settings", "protocol", "image_header", "frame", "jobs", "feeds"),
+    *("errors", "keywords", "settings", "protocol", "image_header", "frame", "jobs", "feeds"),
     *("outbox", "sessions", "subscriptions", "viewers", "job_messages", "tally"),
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -27,6 +27,7 @@ from forgesyte_nb.client.unanswered import SentFrame
 from forgesyte_nb.client.upkeep import Patience
 from forgesyte_nb.client.wire_format import encode_options
 from forgesyte_nb.errors import ProcessingTimeout, SourceError
+from forgesyte_nb.keywords import known_keywords
 from forgesyte_nb.protocol.topics import CLIENT_ID, check_topic
 from forgesyte_nb.settings import Settings
 from forgesyte_nb.token_file import token_of
@@ -50,6 +51,7 @@ class Client:
         client_id: Its name at the server.
     """
 
+    @known_keywords()
     def __init__(
         self,
         url: Any = None,

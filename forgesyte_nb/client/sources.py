@@ -20,6 +20,7 @@ from typing import Any
 
 from forgesyte_nb.client.pictures import Picture, RawImage, as_picture
 from forgesyte_nb.errors import InvalidImage, SourceError
+from forgesyte_nb.keywords import known_keywords
 
 Take = Callable[[int], Picture]
 """Makes the picture of one place in a source, given its number; one that is skipped is never made."""
@@ -151,6 +152,7 @@ def _taker(thing: Any, name: str) -> Take:
     return lambda seq: as_picture(thing, name=name, seq=seq)
 
 
+@known_keywords()
 def open_source(thing: Any, *, every: int = 1, loop: bool = False, fps: float | None = None) -> Source:
     """Open whatever holds pictures.
 

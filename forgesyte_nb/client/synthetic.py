@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from forgesyte_nb.client.sources import Source, Take
 from forgesyte_nb.frame import Frame
+from forgesyte_nb.keywords import known_keywords
 from forgesyte_nb.plugins.results import Box
 
 if TYPE_CHECKING:
@@ -97,8 +98,18 @@ class SyntheticSource(Source):
         return seq % self.length if self.length else seq
 
 
+@known_keywords()
 def synthetic(
-    width: int = 640, height: int = 480, frames: int | None = 300, shapes: int = 3, seed: int = 0, **pace: Any
+    width: int = 640,
+    height: int = 480,
+    frames: int | None = 300,
+    shapes: int = 3,
+    seed: int = 0,
+    *,
+    rate: float = 30.0,
+    every: int = 1,
+    loop: bool = False,
+    fps: float | None = None,
 ) -> SyntheticSource:
     """Drawn moving shapes with known boxes.
 
@@ -108,7 +119,10 @@ def synthetic(
         frames: How many pictures; None for no end.
         shapes: How many rectangles and ellipses move in them.
         seed: Equal seeds draw equal pictures.
-        **pace: `every`, `loop` and `fps` as in `open_source`; `rate`, the pictures per second it claims.
+        rate: The pictures per second it claims.
+        every: As in `open_source`.
+        loop: As in `open_source`.
+        fps: As in `open_source`.
 
     Returns:
         A `Source` with `truth(seq)`: the `Box`es of picture `seq`.
@@ -116,7 +130,7 @@ def synthetic(
     Raises:
         ValueError: If it would be smaller than 16×16.
     """
-    return SyntheticSource(width, height, frames, shapes, seed, **pace)
+    return SyntheticSource(width, height, frames, shapes, seed, rate=rate, every=every, loop=loop, fps=fps)
 
 
 def _draw_lots(width: int, height: int, count: int, seed: int) -> list[_Shape]:

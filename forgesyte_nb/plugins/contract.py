@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, overload
 
 from forgesyte_nb.errors import PluginDefinitionError
+from forgesyte_nb.keywords import known_keywords
 from forgesyte_nb.plugins.options import OptionsSchema
 from forgesyte_nb.protocol.topics import PLUGIN_NAME
 from forgesyte_nb.settings import ENGINE_NAMES, EngineName
@@ -130,6 +131,7 @@ def plugin(
     engine: EngineName | None = None,
     version: str | None = None,
 ) -> Callable[[Target], Target]: ...
+@known_keywords({"name": '@fs.plugin("…"), the name in front and without a keyword'})
 def plugin(
     target: Callable[..., Any] | str | None = None,
     /,

@@ -13,8 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from forgesyte_nb.keywords import known_keywords
 from forgesyte_nb.plugins.discovery import plugin_folders
-from forgesyte_nb.server.server import URL_VARIABLE, Server, check_token
+from forgesyte_nb.server.server import IN_SETTINGS, URL_VARIABLE, Server, check_token
 from forgesyte_nb.settings import EngineName, Settings
 from forgesyte_nb.token_file import make_token
 
@@ -27,6 +28,7 @@ _BARE: dict[str, Any] = {"host": "localhost", "port": None, "plugins": [], "sett
 _lock = threading.Lock()
 
 
+@known_keywords(IN_SETTINGS)
 def serve(
     host: str = "localhost",
     port: int | None = None,

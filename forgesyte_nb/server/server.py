@@ -11,11 +11,12 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Self
 
 from forgesyte_nb.errors import PluginDefinitionError, ServerError
+from forgesyte_nb.keywords import known_keywords
 from forgesyte_nb.plugins.contract import Plugin
 from forgesyte_nb.plugins.discovery import FolderWatch, discover, plugin_folders
 from forgesyte_nb.plugins.registry import Entry, Registry, registry
@@ -28,6 +29,9 @@ from forgesyte_nb.settings import Settings
 
 URL_VARIABLE = "FORGESYTE_NB_URL"
 """Set while the server of `serve()` runs: where clients look if they are not told, child processes included."""
+
+IN_SETTINGS = {field.name: f"settings=fs.Settings({field.name}=…)" for field in fields(Settings)}
+"""What people look for among the keywords of a server, and how it is given."""
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _WILDCARDS = ("0.0.0.0", "::", "")  # noqa: S104 -- recognised, not bound
@@ -43,6 +47,7 @@ class Server:
         log: Path of its log file.
     """
 
+    @known_keywords(IN_SETTINGS)
     def __init__(
         self,
         *,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from forgesyte_nb.keywords import known_keywords
 from forgesyte_nb.server.server import Server
 from forgesyte_nb.widgets.live import BoardWidget
 from forgesyte_nb.workbench.job_board import JobBoard
@@ -19,6 +20,7 @@ class JobTable(BoardWidget):
         board: What it shows: `.counts`, `.to_frame()`.
     """
 
+    @known_keywords()
     def __init__(self, *, server: Server | None = None) -> None:
         """Begin to listen; by default to this kernel's server."""
         self.board = JobBoard(server=server)

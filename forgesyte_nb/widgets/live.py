@@ -88,6 +88,11 @@ class LiveWidget(anywidget.AnyWidget):
             self._comm_views.close()
         super().close()
 
+    def __del__(self) -> None:
+        """Close it, if it came to be: one whose making was refused has nothing to close."""
+        if hasattr(self, "_ended"):
+            super().__del__()
+
     # In a saved notebook
 
     def _static_text(self) -> str:

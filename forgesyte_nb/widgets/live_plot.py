@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
+from forgesyte_nb.keywords import known_keywords
 from forgesyte_nb.server.server import Server
 from forgesyte_nb.widgets.live import LiveWidget
 from forgesyte_nb.widgets.static import StaticPicture, drawing
@@ -24,6 +25,7 @@ class LivePlot(LiveWidget):
         plotter: What draws them.
     """
 
+    @known_keywords()
     def __init__(
         self,
         stream: Stream,

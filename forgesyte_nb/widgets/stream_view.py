@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 
+from forgesyte_nb.keywords import known_keywords
 from forgesyte_nb.server.server import Server
 from forgesyte_nb.widgets.live import LiveWidget
 from forgesyte_nb.widgets.static import StaticPicture, photograph
@@ -24,6 +25,7 @@ class StreamView(LiveWidget):
         stream: What it shows.
     """
 
+    @known_keywords()
     def __init__(self, stream: Stream, *, server: Server | None = None) -> None:
         """Show a stream; several views of one are fine.
 

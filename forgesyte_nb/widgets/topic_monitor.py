@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from forgesyte_nb.keywords import known_keywords
 from forgesyte_nb.server.server import Server
 from forgesyte_nb.widgets.live import BoardWidget
 from forgesyte_nb.workbench.monitor import HISTORY, Monitor
@@ -20,6 +21,7 @@ class TopicMonitor(BoardWidget):
         monitor: What it shows: `.messages`, `.counts`, `.topics`, `.subscribe(topic)`, …
     """
 
+    @known_keywords()
     def __init__(
         self, topics: str | Iterable[str] = "all", *, server: Server | None = None, history: int = HISTORY
     ) -> None:

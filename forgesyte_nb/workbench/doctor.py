@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from forgesyte_nb.client.connecting import default_url, websocket_url
+from forgesyte_nb.keywords import known_keywords
 from forgesyte_nb.server.current import running_server
 from forgesyte_nb.server.server import Server
 from forgesyte_nb.token_file import token_of
@@ -48,6 +49,7 @@ CHECKS: tuple[tuple[str, Check, float], ...] = (
 """Name, function and time limit in seconds of each check, in order."""
 
 
+@known_keywords()
 def doctor(url: Any = None, *, token: str | os.PathLike[str] | None = None) -> Diagnosis:
     """Find out why there is no connection or no result, and what to do.
 
