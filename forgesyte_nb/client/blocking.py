@@ -101,7 +101,7 @@ class BlockingClient:
         Raises:
             WireError: What the server answered.
             ConnectionLost: If the server was lost for good, or the client is closed.
-            SourceError: If the image cannot be read, or is none.
+            SourceError: If the image cannot be read, is none, or holds many, as a video does.
         """
         chosen = {**(options or {}), **more_options}
         return self._call(self._client.analyze(image, plugin, chosen, timeout_s=timeout_s, stream_id=stream_id))

@@ -21,7 +21,7 @@ from forgesyte_nb.client.link import Link
 from forgesyte_nb.client.listeners import Listener, Listeners
 from forgesyte_nb.client.pictures import Picture, RawImage, as_picture
 from forgesyte_nb.client.results import Result
-from forgesyte_nb.client.sources import open_source
+from forgesyte_nb.client.sources import many_in, open_source
 from forgesyte_nb.client.stream import Intent, ResultStream
 from forgesyte_nb.client.unanswered import SentFrame
 from forgesyte_nb.client.upkeep import Patience
@@ -234,7 +234,7 @@ class Client:
 
         Raises:
             ConnectionLost: If the client is not connected, or the server was lost for good.
-            SourceError: If the image cannot be read, or is none.
+            SourceError: If the image cannot be read, is none, or holds many, as a video does.
             ValueError: If a frame of that id is unanswered.
         """
         await self._listeners.calm()
@@ -266,7 +266,7 @@ class Client:
             WireError: What the server answered: `InvalidImage`, `PluginNotFound`, `InvalidOptions`, `PluginError`, …
             ProcessingTimeout: The server's, or no answer within `timeout_s`.
             ConnectionLost: If the client is not connected, or the server was lost for good.
-            SourceError: If the image cannot be read, or is none.
+            SourceError: If the image cannot be read, is none, or holds many, as a video does.
         """
         answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         frame = self._frame(image, plugin, {**(options or {}), **more_options}, stream_id, None)
@@ -370,6 +370,12 @@ class Client:
     def _frame(
         self, image: Any, plugin: str, options: dict[str, Any] | None, stream_id: str, frame_id: str | None
     ) -> SentFrame:
+        if many := many_in(image):
+            named = image if isinstance(image, (str, os.PathLike)) else "this"
+            raise SourceError(
+                f"{named} is {many}; analyze and send_frame take one image: stream(…) sends all pictures that are in "
+                "it and gives a result for each, batch(…) a table"
+            )
         picture: Picture = as_picture(image)
         if isinstance(picture, RawImage) and picture.unreadable:
             raise SourceError(f"{picture.unreadable}: there is nothing to send")

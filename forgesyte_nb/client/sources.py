@@ -254,6 +254,20 @@ def _is_video(text: str) -> bool:
     return os.path.splitext(text)[1].lower() in VIDEO_SUFFIXES
 
 
+def many_in(thing: Any) -> str:
+    """What a user's thing is, if it is known at sight to hold more than one picture: "a video"; else an empty text."""
+    if _is_path(thing):
+        path = Path(thing).expanduser()
+        if path.is_dir():
+            return "a folder"
+        if path.exists():
+            return "a video" if _is_video(path.name) else ""
+        return "a glob" if glob.has_magic(os.fspath(thing)) else ""
+    if isinstance(thing, (list, tuple, Iterator)):
+        return f"a {type(thing).__name__}"
+    return "a source" if isinstance(thing, Source) else "a stack" if getattr(thing, "ndim", 0) == 4 else ""
+
+
 def _is_many(thing: Any) -> bool:
     """Whether an element of a list is itself a source of several pictures: a video, a folder, a `Source`."""
     if isinstance(thing, Source):

@@ -54,6 +54,26 @@ async def test_each_wire_error_is_raised_as_its_class(server, picture, image, pl
         assert (await client.analyze(picture, "mean")).ok
 
 
+async def test_what_holds_many_pictures_is_referred_to_stream_and_batch(server, picture, tmp_path):
+    (tmp_path / "clip.mp4").write_bytes(b"whatever it is")
+    many = {
+        "a folder": tmp_path,
+        "a video": tmp_path / "clip.mp4",
+        "a glob": str(tmp_path / "*.png"),
+        "a list": [picture],
+        "a generator": (one for one in [picture]),
+        "a source": fs.open_source([picture]),
+        "a stack": np.zeros((2, 8, 8, 3), np.uint8),
+    }
+    async with Client(server.url) as client:
+        for kind, image in many.items():
+            said = rf"is {kind}; analyze and send_frame take one image: stream\(…\).*, batch\(…\)"
+            with pytest.raises(fs.SourceError, match=said):
+                await client.analyze(image, "mean")
+            with pytest.raises(fs.SourceError, match=said):
+                await client.send_frame(image, "mean")
+
+
 async def test_what_cannot_be_sent_is_refused_here(server, picture, tmp_path):
     async with Client(server.url) as client:
         with pytest.raises(fs.SourceError, match="No such file"):
