@@ -13,6 +13,7 @@ PACKAGE = ROOT / "forgesyte_nb"
 LEVELS = {
     "errors": 0,
     "keywords": 0,
+    "own_servers": 0,
     "settings": 0,
     "token_file": 0,
     "spool": 0,
@@ -63,7 +64,7 @@ MAY_IMPORT_NEIGHBOURS = {
     "workbench",
 }
 SANS_IO = {
-    *("errors", "keywords", "settings", "protocol", "image_header", "frame", "jobs", "feeds"),
+    *("errors", "keywords", "own_servers", "settings", "protocol", "image_header", "frame", "jobs", "feeds"),
     *("outbox", "sessions", "subscriptions", "viewers", "job_messages", "tally"),
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))

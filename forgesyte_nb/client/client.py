@@ -15,7 +15,7 @@ import secrets
 import weakref
 from typing import TYPE_CHECKING, Any, Self
 
-from forgesyte_nb.client.connecting import default_url, open_socket, websocket_url
+from forgesyte_nb.client.connecting import NoWayIn, default_url, open_socket, websocket_url
 from forgesyte_nb.client.inbox import Messages
 from forgesyte_nb.client.link import Link
 from forgesyte_nb.client.listeners import Listener, Listeners
@@ -26,8 +26,9 @@ from forgesyte_nb.client.stream import Intent, ResultStream
 from forgesyte_nb.client.unanswered import SentFrame
 from forgesyte_nb.client.upkeep import Patience
 from forgesyte_nb.client.wire_format import encode_options
-from forgesyte_nb.errors import ProcessingTimeout, SourceError
+from forgesyte_nb.errors import ConnectionLost, ProcessingTimeout, ServerError, SourceError
 from forgesyte_nb.keywords import known_keywords
+from forgesyte_nb.own_servers import secret_of
 from forgesyte_nb.protocol.topics import CLIENT_ID, check_topic
 from forgesyte_nb.settings import Settings
 from forgesyte_nb.token_file import token_of
@@ -74,8 +75,8 @@ class Client:
             url: Base URL of the server, or a `Server`; by default what `FORGESYTE_NB_URL` says, else
                 "ws://localhost:8000".
             client_id: Its name at the server; unique by default.
-            token: The server's secret, or the path of a file with it, if it has one; of a `Server` it is known. Travels
-                in a header, is never shown.
+            token: The server's secret, or the path of a file with it, if it has one; of a `Server`, and where no `url`
+                is given, it is known. Read again for each connection. Travels in a header, is never shown.
             window: Frames that may be unanswered at a time; sending waits beyond it.
             reconnect: Whether to come back when the connection breaks.
             max_retries: Attempts in a row, with pauses of `backoff_s`, doubling up to `max_backoff_s`.
@@ -97,8 +98,9 @@ class Client:
         if window < 1:
             raise ValueError(f"window={window}: at least one frame must be under way")
         self._window = window
-        own_settings = getattr(url, "settings", None)
-        self._token = token_of(token) if token is not None else getattr(own_settings, "token", None)
+        token_of(token)  # a file that is none says so now
+        self._token = token if token is not None else getattr(getattr(url, "settings", None), "token", None)
+        self._is_known = token is None and (url is None or hasattr(url, "settings"))
         self._ping = {"ping_interval_s": ping_interval_s, "ping_timeout_s": ping_timeout_s}
         self._offer_v2 = offer_v2
         self._listeners = Listeners()
@@ -111,7 +113,31 @@ class Client:
         self._link = Link(self._dial, self._heard, window=window, patience=patience)
 
     async def _dial(self) -> Any:
-        return await open_socket(self.url, self.client_id, self._token, **self._ping, offer_v2=self._offer_v2)
+        """Connect with the secret of now: the server that is there may have been replaced by one with another."""
+        secret = self._secret()
+        try:
+            socket = await self._open(secret)
+        except NoWayIn:
+            if self._secret() == secret:
+                raise
+            socket = await self._open(self._secret())  # it was replaced meanwhile
+        self._is_known = True
+        return socket
+
+    async def _open(self, secret: str | None) -> Any:
+        return await open_socket(self.url, self.client_id, secret, **self._ping, offer_v2=self._offer_v2)
+
+    def _secret(self) -> str | None:
+        """Of a server of this process that has let this client in before, or of the `Server` it was made for, its own.
+
+        Raises:
+            ConnectionLost: If the file that was named for it cannot be read at the moment.
+        """
+        own = secret_of(self.url) if self._is_known else None
+        try:
+            return own or token_of(self._token)
+        except (OSError, ServerError) as error:
+            raise ConnectionLost(f"the secret for {self.url} cannot be read: {error}") from error
 
     def _heard(self, message: dict[str, Any]) -> None:
         self._listeners.put(message)

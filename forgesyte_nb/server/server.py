@@ -15,6 +15,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Self
 
+from forgesyte_nb import own_servers
 from forgesyte_nb.errors import PluginDefinitionError, ServerError
 from forgesyte_nb.keywords import known_keywords
 from forgesyte_nb.plugins.contract import Plugin
@@ -92,9 +93,11 @@ class Server:
         self._loop = BackgroundLoop(f"forgesyte-server-{self.port}")
         try:
             self._async: AsyncServer = self._loop.run(_make_async_server(self.settings, self.registry, self._log))
+            own_servers.enter(self.url, self.settings.token)
             self._loop.run(self._async.start(sockets))
             self._local = LocalConnections(self._async.dispatcher, self._loop.loop)
         except BaseException:
+            own_servers.leave(self.url)
             self._loop.close()
             for bound in sockets:
                 bound.close()
@@ -242,6 +245,7 @@ class Server:
             return
         self._closed.set()
         _open.discard(self)
+        own_servers.leave(self.url)
         if os.environ.get(URL_VARIABLE) == self.url:
             del os.environ[URL_VARIABLE]
         atexit.unregister(self.close)
@@ -269,6 +273,7 @@ class Server:
         descriptor is made to lead nowhere instead of being closed: an object that closes it later closes nothing else.
         """
         self._closed.set()
+        own_servers.leave(self.url)
         atexit.unregister(self.close)
         nowhere = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         for descriptor in (*self._async.disown(), *log_descriptors(self._log)):

@@ -16,6 +16,7 @@ from forgesyte_nb.client.results import Result
 from forgesyte_nb.client.stream import Intent, ResultStream
 from forgesyte_nb.client.wire_format import encode_options
 from forgesyte_nb.errors import ForgeSyteError
+from forgesyte_nb.server.server import Server
 from forgesyte_nb.workbench.ledger import Counts
 from forgesyte_nb.workbench.playback import Playback
 
@@ -30,12 +31,12 @@ class Route(NamedTuple):
     """Where the pictures go.
 
     Attributes:
-        url: Of the server.
-        token: Its secret, if it has one.
+        server: A `Server` or the URL of one.
+        token: Its secret, if it has one that is not known of the `Server`.
         plugin: Name of the plugin.
     """
 
-    url: str
+    server: Server | str
     token: str | None
     plugin: str
 
@@ -88,7 +89,7 @@ class StreamPass:
         """Send everything and take everything; what damaged the source on the way, if anything did."""
         plugin, intent = self._route.plugin, self._intent
         async with Client(
-            self._route.url, token=self._route.token, window=max(IN_FLIGHT.values()), quiet=True
+            self._route.server, token=self._route.token, window=max(IN_FLIGHT.values()), quiet=True
         ) as client:
             self._client = client
             self._results = client.stream(

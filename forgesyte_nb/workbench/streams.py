@@ -75,7 +75,7 @@ def stream(
     name = plugin_name(plugin, Registry() if local is None else local.registry)
     made = Stream(
         Playback(opened, speed=speed),
-        Route(str(getattr(server, "url", server)), token if local is None else local.settings.token, name),
+        Route(str(getattr(server, "url", server)), token, name) if local is None else Route(local, None, name),
         {**(options or {}), **more_options},
         registry=None if local is None else local.registry,
         intent=intent or ("freshest" if opened.live else "every_frame"),

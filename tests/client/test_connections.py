@@ -11,7 +11,7 @@ import pytest
 import forgesyte_nb as fs
 from forgesyte_nb.client.client import Client
 from forgesyte_nb.client.results import Result
-from tests.client.conftest import FAST, RESULT
+from tests.client.conftest import FAST, RESULT, Cable
 
 
 async def test_nobody_there_says_what_to_do():
@@ -48,6 +48,27 @@ async def test_a_refusal_shows_the_status_and_the_reason(start_server, server):
         await Client(f"{server.url}/elsewhere").connect()
     async with Client(guarded.url, token="secret") as client:  # noqa: S106
         assert "secret" not in repr(client)
+
+
+async def test_a_file_with_the_secret_is_read_again_for_each_connection(start_server, picture, tmp_path):
+    path = tmp_path / "token"
+    path.write_text("one")
+    path.chmod(0o600)
+    first = start_server(token="one")  # noqa: S106
+    relay = Cable(first.port)  # at its URL there is no server of this process, whose secret would be known
+    await relay.start()
+    async with Client(relay.url, token=path, **FAST) as client:
+        assert (await client.analyze(picture, "mean")).ok
+        first.close()
+        path.unlink()
+        asking = asyncio.create_task(client.analyze(picture, "mean"))
+        while "cannot be read" not in client.trouble:
+            await asyncio.sleep(0.001)
+        path.touch(0o600)
+        path.write_text("two")
+        start_server(port=first.port, token="two")  # noqa: S106
+        assert (await asking).ok
+    await relay.stop()
 
 
 @pytest.mark.parametrize(("url", "becomes"), [

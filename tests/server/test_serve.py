@@ -93,6 +93,32 @@ async def test_other_arguments_replace_it_on_the_same_port_and_clients_come_back
     assert (await (await client(second)).analyze("f", tiny, "image_stats"))["type"] == "frame_result"
 
 
+@pytest.mark.parametrize("before", [None, "an old secret"])
+async def test_clients_of_this_process_come_back_to_a_server_with_another_token(
+    served: Any, tiny: bytes, before: str | None
+) -> None:
+    first = served(port=0, token=before)
+    async with (
+        fs.Client(first) as of_the_server,
+        fs.Client() as by_default,
+        fs.Client(first.url, token=before) as by_url,
+    ):
+        clients = (of_the_server, by_default, by_url)
+        for ours in clients:
+            assert (await ours.analyze(tiny, "image_stats")).ok
+        second = await asyncio.to_thread(lambda: served(port=0, token="a new secret"))  # noqa: S106 -- of the test
+        assert (second.port, first.running) == (first.port, False)
+        for ours in clients:
+            assert (await ours.analyze(tiny, "image_stats")).ok
+            assert "secret" not in repr(ours)
+        with pytest.raises(fs.ConnectionLost, match="HTTP 403"):
+            await fs.Client(first.url, token="an old secret").connect()  # noqa: S106 -- it is a stranger here
+    second.close()
+    with fs.Server(port=first.port, settings=fs.Settings(token="a third", engine="inline")) as third:  # noqa: S106
+        async with fs.Client(third) as ours:
+            assert (await ours.analyze(tiny, "image_stats")).ok
+
+
 def test_a_port_in_use_is_passed_over_unless_it_was_asked_for(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     with taken() as occupied:
         port = occupied.getsockname()[1]

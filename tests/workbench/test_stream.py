@@ -8,6 +8,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -55,7 +57,7 @@ def begin(server: fs.Server) -> Iterator[Begin]:
     streams: list[fs.Stream] = []
 
     def begin(source: Any, plugin: str = "bright", **more: Any) -> fs.Stream:
-        streams.append(fs.stream(source, plugin, server=server, **more))
+        streams.append(fs.stream(source, plugin, **{"server": server, **more}))
         return streams[-1]
 
     yield begin
@@ -179,6 +181,28 @@ def test_no_server_fails_it_with_a_remedy() -> None:
     assert stream.status == "failed"
     assert "127.0.0.1:9" in stream.problem
     stream.close()
+
+
+def test_it_goes_on_when_its_server_is_started_again_behind_a_token(begin: Begin, tmp_path: Path) -> None:
+    registry = Registry()
+    run_cell(PLUGINS, registry)
+    inline = fs.Settings(engine="inline", drain_timeout_s=0.0)
+
+    def goes_on() -> bool:
+        before = stream.ledger["results"]
+        wait_for(lambda: stream.ledger["results"] > before + 10, f"more results: {stream!r}")
+        return stream.ledger["errors"] == 0
+
+    with fs.Server(port=0, settings=inline, plugin_registry=registry, log=tmp_path / "log") as first:
+        stream = begin(pictures(5), server=first, loop=True, history=50)
+        assert goes_on()
+    guarded = replace(inline, token="a secret")  # noqa: S106 -- of the test
+    with fs.Server(port=first.port, settings=guarded, plugin_registry=registry, log=tmp_path / "log"):
+        assert goes_on()
+        stream.stop().wait(20)
+        stream.play()
+        assert goes_on(), "another pass knows the secret, too"
+        stream.close()
 
 
 def test_the_freshest_skips_and_counts(begin: Begin) -> None:

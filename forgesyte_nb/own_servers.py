@@ -1,0 +1,24 @@
+"""The servers that run in this process, by their URL, and their secrets: its own clients need not be told them.
+
+A server enters itself before it lets anyone in and leaves when it is closed. Whoever comes back to a URL finds here
+what the server that has it by then asks for. URLs are compared whole: a secret goes to the server it belongs to.
+"""
+
+from __future__ import annotations
+
+_secrets: dict[str, str | None] = {}
+
+
+def enter(url: str, secret: str | None) -> None:
+    """A server of this process is at `url` from now on, and asks for `secret`."""
+    _secrets[url] = secret
+
+
+def leave(url: str) -> None:
+    """None is there any longer."""
+    _secrets.pop(url, None)
+
+
+def secret_of(url: str) -> str | None:
+    """What the server of this process at `url` asks for; None if there is none, or it asks for nothing."""
+    return _secrets.get(url)
