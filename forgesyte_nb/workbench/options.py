@@ -9,6 +9,7 @@ from typing import Any
 
 from forgesyte_nb.client.sources import Source
 from forgesyte_nb.client.wire_format import encode_options
+from forgesyte_nb.plugins.contract import Plugin
 from forgesyte_nb.plugins.registry import Registry
 
 
@@ -21,6 +22,14 @@ def checked_options(registry: Registry, plugin: str, options: dict[str, Any]) ->
     """
     registry.entry(plugin).plugin.schema.keywords(encode_options(options))
     return dict(options)
+
+
+def without_gone(plugin: Plugin, options: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """The options that this revision of a plugin has, and what there is to say of those that it has no more."""
+    names = plugin.schema.json_schema.get("properties", {})
+    gone = [name for name in options if name not in names]
+    said = f"{', '.join(gone)}: dropped, since revision {plugin.revision} of {plugin.name} has no such option"
+    return {name: value for name, value in options.items() if name in names}, said if gone else ""
 
 
 def plugin_name(target: str | Callable[..., Any], registry: Registry) -> str:

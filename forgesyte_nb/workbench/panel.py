@@ -1,7 +1,7 @@
 """`OptionsBoard`: the options of one plugin, and the streams that they retune; the kernel's side of `fs.PluginPanel`.
 
 Values are checked by the plugin's own schema before they hold; all streams of this kernel that use the plugin take them
-from the next picture on.
+from the next picture on. An option that a new revision of the plugin has no more is dropped, as streams do, and told.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from typing import Any
 
 from forgesyte_nb.failures import failure_book
 from forgesyte_nb.feeds import Feed, feed_book
+from forgesyte_nb.plugins.contract import Plugin
 from forgesyte_nb.server.server import Server
 from forgesyte_nb.workbench.failures import Failure, told_of, traceback_of
-from forgesyte_nb.workbench.options import checked_options, stream_code
+from forgesyte_nb.workbench.options import checked_options, stream_code, without_gone
 from forgesyte_nb.workbench.streams import streams_of
 from forgesyte_nb.workbench.ticking import ticker
 
@@ -35,6 +36,7 @@ class OptionsBoard:
         self.plugin = plugin
         self._server = server
         self._told: dict[str, Any] = {}
+        self._notice = ""
         self._options = checked_options(server.registry, plugin, options)
         self.feed: Feed = feed_book().open("panel", plugin, self._control)
         self.feed.tell(self.state())
@@ -43,11 +45,12 @@ class OptionsBoard:
     @property
     def options(self) -> dict[str, Any]:
         """What was chosen. Can be set: it is checked, and all running streams of the plugin take it."""
+        self._drop_gone()
         return dict(self._options)
 
     @options.setter
     def options(self, options: dict[str, Any]) -> None:
-        self._options = checked_options(self._server.registry, self.plugin, options)
+        self._options, self._notice = checked_options(self._server.registry, self.plugin, options), ""
         for stream in streams_of(self.plugin):
             stream.options = self._options
         self._tick()
@@ -69,6 +72,14 @@ class OptionsBoard:
         """Offer no controls any longer; twice is once."""
         self.feed.close("the panel was closed: run its cell again")
 
+    def _drop_gone(self) -> Plugin | None:
+        """Keep no option that the plugin has no more; the plugin in force, if there is one."""
+        found = {plugin.name: plugin for plugin in self._server.registry.plugins()}.get(self.plugin)
+        kept, said = (self._options, "") if found is None else without_gone(found, self._options)
+        if said:
+            self._options, self._notice = kept, said
+        return found
+
     def _control(self, action: str, value: Any) -> Any:
         if action == "traceback":
             return traceback_of(self.failures, value)
@@ -87,7 +98,7 @@ class OptionsBoard:
     def state(self) -> dict[str, Any]:
         """How things stand, as viewers are told."""
         registry = self._server.registry
-        found = {plugin.name: plugin for plugin in registry.plugins()}.get(self.plugin)
+        found = self._drop_gone()
         streams = streams_of(self.plugin)
         return {
             "title": self.plugin,
@@ -98,6 +109,6 @@ class OptionsBoard:
             "options": self._options,
             "code": self.code,
             "streams": len(streams),
-            "problem": registry.failures.get(self.plugin, ""),
+            "problem": registry.failures.get(self.plugin, "") or self._notice,
             "failures": told_of(self.failures),
         }

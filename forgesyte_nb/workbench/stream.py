@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, Self
 
 from forgesyte_nb.client.results import Result
 from forgesyte_nb.client.stream import Intent
-from forgesyte_nb.errors import PluginNotFound
+from forgesyte_nb.errors import InvalidOptions, PluginNotFound
 from forgesyte_nb.feeds import Feed, feed_book
 from forgesyte_nb.plugins.contract import Plugin
 from forgesyte_nb.plugins.registry import Registry
 from forgesyte_nb.workbench.failures import told_of
 from forgesyte_nb.workbench.history import Shown
 from forgesyte_nb.workbench.ledger import Counts
-from forgesyte_nb.workbench.options import checked_options, stream_code
+from forgesyte_nb.workbench.options import checked_options, stream_code, without_gone
 from forgesyte_nb.workbench.playback import Playback
 from forgesyte_nb.workbench.stream_controls import controls_of
 from forgesyte_nb.workbench.stream_pass import IN_FLIGHT, Route, StreamPass
@@ -46,6 +46,7 @@ class Stream(StreamResults):
         intent: "every_frame" or "freshest".
         status: "playing", "paused", "stopped" (by hand), "ended" (the source is) or "failed".
         problem: Why it failed or ended early; empty if it did not.
+        notice: Which options it has dropped since a new revision of the plugin has them no more; empty if none.
         feed: What its viewers see.
     """
 
@@ -66,7 +67,7 @@ class Stream(StreamResults):
         self.playback = playback
         self.intent: Intent = intent
         self.status = "playing"
-        self.problem = ""
+        self.problem = self.notice = ""
         self._route, self._registry, self._source_code = route, registry, source_code
         self._options = self._checked(options)
         self._before = Counts()  # of earlier passes
@@ -82,6 +83,7 @@ class Stream(StreamResults):
 
     def _begin(self, *, paused: bool = False) -> None:
         with self._changed:  # a pass that ends at once finds itself in its place
+            self._drop_gone()
             self.playback.rewind(paused=paused)
             self.status, self.problem = "paused" if paused else "playing", ""
             self._active, self._again = True, False
@@ -107,6 +109,8 @@ class Stream(StreamResults):
         self._tell()
 
     def _take(self, result: Result) -> None:
+        if isinstance(result.error, InvalidOptions):
+            self._drop_gone()
         at_s = time.monotonic()
         shown = self.remember(result, at_s, self._options)
         for heard in self._heard:
@@ -212,7 +216,7 @@ class Stream(StreamResults):
 
     @options.setter
     def options(self, options: dict[str, Any]) -> None:
-        self._options = self._checked(options)
+        self._options, self.notice = self._checked(options), ""
         self._pass.retune(self._options)
         self._tell()
 
@@ -222,6 +226,7 @@ class Stream(StreamResults):
         Raises:
             InvalidOptions: If the plugin's schema refuses them; nothing has changed then.
         """
+        self._drop_gone()
         self.options = {**self._options, **options}
         return self
 
@@ -258,6 +263,16 @@ class Stream(StreamResults):
     def _checked(self, options: dict[str, Any]) -> dict[str, Any]:
         """The options, if the plugin takes them; a server elsewhere checks them itself."""
         return dict(options) if self._registry is None else checked_options(self._registry, self.plugin, options)
+
+    def _drop_gone(self) -> None:
+        """Go on without options that a new revision of the plugin has no more: it would refuse every picture."""
+        plugin = self._plugin_in_force()
+        with self._changed:
+            kept, said = (self._options, "") if plugin is None else without_gone(plugin, self._options)
+            if said:
+                self._options, self.notice = kept, said
+                if self._active:
+                    self._pass.retune(kept)
 
     def _plugin_in_force(self) -> Plugin | None:
         """The plugin, if its server is in this process."""
@@ -312,6 +327,7 @@ class Stream(StreamResults):
         self.feed.tell(self.state())
 
     def _tell_watchers(self) -> None:
+        self._drop_gone()
         if self.feed.watchers:
             self._tell()
 
@@ -334,7 +350,7 @@ class Stream(StreamResults):
                 "code": self.code,
                 "intent": self.intent,
                 "status": self.status,
-                "problem": self.problem,
+                "problem": self.problem or self.notice,
                 "trouble": self.trouble,
                 "failures": told_of(self._failures.all()),
                 "ledger": self._counts().as_dict(),
@@ -355,5 +371,6 @@ class Stream(StreamResults):
             )
             if number or name == "results"
         )
-        problem = f": {self.problem or self.trouble}" if self.problem or self.trouble else ""
+        said = self.problem or self.trouble or self.notice
+        problem = f": {said}" if said else ""
         return f"<Stream {self.playback.name} → {self.plugin}, {self.status}{problem}, {told}>"

@@ -153,6 +153,51 @@ def test_options_change_in_mid_stream(begin: Begin) -> None:
     assert stream.options == {"gain": 3.0}
 
 
+def test_an_option_that_the_plugin_has_no_more_is_dropped_and_told(begin: Begin, tmp_path: Path) -> None:
+    registry = Registry()
+    run_cell(PLUGINS, registry)
+    settings = fs.Settings(engine="inline")
+    with fs.Server(port=0, settings=settings, plugin_registry=registry, log=tmp_path / "log") as server:
+        stream = begin(pictures(5), server=server, loop=True, gain=3.0, history=50)
+        waiting = begin(pictures(5), server=server, gain=2.0).wait(20)
+        panel = fs.PluginPanel("bright", gain=3.0, server=server)
+        wait_for(lambda: stream.ledger["results"] > 10, f"results: {stream!r}")
+        assert stream.notice == ""
+        run_cell("@fs.plugin\ndef bright(frame, *, factor: float = 1.0):\n    return {'factor': factor}", registry)
+        wait_for(lambda: stream.results[-1].result.get("factor") == 1.0, f"results of the new code: {stream!r}")
+        said = "gain: dropped, since revision 2 of bright has no such option"
+        assert (stream.options, stream.notice) == ({}, said)
+        assert said in repr(stream)
+        assert stream.state()["problem"] == said
+        errors = stream.ledger["errors"]
+        assert {result.error_code for result in stream.results} <= {None, "INVALID_OPTIONS"}
+        before = stream.ledger["results"]
+        wait_for(lambda: stream.ledger["results"] > before + 50, f"more results: {stream!r}")
+        assert stream.ledger["errors"] == errors, "only what was under way could fail"
+        assert panel.target.state()["problem"] == said
+        assert panel.options == {}
+        panel.options = {"factor": 2.0}
+        assert panel.target.state()["problem"] == ""
+        wait_for(lambda: stream.results[-1].result.get("factor") == 2.0, f"the panel's option: {stream!r}")
+        assert (stream.notice, stream.state()["problem"]) == ("", "")
+        assert waiting.tune(factor=4.0).options == {"factor": 4.0}
+        panel.close()
+        stream.close()
+
+
+def test_another_pass_goes_without_an_option_that_is_gone(begin: Begin, tmp_path: Path) -> None:
+    registry = Registry()
+    run_cell(PLUGINS, registry)
+    settings = fs.Settings(engine="inline")
+    with fs.Server(port=0, settings=settings, plugin_registry=registry, log=tmp_path / "log") as server:
+        stream = begin(pictures(5), server=server, gain=2.0).wait(20)
+        run_cell("@fs.plugin\ndef bright(frame):\n    return {'new': True}", registry)
+        stream.play().wait(20)
+        assert stream.ledger["errors"] == 0
+        assert stream.results[-1]["new"]
+        assert "gain: dropped" in stream.notice
+
+
 def test_mistakes_are_told_in_the_cell(begin: Begin) -> None:
     with pytest.raises(fs.PluginNotFound, match="did you mean 'bright'"):
         begin(pictures(1), "brihgt")
