@@ -128,11 +128,11 @@ class LivePlotter:
 
         with self._lock:
             now = self._look
-            spec, points, note = self._shown()
+            spec, points, notes = self._shown()
         size = {"width": width or now.width, "height": height or now.height, "scale": now.scale}
         look = checked_look(replace(now), size=size, theme=theme)
         kept = PlotFigure(spec, look, live=False)
-        kept.update(points, note)
+        kept.update(points, notes)
         return kept.figure
 
     def close(self) -> None:
@@ -158,12 +158,12 @@ class LivePlotter:
 
         with self._lock:
             look = self._look
-            spec, points, note = self._shown()
+            spec, points, notes = self._shown()
         drawn = self._drawn
         if drawn is None or drawn.spec != spec or drawn.look != look:
             drawn = PlotFigure(spec, look, live=True)
         self._drawn = None  # until it has been drawn whole
-        drawn.update(points, note)
+        drawn.update(points, notes)
         picture = jpeg(drawn.draw(), _JPEG_QUALITY)
         self._drawn = drawn
         self._drawing_problem = ""
@@ -179,24 +179,30 @@ class LivePlotter:
         self._drawing_problem = f"it cannot be drawn: {type(error).__name__}: {error}"
         self.feed.tell(self.state())
 
-    def _shown(self) -> tuple[PlotSpec, Points, str]:
+    def _shown(self) -> tuple[PlotSpec, Points, dict[int, str]]:
+        """What is drawn, and for series that have had no value what is said in their place."""
         boolean = tuple(field.boolean for field in self._fields)
         spec = PlotSpec(tuple(field.path for field in self._fields), boolean, self._kind, self._window)
         points = self._ring.view(self._window, totals=self._kind == "cumulative", upto=self._paused_at)
-        if any(field.found for field in self._fields):
-            return spec, points, ""
-        return spec, points, self._problem() or "waiting for results"
+        if not len(self._ring):
+            return spec, points, dict.fromkeys(range(len(self._fields)), "waiting for results")
+        return spec, points, {row: self._why_missing(row) for row, field in enumerate(self._fields) if not field.found}
 
     def _problem(self) -> str:
         if self._drawing_problem:
             return self._drawing_problem
-        if self._newest_ok is None and self._newest_failed is not None:
-            failed = self._newest_failed
-            return f"all {self._ring.added} results so far failed, the newest with {failed.error_code}: {failed.error}"
         if self._newest_ok is None:
+            return self._all_failed()
+        return "; ".join(self._why_missing(row) for row, field in enumerate(self._fields) if not field.found)
+
+    def _why_missing(self, row: int) -> str:
+        return self._all_failed() if self._newest_ok is None else no_number(self._fields[row].path, self._newest_ok)
+
+    def _all_failed(self) -> str:
+        failed = self._newest_failed
+        if failed is None:
             return ""
-        missing = [field.path for field in self._fields if not field.found]
-        return "; ".join(no_number(path, self._newest_ok) for path in missing)
+        return f"all {self._ring.added} results so far failed, the newest with {failed.error_code}: {failed.error}"
 
     def _want(self) -> None:
         if self.feed.watchers and not self.feed.ended:

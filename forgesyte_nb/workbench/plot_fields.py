@@ -8,6 +8,8 @@ text. Everything else is no number, and `no_number` says why, with the paths tha
 from __future__ import annotations
 
 import difflib
+import functools
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -22,6 +24,7 @@ LARGEST = 1e100
 
 _UNITS = {"ms": "ms", "s": "s", "us": "µs", "bytes": "bytes", "px": "px", "percent": "%", "deg": "°", "fps": "fps"}
 _LISTED = 12
+_LOOKED_AT = 500  # paths of a result, for what lies closest to a field that it has not
 _LIKENESS = 0.8
 _DEPTH = 4
 _LIST_ENTRIES = 3
@@ -118,7 +121,11 @@ def number_of(value: Any) -> float:
 
 def numeric_paths(result: Result) -> list[str]:
     """All paths of a result that lead to numbers, what the plugin returned first."""
-    return [path for root in ROOTS for path in _walk(root, getattr(result, root), _DEPTH)]
+    return list(_numeric(result))
+
+
+def _numeric(result: Result) -> Iterator[str]:
+    return (path for root in ROOTS for path in _walk(root, getattr(result, root), _DEPTH))
 
 
 def _walk(path: str, value: Any, depth: int) -> Iterator[str]:
@@ -137,11 +144,22 @@ def _walk(path: str, value: Any, depth: int) -> Iterator[str]:
             yield from _walk(f"{path}.{index}", inner, depth - 1)
 
 
+@functools.lru_cache(maxsize=64)  # asked anew with every picture, of results that mostly have the same fields
+def _closest_first(path: str, paths: tuple[str, ...]) -> list[str]:
+    matcher = difflib.SequenceMatcher(b=path)
+
+    def likeness(other: str) -> float:
+        matcher.set_seq1(other)
+        return matcher.ratio()
+
+    return sorted(paths, key=likeness, reverse=True)
+
+
 def no_number(path: str, result: Result) -> str:
-    """Why a path finds nothing to draw in a result, and what would."""
-    there = numeric_paths(result)
+    """Why a path finds nothing to draw in a result, and what would, the closest first."""
+    there = _closest_first(path, tuple(itertools.islice(_numeric(result), _LOOKED_AT)))
     listed = ", ".join(there[:_LISTED]) + (f" and {len(there) - _LISTED} more" if len(there) > _LISTED else "")
-    near = difflib.get_close_matches(path, there, n=1, cutoff=_LIKENESS)
+    near = difflib.get_close_matches(path, there[:1], cutoff=_LIKENESS)
     hint = f"; did you mean {near[0]!r}?" if near else ";"
     try:
         value = look_up(result, parse_path(path))

@@ -8,8 +8,7 @@ unknown to pyplot.
 from __future__ import annotations
 
 import io
-import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import cast
 
@@ -22,7 +21,7 @@ from matplotlib.text import Text
 from numpy.typing import NDArray
 
 from forgesyte_nb.workbench.plot_curves import Limits, round_ticks, short_number, steady_limits, tick_texts
-from forgesyte_nb.workbench.plot_header import Entry, flow, put_header, put_text
+from forgesyte_nb.workbench.plot_header import Entry, flow, put_header
 from forgesyte_nb.workbench.plot_look import (
     ABOVE_TICKS_PX,
     DPI,
@@ -39,7 +38,6 @@ from forgesyte_nb.workbench.plot_points import Points
 from forgesyte_nb.workbench.plot_settings import Look, PlotSpec
 
 _BOOLEAN_WEIGHT = 0.4
-_CHARACTER_PX = 6.6
 _INDENT_PX = 36.0  # names of narrow panels begin above the numbers of their axis
 _TIME_UNITS = ((7200.0, 3600.0, "h"), (300.0, 60.0, "min"), (0.0, 1.0, "s"))  # from which span, seconds, name
 
@@ -84,9 +82,7 @@ class PlotFigure:
         self._live: list[Artist] = []
         self._values: dict[int, Text] = {}
         self._panels = self._build(live=live)
-        self._note = put_text(self.figure, look.width / 2, look.height / 2, "", THEMES[look.theme].faint)
-        self._note.set(horizontalalignment="center", verticalalignment="center", animated=live)
-        self._live.append(self._note)
+        self._live += [panel.note for panel in self._panels]
         for artist in self.figure.findobj():
             plain(artist)
         self._background: NDArray[np.uint8] | None = None
@@ -133,12 +129,12 @@ class PlotFigure:
         width, _, _ = self._renderer().get_text_width_height_descent(text, font(), ismath=False)  # type: ignore[no-untyped-call]
         return float(width) / self.look.scale
 
-    def update(self, points: Points, note: str = "") -> None:
+    def update(self, points: Points, notes: Mapping[int, str] | None = None) -> None:
         """Put points in.
 
         Args:
             points: What is to be seen; totals if the kind is "cumulative".
-            note: A sentence instead of curves, if there are none.
+            notes: By series, a sentence in place of its curve if it has none.
         """
         curves = points.curves
         if self.spec.kind == "histogram":
@@ -151,7 +147,8 @@ class PlotFigure:
         for row, text in self._values.items():
             shown = len(points) and self.spec.kind != "histogram"
             text.set_text(self._last(row, float(curves[row, -1])) if shown else "")
-        self._note.set_text(textwrap.fill(note, max(20, int(self.look.width * 0.8 / _CHARACTER_PX))))
+        for panel in self._panels:
+            panel.say(notes or {})
 
     def _last(self, row: int, value: float) -> str:
         if self.spec.boolean[row] and self.spec.kind != "cumulative" and value in (0.0, 1.0):

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,12 +30,14 @@ from forgesyte_nb.workbench.plot_curves import (
     steady_limits,
     tick_texts,
 )
+from forgesyte_nb.workbench.plot_header import put_text
 from forgesyte_nb.workbench.plot_look import DPI, FONT_PT, THEMES, Place, plain
 from forgesyte_nb.workbench.plot_points import Floats
 from forgesyte_nb.workbench.plot_settings import Look
 
 _TICK_PX = 22.0  # between the ticks of a vertical axis
 _COLUMN_PX = 2.0  # the width of a line: finer columns would cost time and not be seen
+_CHARACTER_PX, _TEXT_LINE_PX = 6.6, 14.0
 _LINE_PT = 72 * _COLUMN_PX / DPI
 _BOOLEAN_LIMITS = (-0.15, 1.15)
 
@@ -62,9 +65,12 @@ class Panel:
     Attributes:
         series: Their rows among all series of the plot.
         live: What is drawn with every picture.
+        note: What is said of series without a curve; drawn with every picture, over all else.
     """
 
-    def __init__(self, figure: Figure, place: Place, look: Look, series: Sequence[int], *, boolean: bool) -> None:
+    def __init__(
+        self, figure: Figure, place: Place, look: Look, series: Sequence[int], *, boolean: bool, animated: bool
+    ) -> None:
         """Make empty axes."""
         self.series = tuple(series)
         self.live: list[Artist] = []
@@ -72,8 +78,35 @@ class Panel:
         self._place = place
         self._columns = max(1.0, place.width / _COLUMN_PX)
         self._axes = explicit_axes(figure, place, look)
+        self._look = look
+        self.note = put_text(figure, 0.0, 0.0, "", THEMES[look.theme].faint)
+        self.note.set(horizontalalignment="center", animated=animated, zorder=4)
+        self.note.set_bbox(
+            {"boxstyle": "square,pad=0.2", "facecolor": THEMES[look.theme].background, "edgecolor": "none",
+             "linewidth": 0.0, "alpha": 0.8, "hatch": None}
+        )  # fmt: skip
         self._x_limits: Limits | None = None
         self._y_limits: Limits | None = None
+
+    def say(self, notes: Mapping[int, str]) -> None:
+        """Say why series have no curve: in the middle if none has, else above the curves of the others.
+
+        Args:
+            notes: Sentences, by series; those of other panels are passed over.
+        """
+        said = [notes[row] for row in self.series if notes.get(row)]
+        width = max(20, int(self._place.width * 0.9 / _CHARACTER_PX))
+        most = max(1, int(self._place.height // _TEXT_LINE_PX))
+        alone = len(said) == len(self.series)
+        text = textwrap.fill("; ".join(dict.fromkeys(said)), width, max_lines=most, placeholder=" …")
+        top = self._look.height - self._place.top
+        self.note.set(
+            text=text,
+            visible=bool(text),
+            x=(self._place.left + self._place.width / 2) / DPI,
+            y=(top - self._place.height / 2 if alone else top - 2.0) / DPI,
+            verticalalignment="center" if alone else "top",
+        )
 
     def _across(self, limits: Limits, ticks: tuple[list[float], list[str]]) -> bool:
         if limits == self._x_limits:
@@ -112,7 +145,7 @@ class CurvePanel(Panel):
         animated: bool,
     ) -> None:
         """Make its lines."""
-        super().__init__(figure, place, look, series, boolean=boolean)
+        super().__init__(figure, place, look, series, boolean=boolean, animated=animated)
         self._ticks_below = ticks_below
         self._lines: list[tuple[Line2D, Line2D]] = []
         for row in series:
@@ -156,7 +189,7 @@ class HistogramPanel(Panel):
         self, figure: Figure, place: Place, look: Look, series: Sequence[int], *, boolean: bool, animated: bool
     ) -> None:
         """Make its outlines."""
-        super().__init__(figure, place, look, series, boolean=boolean)
+        super().__init__(figure, place, look, series, boolean=boolean, animated=animated)
         self._edges: Floats | None = None
         self._outlines = []
         for row in series:

@@ -197,7 +197,7 @@ def test_a_field_that_finds_nothing_is_told_with_what_there_is(thread: DrawingTh
     plot.add(result(1))
     problem = plot.state()["problem"]
     assert "no result has 'result.shar'" in problem
-    assert "result.share, result.found" in problem
+    assert "There are: result.share, " in problem
     assert "latency_ms'" not in problem
     plot.feed.control("fields", ["result.share"])
     plot.add(result(2))

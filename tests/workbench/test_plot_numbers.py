@@ -102,13 +102,19 @@ def test_every_path_that_is_offered_leads_to_a_number(value: Any) -> None:
     ("path", "words"),
     [
         ("result.confidnce", ["'result.confidnce'", "did you mean 'result.confidence'", "result.boxes.0.score"]),
-        ("result.zzz", ["no result has 'result.zzz'", "there are: result.confidence"]),
+        ("result.zzz", ["no result has 'result.zzz'", "there are: result."]),
         ("result.text", ["is text, not a number", "result.confidence"]),
         ("result.nothing", ["is null"]),
     ],
 )
 def test_a_path_without_a_number_says_what_there_is(path: str, words: list[str]) -> None:
     assert all(word in no_number(path, RESULT) for word in [*words, "latency_ms"])
+
+
+def test_the_closest_fields_are_named_first_also_when_there_are_many() -> None:
+    there = {f"other_{number}": number for number in range(100)} | {"confidence": 0.5, "confident": True}
+    said = no_number("result.confidnce", Result("f", "p", there))
+    assert "There are: result.confidence, result.confident, " in said
 
 
 @pytest.mark.parametrize("path", ["", ".", "result.", "result..x", 3, None])

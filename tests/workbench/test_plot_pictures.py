@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from matplotlib import style
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -31,6 +32,7 @@ from forgesyte_nb.workbench.plot_points import PointRing, Points, Window
 from forgesyte_nb.workbench.plot_settings import Look, PlotSpec
 
 Picture = NDArray[np.uint8]
+MISSING = "no result has 'result.a'; there are: result.b"
 FIELDS = ("result.share", "latency_ms")
 
 
@@ -49,13 +51,13 @@ def drawn(
     boolean: bool = False,
     look: Look | None = None,
     window: Window | None = None,
-    note: str = "",
+    notes: dict[int, str] | None = None,
 ) -> Picture:
     """The picture of a live plot."""
     paths = tuple(fields) or ("result.a", "result.b", "result.c")[: len(series)]
     spec = PlotSpec(paths, (boolean,) * len(paths), kind, window or Window())
     plot = PlotFigure(spec, look or Look(), live=True)
-    plot.update(points(*series, totals=kind == "cumulative", window=window), note)
+    plot.update(points(*series, totals=kind == "cumulative", window=window), notes)
     return plot.draw()[..., :3].copy()
 
 
@@ -173,8 +175,50 @@ def test_a_long_name_keeps_its_end_and_stays_in_the_picture() -> None:
 
 def test_a_note_stands_where_curves_would() -> None:
     middle = (slice(100, 200), slice(100, 500))
-    without, said = drawn([math.nan] * 3), drawn([math.nan] * 3, note="no result has 'result.a'; there are: result.b")
+    without, said = drawn([math.nan] * 3), drawn([math.nan] * 3, notes={0: MISSING})
     assert (without[middle] != said[middle]).sum() > 500
+
+
+@pytest.mark.parametrize("kind", ["lines", "histogram", "cumulative"])
+@pytest.mark.parametrize("fields", [("result.a", "latency_ms"), ("result.a", "result.b")])
+def test_a_note_stands_in_the_panel_of_its_field_beside_the_curves_of_the_others(
+    fields: tuple[str, str], kind: str
+) -> None:
+    series = [math.nan] * 100, [30.0, 40.0] * 50
+    without, said = (
+        drawn(*series, fields=fields, kind=kind),
+        drawn(*series, fields=fields, kind=kind, notes={0: MISSING}),
+    )
+    changed = (without != said).any(axis=-1)
+    ys, xs = np.nonzero(changed)
+    assert changed.sum() > 500
+    assert below_header(said, THEMES["light"].series[1]).sum() > 50
+    if fields[1] == "latency_ms":  # has a panel of its own
+        assert (xs.max() < 300) if kind == "histogram" else (ys.max() < 150)
+
+
+def test_a_long_note_stays_within_a_low_panel() -> None:
+    note = {0: f"{MISSING}, {', '.join(f'result.field_{number}' for number in range(50))}"}
+    values = [[math.nan] * 10, *([float(row)] * 10 for row in range(3))]
+    fields = ("result.a", "latency_ms", "result.b_px", "result.c_s")
+    without, said = drawn(*values, fields=fields), drawn(*values, fields=fields, notes=note)
+    ys, _ = np.nonzero((without != said).any(axis=-1))
+    assert ys.max() - ys.min() < 75
+
+
+def test_which_field_no_result_has_stands_in_the_picture_until_one_has_it() -> None:
+    plot = LivePlotter(["result.shar", "latency_ms"])
+    for index in range(5):
+        plot.add(Result(str(index), "p", {"share": 0.5}, latency_ms=20.0), float(index))
+    assert any("did you mean 'result.share'" in text for text in words_in(plot))
+    plot.add(Result("5", "p", {"shar": 0.5}, latency_ms=20.0), 5.0)
+    assert not any("no result has" in text for text in words_in(plot))
+    plot.close()
+
+
+def words_in(plot: LivePlotter) -> list[str]:
+    """Texts of a plot for keeps, without their line breaks."""
+    return [" ".join(text.get_text().split()) for text in plot.figure().findobj(Text) if text.get_visible()]  # type: ignore[attr-defined]  # its stubs say Artist
 
 
 def test_larger_scale_is_the_same_picture_in_more_pixels() -> None:
