@@ -7,6 +7,7 @@ with `close()`, with its `with` block, or with the process. A process that is fo
 from __future__ import annotations
 
 import atexit
+import itertools
 import os
 import threading
 import weakref
@@ -17,6 +18,7 @@ from typing import Any, Self
 
 from forgesyte_nb import own_servers
 from forgesyte_nb.errors import PluginDefinitionError, ServerError
+from forgesyte_nb.job_messages import summary_of
 from forgesyte_nb.keywords import known_keywords
 from forgesyte_nb.plugins.contract import Plugin
 from forgesyte_nb.plugins.discovery import FolderWatch, discover, plugin_folders
@@ -222,6 +224,28 @@ class Server:
             if active is not None:
                 return str(active.owner.client_id)
             return "" if ended is None else str(ended.summary["client_id"])
+
+        return self._on_loop(ask)
+
+    def recent_jobs(self, most: int) -> list[tuple[dict[str, Any], bytes | None]]:
+        """The newest jobs that the server knows: those that have ended, the first to end first, then those under way.
+
+        Args:
+            most: How many.
+
+        Returns:
+            For each its line as in `/v1/jobs`, and its terminal message, encoded; None if it has not ended, or if
+            the message was too large to keep.
+
+        Raises:
+            ServerError: If the server is closed.
+        """
+        self._check_running()
+
+        def ask() -> list[tuple[dict[str, Any], bytes | None]]:
+            jobs = self._async.dispatcher.jobs
+            ended = [(one.summary, one.terminal) for one in itertools.islice(jobs.recent(), most)]
+            return [*reversed(ended), *((summary_of(job), None) for job in jobs.active.values())][-most:]
 
         return self._on_loop(ask)
 

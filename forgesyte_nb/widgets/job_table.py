@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class JobTable(BoardWidget):
-    """One row for each job from now on, newest first, with state, progress and error.
+    """One row for each job that the server still knows or gets, newest first, with state, progress and error.
 
     Attributes:
         board: What it shows: `.counts`, `.to_frame()`.
@@ -22,7 +22,7 @@ class JobTable(BoardWidget):
 
     @known_keywords()
     def __init__(self, *, server: Server | None = None) -> None:
-        """Begin to listen; by default to this kernel's server."""
+        """Begin with the jobs of the past, and listen; by default to this kernel's server."""
         self.board = JobBoard(server=server)
         super().__init__(self.board, front="job_table", server=server)
 

@@ -1,12 +1,19 @@
-"""`JobBoard`: the jobs of the server, one row each, newest first; the kernel's side of `fs.JobTable`."""
+"""`JobBoard`: the jobs of the server, one row each, newest first; the kernel's side of `fs.JobTable`.
+
+It begins with the jobs that the server still knows (`Settings.job_history`), and hears of all that come after.
+"""
 
 from __future__ import annotations
 
 import itertools
+import json
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from forgesyte_nb.errors import ServerError
 from forgesyte_nb.feeds import Feed, feed_book
+from forgesyte_nb.server.current import running_server
 from forgesyte_nb.server.server import Server
 from forgesyte_nb.workbench.listening import Listening
 from forgesyte_nb.workbench.ticking import ticker
@@ -21,7 +28,7 @@ COLUMNS = ("job_id", "plugin", "client_id", "frame_id", "status", "progress_perc
 
 
 class JobBoard:
-    """Jobs since it was made, at most `HISTORY` of them.
+    """Jobs that the server knew when it was made, and those since, at most `HISTORY` of them.
 
     Attributes:
         feed: What viewers see.
@@ -29,16 +36,36 @@ class JobBoard:
     """
 
     def __init__(self, *, server: Server | None = None) -> None:
-        """Begin to listen."""
+        """Begin to listen, then ask for what was before: so no job is missing in between."""
         self._jobs: dict[str, dict[str, Any]] = {}
         self._ended = {"completed": 0, "failed": 0}
         self._changes = 0
         self._told = -1
         self._lock = threading.Lock()
         self._listening = Listening(self._heard, ["all"], server)
+        self._recall(server or running_server())
         self.feed: Feed = feed_book().open("jobs", "jobs", self._control)
         self.feed.tell(self.state())
         self.feed.on_watched = lambda: ticker.start(self._tick)
+
+    def _recall(self, server: Server | None) -> None:
+        """Take in the jobs that a server knows, before those that were heard of already."""
+        if server is None:
+            return
+        with suppress(ServerError):  # it is closing
+            known = [_row(summary, terminal) for summary, terminal in server.recent_jobs(HISTORY)]
+            with self._lock:
+                heard, self._jobs = self._jobs, {}
+                for row in known:
+                    since = heard.pop(row["job_id"], {})
+                    if row["status"] in _ENDED and since.get("status") not in _ENDED:
+                        self._ended[row["status"]] += 1
+                    else:
+                        row |= {key: said for key, said in since.items() if said is not None}
+                    self._jobs[row["job_id"]] = row
+                self._jobs |= heard
+                while len(self._jobs) > HISTORY:
+                    self._jobs.pop(next(iter(self._jobs)))
 
     def _heard(self, message: dict[str, Any], client_id: str) -> None:
         job_id = message.get("job_id")
@@ -54,7 +81,9 @@ class JobBoard:
                     self._jobs.pop(next(iter(self._jobs)))
             job.update(plugin=message.get("plugin"), frame_id=message.get("frame_id"))
             if message["type"] == "job_update":
-                if message["status"] in _ENDED and job["status"] not in _ENDED:
+                if job["status"] in _ENDED:
+                    return  # that it has ended was known before its messages arrived
+                if message["status"] in _ENDED:
                     self._ended[message["status"]] += 1
                 job.update(status=message["status"], progress_percent=message["progress_percent"])
             elif message["type"] == "frame_result":
@@ -104,3 +133,14 @@ class JobBoard:
     def __repr__(self) -> str:
         told = ", ".join(f"{count} {name}" for name, count in self.counts.items() if count) or "none yet"
         return f"<JobBoard: {told}>"
+
+
+def _row(summary: dict[str, Any], terminal: bytes | None) -> dict[str, Any]:
+    """The row of a job that was there before."""
+    row = dict.fromkeys(COLUMNS) | {key: said for key, said in summary.items() if key in COLUMNS}
+    if summary["status"] == "completed":
+        row["processing_time_ms"] = round(summary["timings"].decode_ms + summary["timings"].plugin_ms, 3)
+    elif summary["status"] == "failed" and terminal is not None:
+        said = json.loads(terminal)
+        row["error"] = f"{said['error_code']}: {said['message']}"
+    return row

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import forgesyte_nb as fs
 from forgesyte_nb.plugins.registry import Registry
 from forgesyte_nb.workbench.job_board import JobBoard
+from forgesyte_nb.workbench.listening import Listening
 from forgesyte_nb.workbench.monitor import Monitor
 from forgesyte_nb.workbench.panel import OptionsBoard
 from forgesyte_nb.workbench.server_board import ServerBoard
@@ -119,6 +121,68 @@ def test_jobs_have_a_row_each(server: fs.Server) -> None:
     assert board.to_frame()["processing_time_ms"].notna().sum() == 3
     board.feed.control("clear", None)
     assert board.state()["jobs"] == []
+    board.close()
+
+
+def test_the_jobs_of_the_past_are_there_from_the_beginning(server: fs.Server) -> None:
+    analyze(server, "well", 3)
+    analyze(server, "ill")
+    board = JobBoard(server=server)
+    rows = json.loads(board.feed.state)["jobs"]
+    assert [(row["plugin"], row["status"]) for row in rows] == [("ill", "failed"), *[("well", "completed")] * 3]
+    assert {row["client_id"] for row in rows} == {"sender"}
+    assert rows[0]["error"] == "PLUGIN_ERROR: ill"
+    assert all(row["processing_time_ms"] >= 0 for row in rows[1:])
+    assert [row["progress_percent"] for row in rows[1:]] == [100] * 3
+    analyze(server, "well")
+    wait_for(lambda: board.counts["completed"] == 4, "a job of the present")
+    assert board.counts["failed"] == 1
+    assert [row["plugin"] for row in board.state()["jobs"]] == ["well", "ill", "well", "well", "well"]
+    board.close()
+
+
+def test_as_many_jobs_of_the_past_as_the_server_keeps(tmp_path: Any) -> None:
+    registry = Registry()
+    run_cell(PLUGINS, registry)
+    settings = fs.Settings(engine="inline", job_history=2)
+    with fs.Server(port=0, settings=settings, plugin_registry=registry, log=tmp_path / "log") as server:
+        analyze(server, "well", 5)
+        board = JobBoard(server=server)
+        assert board.counts["completed"] == 2
+        board.close()
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_each_job_counts_once_where_the_past_meets_the_present(
+    late: bool, server: fs.Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[tuple[Any, ...]] = []
+    receive, recent_jobs = Listening._received, server.recent_jobs
+
+    def jobs_after_more_have_ended(most: int) -> Any:
+        analyze(server, "well", 3)
+        analyze(server, "ill")
+        return recent_jobs(most)
+
+    monkeypatch.setattr(server, "recent_jobs", jobs_after_more_have_ended)
+    released = threading.Event()
+    if late:
+
+        def hold(*message: Any) -> None:
+            receive(*message) if released.is_set() else held.append(message)
+
+        monkeypatch.setattr(Listening, "_received", hold)
+    board = JobBoard(server=server)
+    released.set()
+    for message in held:
+        receive(*message)
+    monkeypatch.undo()
+    analyze(server, "ill")
+    wait_for(lambda: board.counts["failed"] == 2, "the last job")
+    assert board.counts == {"pending": 0, "processing": 0, "completed": 3, "failed": 2}
+    table = board.to_frame()
+    assert list(table["status"]) == ["completed"] * 3 + ["failed"] * 2
+    assert list(table["error"].notna()) == list(table["processing_time_ms"].isna()) == [False] * 3 + [True] * 2
     board.close()
 
 
