@@ -7,7 +7,8 @@ in `registry.py`.
 A function takes a `Frame` first; keyword-only parameters are options; a parameter `state` (a dict of its own
 for each stream, empty at first) makes it stateful; `ctx` is a `Context`; `options` the whole options model. A
 class has `process(self, frame, *, …)` under the same rules, and may have `setup(self, ctx)`, called once in each
-worker, `teardown(self)`, and `new_stream(self)`, whose return value becomes the `state` of a new stream.
+worker, `teardown(self)`, and `new_stream(self)`, whose return value becomes the `state` of a new stream. It is made
+without arguments; what of this a class does not keep to is refused at once (`class_form.py`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any, TypeVar, overload
 
 from forgesyte_nb.errors import PluginDefinitionError
 from forgesyte_nb.keywords import known_keywords
+from forgesyte_nb.plugins.class_form import check_class
 from forgesyte_nb.plugins.options import OptionsSchema
 from forgesyte_nb.protocol.topics import PLUGIN_NAME
 from forgesyte_nb.settings import ENGINE_NAMES, EngineName
@@ -85,7 +87,9 @@ def define(
         raise PluginDefinitionError(f"{chosen}: engine={engine!r}; choose one of {', '.join(ENGINE_NAMES)}")
     if timeout_s is not None and not (isinstance(timeout_s, (int, float)) and timeout_s > 0):
         raise PluginDefinitionError(f"{chosen}: timeout_s={timeout_s!r} must be a number greater than 0")
-    call = _process_of(target, chosen)
+    if inspect.isclass(target):
+        check_class(target, chosen)
+    call = call_of(target)
     if inspect.iscoroutinefunction(call):
         raise PluginDefinitionError(f"{chosen}: a plugin is a plain function; make it 'def', not 'async def'")
     schema = OptionsSchema(call, skip_first=2 if inspect.isclass(target) else 1)
@@ -108,16 +112,6 @@ def define(
 def call_of(target: Callable[..., Any]) -> Any:
     """What is called for each frame: the function, or the class's `process`."""
     return getattr(target, "process", None) if inspect.isclass(target) else target
-
-
-def _process_of(target: Callable[..., Any], name: str) -> Callable[..., Any]:
-    if not inspect.isclass(target):
-        return target
-    process = call_of(target)
-    static = inspect.getattr_static(target, "process", None)
-    if not callable(process) or isinstance(static, (staticmethod, classmethod)):
-        raise PluginDefinitionError(f"{name}: the class has no method process(self, frame, *, …)")
-    return process  # type: ignore[no-any-return]  # whatever a class calls "process", and it is callable
 
 
 @overload

@@ -51,14 +51,22 @@ class OptionsSchema:
         parameters = list(inspect.signature(call).parameters.values())
         leading = parameters[:skip_first]
         if len(leading) < skip_first or any(p.kind in (p.KEYWORD_ONLY, p.VAR_KEYWORD) for p in leading):
-            raise PluginDefinitionError(f"{name}: a plugin takes a frame first: def {name}(frame, *, …)")
+            raise PluginDefinitionError(
+                f"{name}: a plugin takes a frame first: def {_written(name, skip_first)}, *, …)"
+            )
+        for parameter in parameters[skip_first:]:
+            if parameter.name in INJECTED and parameter.kind is parameter.POSITIONAL_ONLY:
+                raise PluginDefinitionError(
+                    f"{name}: '{parameter.name}' is given by its name, so it cannot stand before a /: "
+                    f"def {_written(name, skip_first)}, *, {parameter.name})"
+                )
         hints = type_hints(call)
         self.wants = frozenset(p.name for p in parameters[skip_first:] if p.name in INJECTED)
         declared = next((hints.get("options") for p in parameters if p.name == "options"), None)
         if inspect.isclass(declared) and issubclass(declared, BaseModel):
             self.model: type[BaseModel] = declared
         else:
-            self.model = _model_of(name, parameters[skip_first:], hints)
+            self.model = _model_of(name, _written(name, skip_first), parameters[skip_first:], hints)
         self.json_schema: dict[str, Any] = _json_schema_of(name, self.model)
         self._known: OrderedDict[bytes, dict[str, Any]] = OrderedDict()
 
@@ -163,7 +171,12 @@ def type_hints(call: Callable[..., Any]) -> dict[str, Any]:
         ) from error
 
 
-def _model_of(name: str, parameters: list[inspect.Parameter], hints: dict[str, Any]) -> type[BaseModel]:
+def _written(name: str, leading: int) -> str:
+    """How the definition of a plugin function or method begins, up to its frame."""
+    return f"{name.rpartition('.')[2]}({'self, ' if leading > 1 else ''}frame"
+
+
+def _model_of(name: str, written: str, parameters: list[inspect.Parameter], hints: dict[str, Any]) -> type[BaseModel]:
     options: dict[str, Any] = {}
     for parameter in parameters:
         if parameter.kind is parameter.VAR_KEYWORD:
@@ -175,7 +188,7 @@ def _model_of(name: str, parameters: list[inspect.Parameter], hints: dict[str, A
         if parameter.kind is not parameter.KEYWORD_ONLY:
             raise PluginDefinitionError(
                 f"{name}: '{parameter.name}' must be keyword-only: put a * before it, "
-                f"def {name.rpartition('.')[2]}(frame, *, {parameter.name}=…)"
+                f"def {written}, *, {parameter.name}=…)"
             )
         default = ... if parameter.default is parameter.empty else parameter.default
         options[parameter.name] = (hints.get(parameter.name, Any), default)

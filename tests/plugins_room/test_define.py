@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import abc
 import functools
+import textwrap
 from typing import Any
 
 import numpy as np
@@ -108,9 +110,9 @@ class Called:
         (bright, {"timeout_s": "3"}, "must be a number greater than 0"),
         (asynchronous, {}, "make it 'def', not 'async def'"),
         (NoProcess, {}, "has no method process"),
-        (Static, {}, "has no method process"),
-        (OfTheClass, {}, "has no method process"),
-        (Attribute, {}, "has no method process"),
+        (Static, {}, "process is a static method"),
+        (OfTheClass, {}, "process is a class method"),
+        (Attribute, {}, "process is 7, no method"),
         (NewStreamWithoutState, {}, "needs a parameter 'state'"),
         (Called(), {}, "neither a function nor a class"),
         (functools.partial(bright, threshold=1), {"name": "p"}, "neither a function nor a class"),
@@ -120,6 +122,73 @@ def test_what_cannot_be_a_plugin_is_told_why(target: Any, options: dict[str, Any
     with pytest.raises(PluginDefinitionError) as caught:
         define(target, **options)
     assert reason in str(caught.value)
+
+
+def of_class(body: str) -> type:
+    """A class `Detector`, as a cell would define it."""
+    namespace: dict[str, Any] = {"abc": abc}
+    exec(f"class Detector(abc.ABC):\n{textwrap.indent(body, chr(32) * 4)}", namespace)  # noqa: S102 -- the text of this test
+    return namespace["Detector"]
+
+
+PROCESS = "def process(self, frame): return {}\n"
+
+
+@pytest.mark.parametrize(
+    ("body", "wrong", "remedy"),
+    [
+        ("def analyse(self, frame): ...", "has no method process", "it has analyse(self, frame)"),
+        ("def analyse(self, frame): ...", "has no method process", "write def process(self, frame, *, …)"),
+        ("def process(self): ...", "process(self) cannot be called", "write def process(self, frame, *, …)"),
+        ("def process(frame, *, a=1): ...", "process(frame, *, a=1) cannot be", "write def process(self, frame, *, …)"),
+        ("def process(self, frame, a=1): ...", "'a' must be keyword-only", "def process(self, frame, *, a=…)"),
+        ("def process(self, frame, state, /): ...", "'state' is given by its name", "process(self, frame, *, state)"),
+        ("async def process(self, frame): ...", "process is 'async def'", "write def process(self, frame, *, …)"),
+        (PROCESS + "def setup(self): ...", "setup(self) cannot be called", "write def setup(self, ctx)"),
+        (
+            PROCESS + "def setup(self, ctx, path): ...",
+            "missing a required argument: 'path'",
+            "write def setup(self, ctx)",
+        ),
+        (PROCESS + "async def setup(self, ctx): ...", "setup is 'async def'", "write def setup(self, ctx)"),
+        (PROCESS + "setup = None", "setup is None, no method", "write def setup(self, ctx)"),
+        (PROCESS + "def setUp(self, ctx): ...", "setUp is never called", "write def setup(self, ctx)"),
+        (PROCESS + "def teardown(self, ctx): ...", "teardown(self, ctx) cannot be", "write def teardown(self)"),
+        (PROCESS + "def tear_down(self): ...", "tear_down is never called", "write def teardown(self)"),
+        (
+            "def process(self, frame, *, state): ...\ndef new_stream(self, key): ...",
+            "new_stream(self, key) cannot be called",
+            "write def new_stream(self)",
+        ),
+        (PROCESS + "def __init__(self, model): ...", "missing a required argument: 'model'", "def setup(self, ctx)"),
+        (PROCESS + "@abc.abstractmethod\ndef boxes(self): ...", "is abstract", "define boxes"),
+    ],
+)
+def test_a_class_that_cannot_be_a_plugin_is_told_which_method_is_wrong(body: str, wrong: str, remedy: str) -> None:
+    registry = Registry()
+    with registering_in(registry), pytest.raises(PluginDefinitionError) as caught:
+        fs.plugin("finder")(of_class(body))
+    assert "Detector" in str(caught.value)
+    assert wrong in str(caught.value)
+    assert remedy in str(caught.value)
+    assert registry.plugins() == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        PROCESS,
+        PROCESS + "def setup(self, ctx, path='x'): ...\ndef teardown(self, *rest): ...",
+        PROCESS + "def __init__(self, model=None): ...",
+        PROCESS + "def setup(self, context, /): ...\ndef analyse(self, picture, also): ...",
+        PROCESS + "@staticmethod\ndef setup(ctx): ...\n@classmethod\ndef teardown(cls): ...",
+        PROCESS + "def setup(self, ctx): self.set_up()\ndef set_up(self): ...",
+        "def process(self, *pictures): return {}",
+        "def process(self, frame, state, *, ctx): return {}\ndef new_stream(self): return {}",
+    ],
+)
+def test_a_class_that_can_be_called_as_plugins_are_is_one(body: str) -> None:
+    assert define(of_class(body)).is_class
 
 
 def test_progress_is_a_percentage_whatever_numbers_it_is_given() -> None:

@@ -1,0 +1,113 @@
+"""Whether a class can be a plugin: it is made without arguments, and its methods are called what they are called here.
+
+Looked at when the class is registered, so that a wrong name or signature is told in the cell that has it, and not
+with each frame. Nothing is made or called.
+"""
+
+from __future__ import annotations
+
+import inspect
+import types
+from typing import Any
+
+from forgesyte_nb.errors import PluginDefinitionError
+
+METHODS = {
+    "process": "process(self, frame, *, …)",
+    "setup": "setup(self, ctx)",
+    "teardown": "teardown(self)",
+    "new_stream": "new_stream(self)",
+}
+"""The methods that are called, and how each is written."""
+
+_ARGUMENTS = {"process": 1, "setup": 1, "teardown": 0, "new_stream": 0}
+_KINDS = {staticmethod: "a static method", classmethod: "a class method"}
+_LISTED = 5
+
+
+def check_class(target: type, name: str) -> None:
+    """See that a class can be a plugin, as far as that can be seen without making one.
+
+    Args:
+        target: The class.
+        name: Of the plugin.
+
+    Raises:
+        PluginDefinitionError: Naming the class, the method, what is wrong, and the signature expected.
+    """
+    _check_process_is_there(target, name)
+    for method in METHODS:
+        if hasattr(target, method):
+            _check_method(target, name, method)
+        else:
+            _check_not_misnamed(target, name, method)
+    _check_can_be_made(target, name)
+
+
+def _refusal(target: type, name: str, wrong: str, method: str) -> PluginDefinitionError:
+    return PluginDefinitionError(f"{name}: class {target.__name__}{wrong}; write def {METHODS[method]}")
+
+
+def _check_process_is_there(target: type, name: str) -> None:
+    if hasattr(target, "process"):
+        return
+    others = [
+        f"{method}{inspect.signature(function)}"
+        for method, function in vars(target).items()
+        if inspect.isfunction(function) and not method.startswith("_") and method not in METHODS
+    ]
+    has = f", which is called for each frame (it has {', '.join(others[:_LISTED])})" if others else ""
+    raise _refusal(target, name, f" has no method process{has}", "process")
+
+
+def _check_method(target: type, name: str, method: str) -> None:
+    """See that a method can be called as it will be."""
+    static, called = inspect.getattr_static(target, method, None), getattr(target, method)
+    if not callable(called):
+        raise _refusal(target, name, f": {method} is {_cut(repr(called))}, no method", method)
+    if method == "process" and type(static) in _KINDS:
+        raise _refusal(target, name, f": process is {_KINDS[type(static)]}, not one of its instances", method)
+    if inspect.iscoroutinefunction(called):
+        raise _refusal(target, name, f": {method} is 'async def', which nobody awaits: make it 'def'", method)
+    if not isinstance(static, (types.FunctionType, staticmethod, classmethod)):
+        return  # made by something that only it knows how to call
+    arguments: list[Any] = [None] * (_ARGUMENTS[method] + isinstance(static, types.FunctionType))
+    signature = inspect.signature(called)
+    try:
+        if method == "process":
+            signature.bind_partial(*arguments)  # the rest are options, which are looked at one by one
+        else:
+            signature.bind(*arguments)
+    except TypeError as error:
+        raise _refusal(
+            target, name, f": {method}{signature} cannot be called as it is here ({error})", method
+        ) from error
+
+
+def _check_not_misnamed(target: type, name: str, method: str) -> None:
+    """A method that is meant by another spelling (`setUp`, `tear_down`) would never be called."""
+    for other in dir(target):
+        is_alike = other.replace("_", "").lower() == method.replace("_", "") and not other.startswith("_")
+        if is_alike and callable(getattr(target, other)):
+            raise _refusal(target, name, f": {other} is never called, for it is not called {method}", method)
+
+
+def _check_can_be_made(target: type, name: str) -> None:
+    missing = ", ".join(sorted(getattr(target, "__abstractmethods__", ())))
+    if missing:
+        raise PluginDefinitionError(f"{name}: class {target.__name__} is abstract: define {missing}")
+    try:
+        signature = inspect.signature(target)
+    except (TypeError, ValueError):
+        return  # made by something that does not say what it takes
+    try:
+        signature.bind()
+    except TypeError as error:
+        raise PluginDefinitionError(
+            f"{name}: class {target.__name__}{signature} is made without arguments ({error}); give them defaults: "
+            "def __init__(self), or prepare in def setup(self, ctx)"
+        ) from error
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 60 else text[:57] + "…"
