@@ -257,7 +257,7 @@ class Dispatcher:
     def unloadable(self, plugin: Plugin, error: WireError) -> None:
         """A lane could not load a plugin in force: its health says so, until its code changes."""
         self._log.warning("plugin=%s revision=%s %s\n%s", plugin.name, plugin.revision, error, error.detail)
-        self._registry.fail(plugin.name, f"revision {plugin.revision} {error}")
+        self._registry.fail(plugin.name, f"revision {plugin.revision} {error}", plugin.origin)
 
     def _failure(self, job: Job, error: WireError) -> bytes:
         name = job.entry.plugin.name

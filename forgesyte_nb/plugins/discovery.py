@@ -73,7 +73,7 @@ def load_file(registry: Registry, path: Path) -> list[str]:
             raise PluginDefinitionError("defines no plugin; put @fs.plugin before a function")
         names = [plugin.name for plugin in found if _register(registry, plugin)]
     except (Exception, SystemExit) as error:  # noqa: BLE001 -- a plugin file may raise anything; the rest must load
-        registry.fail(path.name, _reason(error, path))
+        registry.fail(path.name, _reason(error, path), str(path))
         return []
     registry.clear_failure(path.name)
     forget_file(registry, path, but={plugin.name for plugin in found})

@@ -23,6 +23,7 @@ import weakref
 from collections import ChainMap
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import PurePath
 from typing import Any
 
 from forgesyte_nb.errors import PluginDefinitionError
@@ -87,6 +88,11 @@ def pack(plugin: Plugin) -> Payload:
 def is_from_file(plugin: Plugin) -> bool:
     """Whether it was loaded from a plugin file, rather than defined in a cell, a script or a package."""
     return file_of(plugin) is not None
+
+
+def is_cell(origin: str) -> bool:
+    """Whether code that goes by this name (`Plugin.origin`) is that of a cell or a prompt, not of a file."""
+    return origin.startswith("<") or PurePath(origin).parent.name.startswith(("ipykernel_", "xpython_"))
 
 
 def file_of(plugin: Plugin) -> str | None:

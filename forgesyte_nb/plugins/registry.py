@@ -45,6 +45,7 @@ class Registry:
         self._entries: dict[str, Entry] = {}
         self._revisions: dict[str, int] = {}
         self._failures: dict[str, str] = {}
+        self._failed_origins: dict[str, str] = {}
         self._trials: list[Trial] = []
 
     def register(self, plugin: Plugin) -> Plugin:
@@ -73,8 +74,7 @@ class Registry:
             for trial in trials:
                 trial(entry)
         except Exception as error:
-            with self._lock:
-                self._failures[plugin.name] = f"revision {revision} cannot be loaded: {error}"
+            self.fail(plugin.name, f"revision {revision} cannot be loaded: {error}", plugin.origin)
             raise
         with self._lock:
             self._failures.pop(plugin.name, None)
@@ -121,10 +121,11 @@ class Registry:
         with self._lock:
             return [self._entries[name].plugin for name in sorted(self._entries)]
 
-    def fail(self, name: str, reason: str) -> None:
-        """Remember that a plugin or plugin file could not be loaded."""
+    def fail(self, name: str, reason: str, origin: str = "") -> None:
+        """Remember that a plugin or plugin file could not be loaded, and from which file or cell it was to come."""
         with self._lock:
             self._failures[name] = reason
+            self._failed_origins[name] = origin
 
     def clear_failure(self, name: str) -> None:
         """Forget a failure."""
@@ -136,6 +137,11 @@ class Registry:
         """What could not be loaded, and why, by plugin or file name."""
         with self._lock:
             return dict(self._failures)
+
+    def failed_origin(self, name: str) -> str:
+        """File or cell from which something that could not be loaded was to come; empty if that is not known."""
+        with self._lock:
+            return self._failed_origins[name] if name in self._failures else ""
 
     def add_trial(self, trial: Trial) -> None:
         """Have new plugins tried by a running server before they come into force."""

@@ -19,6 +19,7 @@ from websockets.http11 import Response
 from forgesyte_nb.dispatch import Dispatcher
 from forgesyte_nb.job_messages import summary_of
 from forgesyte_nb.plugins.contract import Plugin
+from forgesyte_nb.plugins.payload import is_cell
 from forgesyte_nb.plugins.registry import Registry
 from forgesyte_nb.server.metrics import exposition
 
@@ -103,10 +104,15 @@ def _plugins(view: ServerView) -> Response:
     listed = []
     for plugin in view.registry.plugins():
         # A changed file that could not be loaded leaves its plugins as they were: that is for their health to say.
-        reason = failures.pop(plugin.name, None) or failures.get(Path(plugin.origin).name)
-        health = {"state": "failed" if reason else "ok", "message": reason or ""}
+        file = Path(plugin.origin).name
+        reason = failures.pop(plugin.name, None) or failures.get(file)
+        from_cell = is_cell(view.registry.failed_origin(plugin.name)) if reason else is_cell(plugin.origin)
+        health = {"state": "failed" if reason else "ok", "message": reason or "", "from_cell": from_cell}
         listed.append({**describe_plugin(plugin), "health": health})
-    failed = [{"name": name, "reason": reason} for name, reason in failures.items()]
+    failed = [
+        {"name": name, "reason": reason, "from_cell": is_cell(view.registry.failed_origin(name))}
+        for name, reason in failures.items()
+    ]
     return respond(http.HTTPStatus.OK, {"plugins": listed, "failed": failed})
 
 

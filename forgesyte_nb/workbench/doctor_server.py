@@ -17,6 +17,7 @@ from forgesyte_nb.client.blocking import BlockingClient
 from forgesyte_nb.errors import ForgeSyteError, PluginError, PluginNotFound, ProcessingTimeout
 from forgesyte_nb.workbench.doctor_report import Finding
 from forgesyte_nb.workbench.doctor_visit import Answer, Visit
+from forgesyte_nb.workbench.tracebacks import cell_name
 
 _CONNECT_TIMEOUT_S = 3.0
 _ROUND_TRIP_TIMEOUT_S = 30.0
@@ -130,14 +131,25 @@ def check_plugins(visit: Visit) -> list[Finding]:
         remedy = "define one with @fs.plugin, or name a folder: fs.serve(plugins=[…])"
         findings = [Finding("plugins", "problem", "none is loaded", remedy)]
     for one in answer.body["failed"]:
-        remedy = "mend the file; it is loaded again when it is saved"
+        remedy = _how_to_mend(visit, one["name"], from_cell=one.get("from_cell", False))
         findings.append(Finding("plugins", "problem", f"{one['name']} could not be loaded: {one['reason']}", remedy))
     for one in answer.body["plugins"]:
         if one["health"]["state"] != "ok":
             found = f"{one['name']}: {one['health']['message']}"
-            remedy = f"mend the cell or file and run it again; revision {one['revision']} goes on answering"
+            how = _how_to_mend(visit, one["name"], from_cell=one["health"].get("from_cell", False))
+            remedy = f"{how}; revision {one['revision']} goes on answering"
             findings.append(Finding("plugins", "problem", found, remedy))
     return findings
+
+
+def _how_to_mend(visit: Visit, name: str, *, from_cell: bool) -> str:
+    """What to do about a plugin that could not be loaded, where it was written; servers elsewhere name no cell."""
+    if not from_cell:
+        return "mend the file; it is loaded again when it is saved"
+    cell = None
+    if visit.is_own and visit.server is not None:
+        cell = cell_name(visit.server.registry.failed_origin(name))
+    return f"mend {cell or f'the cell that defines {name}'} and run it again"
 
 
 def check_round_trip(visit: Visit) -> list[Finding]:

@@ -166,7 +166,8 @@ async def test_a_file_with_a_syntax_error_is_listed_as_failed_and_the_rest_load(
         port=0, plugins=[folder], settings=settings, plugin_registry=Registry(), log=tmp_path / "log"
     ) as server:
         _, listed = get(server, "/v1/plugins")
-        assert listed["failed"] == [{"name": "broken.py", "reason": "SyntaxError: invalid syntax (broken.py, line 1)"}]
+        reason = "SyntaxError: invalid syntax (broken.py, line 1)"
+        assert listed["failed"] == [{"name": "broken.py", "reason": reason, "from_cell": False}]
         assert {"first", "last"} <= {plugin["name"] for plugin in listed["plugins"]}
         assert "cannot be loaded: broken.py: SyntaxError" in server.log_tail()
         asking = await client(server)

@@ -62,7 +62,7 @@ def test_plugins(server: fs.Server, registry: Registry) -> None:
     schema = bright.pop("options")
     assert bright == {
         "name": "bright", "version": "1.2", "revision": 1, "description": "Whether it is bright.", "stateful": False,
-        "engine": None, "timeout_s": 7, "health": {"state": "ok", "message": ""},
+        "engine": None, "timeout_s": 7, "health": {"state": "ok", "message": "", "from_cell": True},
     }  # fmt: skip
     assert schema["additionalProperties"] is False
     threshold = schema["properties"]["threshold"]
@@ -93,7 +93,7 @@ class fails:
     message = plugins["fails"]["health"]["message"]
     assert message.startswith("revision 2 cannot be loaded: ")
     assert "could not be set up: OSError: no weights" in message
-    assert body["failed"] == [{"name": "other.py", "reason": "SyntaxError: invalid syntax"}]
+    assert body["failed"] == [{"name": "other.py", "reason": "SyntaxError: invalid syntax", "from_cell": False}]
 
 
 async def test_jobs_under_way_and_ended(server: fs.Server, client: Connect, tiny: bytes, gate: threading.Event) -> None:
@@ -246,6 +246,7 @@ class Broken:
     (listed,) = [plugin for plugin in get(server, "/v1/plugins")[1]["plugins"] if plugin["name"] == "Broken"]
     assert listed["health"]["state"] == "failed"
     assert "no weights here" in listed["health"]["message"]
+    assert listed["health"]["from_cell"]
 
 
 async def test_who_reads_no_answers_gets_no_more_of_them(server: fs.Server, client: Connect, tiny: bytes) -> None:

@@ -17,14 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
 
 import forgesyte_nb as fs
 from forgesyte_nb.jupyter import kernel_file
-from forgesyte_nb.plugins.registry import Registry
+from forgesyte_nb.plugins.registry import Registry, registering_in
 from forgesyte_nb.workbench import doctor as doctor_room
 from forgesyte_nb.workbench import doctor_machine, doctor_visit
 from forgesyte_nb.workbench.doctor_report import COLUMNS, Finding
-from tests.conftest import run_cell
+from tests.conftest import run_cell, wait_for
 
 ORDER = ["process", "port", "server", "gate", "versions", "plugins", "tesseract"]
 ORDER += ["round trip", "relay", "camera", "log"]
@@ -185,6 +186,7 @@ def test_a_plugin_file_that_cannot_be_loaded(tmp_path: Path) -> None:
     assert [finding.check for finding in diagnosis.problems] == ["plugins"]
     assert "broken.py could not be loaded: SyntaxError" in diagnosis.problems[0].found
     assert "line 3" in diagnosis.problems[0].found
+    assert diagnosis.problems[0].remedy == "mend the file; it is loaded again when it is saved"
     assert "broken.py" in only(diagnosis, "log").found
 
 
@@ -199,7 +201,33 @@ def test_a_revision_that_cannot_be_loaded(serve_on: Serve) -> None:
     problems = fs.doctor(server).problems
     assert [finding.check for finding in problems] == ["plugins"]
     assert "no weights" in problems[0].found
-    assert "revision 1 goes on" in problems[0].remedy
+    assert problems[0].remedy == "mend the cell that defines grows and run it again; revision 1 goes on answering"
+
+
+def test_a_plugin_file_that_cannot_be_loaded_any_more(tmp_path: Path) -> None:
+    file = tmp_path / "grows.py"
+    file.write_text("import forgesyte_nb as fs\n\n@fs.plugin\ndef grows(frame):\n    return {}\n")
+    server = fs.Server(port=0, plugins=[tmp_path], plugin_registry=Registry(), log=tmp_path / "log")
+    try:
+        file.write_text("def grows(:\n")
+        wait_for(lambda: "grows.py" in server.failures, "the file to be looked at")
+        remedies = {finding.remedy for finding in fs.doctor(server).problems}
+    finally:
+        server.close()
+    mend = "mend the file; it is loaded again when it is saved"
+    assert remedies == {mend, f"{mend}; revision 1 goes on answering"}
+
+
+def test_a_plugin_of_a_cell_that_could_not_be_loaded_names_the_cell(serve_on: Serve, shell: InteractiveShell) -> None:
+    registry = Registry()
+    server = serve_on(registry)
+    shell.run_cell("import forgesyte_nb as fs", store_history=True)
+    cell = "@fs.plugin\nclass heavy:\n    def setup(self, ctx):\n        raise OSError('no weights')\n"
+    with registering_in(registry):
+        shell.run_cell(f"{cell}    def process(self, frame):\n        return {{}}\n", store_history=True)
+    problem = fs.doctor(server).problems[0]
+    assert "heavy could not be loaded" in problem.found
+    assert problem.remedy == "mend Cell In[2] and run it again"
 
 
 def test_no_plugin_at_all(serve_on: Serve) -> None:

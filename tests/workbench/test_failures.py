@@ -146,15 +146,6 @@ def test_a_panel_has_the_failures_of_its_plugin_whoever_sent_them(begin: Begin, 
     board.close()
 
 
-@pytest.fixture
-def shell() -> Iterator[InteractiveShell]:
-    InteractiveShell.clear_instance()
-    shell = InteractiveShell.instance()
-    shell.history_manager.enabled = False
-    yield shell
-    InteractiveShell.clear_instance()
-
-
 def test_in_ipython_cells_have_the_numbers_that_one_sees(
     begin: Begin, registry: Registry, shell: InteractiveShell
 ) -> None:
