@@ -254,7 +254,7 @@ class Outbox:
             self.confirm(seq)
         self._restore()
         for message in self._broadcasts:
-            self._owed.append(message)
+            self._owed.append(message, is_answer=False)
         self._broadcasts.clear()
         self._broadcast_bytes = 0
         if whole:

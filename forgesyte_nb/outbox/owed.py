@@ -2,14 +2,17 @@
 
 Messages come out in the order in which they were put in. Beyond the limit of memory large ones are written to the
 file and read back when it is their turn; small ones stay, and so do all while the file is full or cannot be written:
-how many there can be is bounded by the frames that were accepted and by `MOST_UNREAD_ANSWERS`.
+how many there can be is bounded by the frames that were accepted and by `MOST_UNREAD_ANSWERS`. In place of an answer
+that cannot be read back stands an error that says so (`protocol/remains.py`).
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 
+from forgesyte_nb.protocol.remains import Remains, remains_of
 from forgesyte_nb.spool import Spool, Spooled, SpoolFull
 
 MEMORY_BYTES = 8 * 1024 * 1024
@@ -19,12 +22,23 @@ LARGE_BYTES = 4096
 """Messages from this size on are worth a place in the file."""
 
 
+@dataclass(frozen=True, slots=True)
+class _InFile:
+    """A message in the file, and what is remembered of it; None if its loss is only counted."""
+
+    spooled: Spooled
+    remains: Remains | None
+
+    def __len__(self) -> int:
+        return self.spooled.size
+
+
 class OwedQueue:
     """Encoded messages, first in, first out.
 
     Attributes:
         bytes: Size of all that is in it.
-        unreadable: Messages that were lost since the file could not be read.
+        unreadable: Messages that were lost since the file could not be read, and with nothing in their place.
     """
 
     __slots__ = ("_first", "_later", "_limit_bytes", "_spool", "bytes", "unreadable")
@@ -39,24 +53,29 @@ class OwedQueue:
         self._spool = spool
         self._limit_bytes = limit_bytes
         self._first: list[bytes] = []
-        self._later: deque[bytes | Spooled] = deque()  # all after the first that was beyond the limit
+        self._later: deque[bytes | _InFile] = deque()  # all after the first that was beyond the limit
         self.bytes = 0
         self.unreadable = 0
 
     def __len__(self) -> int:
         return len(self._first) + len(self._later)
 
-    def append(self, message: bytes) -> None:
-        """Put one in."""
+    def append(self, message: bytes, *, is_answer: bool = True) -> None:
+        """Put one in.
+
+        Args:
+            message: The message.
+            is_answer: Whether its client waits for it, if it is a terminal one.
+        """
         self.bytes += len(message)
         if not self._later and (self.bytes <= self._limit_bytes or not self._first):
             self._first.append(message)
         else:
-            self._later.append(message if len(message) < LARGE_BYTES else self._spooled(message))
+            self._later.append(message if len(message) < LARGE_BYTES else self._spooled(message, is_answer))
 
-    def _spooled(self, message: bytes) -> bytes | Spooled:
+    def _spooled(self, message: bytes, is_answer: bool) -> bytes | _InFile:
         try:
-            return self._spool.add(message, self)
+            return _InFile(self._spool.add(message, self), remains_of(message) if is_answer else None)
         except (SpoolFull, OSError):
             return message
 
@@ -89,24 +108,26 @@ class OwedQueue:
         if isinstance(message, bytes):
             return [message]
         try:
-            return [message.read()]
-        except OSError:
+            return [message.spooled.read()]
+        except OSError as error:
+            if message.remains is not None:
+                return [message.remains.in_its_place(error)]
             self.unreadable += 1
             return []
         finally:
-            self._spool.remove(message)
+            self._spool.remove(message.spooled)
 
     def keep(self, wanted: Callable[[bytes], bool]) -> None:
         """Let go of what is not wanted, among what is in memory."""
         self._first = [message for message in self._first if wanted(message)]
-        self._later = deque(one for one in self._later if isinstance(one, Spooled) or wanted(one))
+        self._later = deque(one for one in self._later if isinstance(one, _InFile) or wanted(one))
         self.bytes = sum(map(len, self._first)) + sum(map(len, self._later))
 
     def clear(self) -> None:
         """Let go of all."""
         for message in self._later:
-            if isinstance(message, Spooled):
-                self._spool.remove(message)
+            if isinstance(message, _InFile):
+                self._spool.remove(message.spooled)
         self._first.clear()
         self._later.clear()
         self.bytes = 0
