@@ -9,12 +9,11 @@ Sources: JPEG ITU-T T.81 sections B.2.3 and G.1; PNG W3C PNG (third edition) sec
 
 from __future__ import annotations
 
-import re
 import zlib
 from collections.abc import Iterator
 
 from forgesyte_nb.errors import InvalidImage
-from forgesyte_nb.image_header import find_jpeg_marker, jpeg_frame_header
+from forgesyte_nb.image_header import JPEG_MARKER, find_jpeg_marker, jpeg_frame_header
 
 MOST_SCANS = 50
 """Scans of a JPEG, each of which may paint every pixel; encoders write one, or some ten."""
@@ -23,7 +22,6 @@ MOST_NOTES = 50
 """Compressed notes of a PNG, each of which decoders unpack to some megabytes; files have a few."""
 
 _HARMLESS_BYTES = 512 * 1024  # of deflated data: at the most 1,032 times as much (RFC 1951), unpacked within a second
-_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")  # in a scan's data it cannot stand
 _SOS, _EOI = 0xDA, 0xD9
 _START_OF_SCAN = frozenset({_SOS})
 _ONE_PASS = (0xC0, 0xC1, 0xC9)  # start-of-frame markers of JPEGs that are not progressive
@@ -46,7 +44,7 @@ def check_jpeg_scans(encoded: bytes) -> None:
         if first >= 0 and encoded[first + 4] == encoded[frame + 9]:
             return  # all components are in the first scan: decoders are done after it
     position, scans = frame, 0
-    while (found := _MARKER.search(encoded, position)) is not None and encoded[found.start() + 1] != _EOI:
+    while (found := JPEG_MARKER.search(encoded, position)) is not None and encoded[found.start() + 1] != _EOI:
         at = found.start()
         scans += encoded[at + 1] == _SOS
         if scans > MOST_SCANS:

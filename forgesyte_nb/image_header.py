@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 import warnings
 from typing import NamedTuple
 
@@ -27,9 +28,12 @@ MAX_SIDE = 1 << 20
 """Longest side in pixels; OpenCV decodes no longer one (its `CV_IO_MAX_IMAGE_WIDTH` and `_HEIGHT`)."""
 
 _SMALLEST_BYTES = 26  # a BMP header; no complete file of any of the formats is shorter
-_MOST_MARKERS = 4096  # before the frame header; real files have some tens
+_MOST_MARKERS = 4096  # before the frame header, and after it; real files have some tens
 _JPEG_SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # start-of-frame markers
 _JPEG_END = b"\xff\xd9"
+JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
+"""Any marker but those that may stand in a scan's data."""
+
 _JPEG_BARE = frozenset(range(0xD0, 0xD8)) | {0x01}  # markers without a length
 
 
@@ -90,11 +94,20 @@ def jpeg_end(encoded: bytes) -> int:
     Raises:
         InvalidImage: If there is no frame header or no end marker.
     """
-    # The marker cannot stand in the picture's data; telephones append whole videos after it.
-    found = encoded.find(_JPEG_END, jpeg_frame_header(encoded))
-    if found < 0:
-        raise InvalidImage(f"JPEG is cut short: no end marker in its {len(encoded)} bytes; send the whole file")
-    return found
+    # The marker cannot stand in the picture's data, only in what a segment holds; telephones append whole videos
+    # after it.
+    position = jpeg_frame_header(encoded)
+    for _ in range(_MOST_MARKERS):
+        found = JPEG_MARKER.search(encoded, position)
+        if found is None:
+            break
+        at = found.start()
+        if encoded[at + 1] == _JPEG_END[1]:
+            return at
+        position = at + 2 + int.from_bytes(encoded[at + 2 : at + 4], "big")
+    if encoded[-2:] == _JPEG_END:
+        return len(encoded) - 2  # markers in damaged data have led past it
+    raise InvalidImage(f"JPEG is cut short: no end marker in its {len(encoded)} bytes; send the whole file")
 
 
 def _read_jpeg(encoded: bytes) -> ImageHeader:

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from forgesyte_nb.errors import InvalidImage
-from forgesyte_nb.image_header import FORMATS, read_header
+from forgesyte_nb.image_header import FORMATS, jpeg_end, read_header
 from tests.conftest import encoded
 
 LIMIT = 50_000_000
@@ -153,6 +153,37 @@ def test_every_truncation_is_refused_at_the_door(kind: str) -> None:
 def test_what_follows_the_picture_does_not_matter(kind: str, garbage: int) -> None:
     data = encoded(picture(), kind) + b"\0" * garbage
     assert read_header(data, max_pixels=LIMIT)[:3] == (kind, 40, 30)
+
+
+def segment(marker: int, body: bytes) -> bytes:
+    return bytes([0xFF, marker]) + (len(body) + 2).to_bytes(2, "big") + body
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("fill", [b"", b"\xff\xff"])
+@pytest.mark.parametrize("before", [b"\xff\xda", b"\xff\xc4"])
+def test_an_end_marker_in_what_a_segment_holds_is_not_the_end(before: bytes, fill: bytes, progressive: bool) -> None:
+    data = encoded(picture(), "JPEG", progressive=progressive)
+    at = data.rindex(before)  # after the frame header; of a progressive one, between scans
+    data = data[:at] + segment(0xFE, b"\xff\xd9 \xff\xd9") + fill + data[at:-2] + fill + data[-2:]
+    end = data.rindex(b"\xff\xd9")
+    assert jpeg_end(data) == end
+    video = b"\0\0\0\x18ftypmp42\xff\xd9 and more"
+    assert jpeg_end(data + video) == end
+    assert read_header(data + video, max_pixels=LIMIT).format == "JPEG"
+    assert "no end marker" in refused(data[:end])
+
+
+def test_the_end_of_damaged_data_is_that_of_the_file() -> None:
+    data = encoded(picture(), "JPEG")
+    damaged = data[:-10] + b"\xff\xee\xff\x00" + data[-2:]
+    assert jpeg_end(damaged) == len(damaged) - 2
+
+
+def test_very_many_segments_after_the_frame_header_are_not_looked_through() -> None:
+    data = encoded(picture(), "JPEG")
+    at = data.rindex(b"\xff\xda")
+    assert "no end marker" in refused(data[:at] + segment(0xFE, b"") * 100_000 + data[at:] + b"more")
 
 
 def test_a_thumbnail_within_does_not_make_a_cut_jpeg_whole() -> None:
