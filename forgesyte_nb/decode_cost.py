@@ -21,6 +21,9 @@ MOST_SCANS = 50
 MOST_NOTES = 50
 """Compressed notes of a PNG, each of which decoders unpack to some megabytes; files have a few."""
 
+MOST_CHUNKS = 1 << 16
+"""Chunks of a PNG; encoders cut its data into pieces of some kilobytes, and decoders look at each for a microsecond."""
+
 _HARMLESS_BYTES = 512 * 1024  # of deflated data: at the most 1,032 times as much (RFC 1951), unpacked within a second
 _SOS, _EOI = 0xDA, 0xD9
 _START_OF_SCAN = frozenset({_SOS})
@@ -60,13 +63,15 @@ def check_png_chunks(encoded: bytes) -> bool:
     Decoders believe the lengths of chunks: one that says 4 GB costs some seconds, whatever the file's size.
 
     Raises:
-        InvalidImage: If a chunk is longer than the file, the end is missing, there are more than `MOST_NOTES`, or the
-            picture's data go on after the picture.
+        InvalidImage: If a chunk is longer than the file, the end is missing, there are more than `MOST_CHUNKS` or
+            `MOST_NOTES`, or the picture's data go on after the picture.
     """
     position, size = 8, len(encoded)
     animated, notes = False, 0
     data: list[tuple[int, int]] = []
-    while position + 12 <= size:
+    for _ in range(MOST_CHUNKS):
+        if position + 12 > size:
+            raise InvalidImage(f"PNG is damaged: its chunks do not fit into its {size} bytes")
         kind = encoded[position + 4 : position + 8]
         length = int.from_bytes(encoded[position : position + 4], "big")
         if kind == b"IEND":
@@ -82,7 +87,7 @@ def check_png_chunks(encoded: bytes) -> bool:
                 )
         animated = animated or kind == b"acTL"
         position += 12 + length
-    raise InvalidImage(f"PNG is damaged: its chunks do not fit into its {size} bytes")
+    raise InvalidImage(f"PNG of more than {MOST_CHUNKS:,} chunks: save it anew with fewer, of some kilobytes each")
 
 
 def _check_png_data(encoded: bytes, data: list[tuple[int, int]]) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from forgesyte_nb.decode_cost import MOST_NOTES, MOST_SCANS
+from forgesyte_nb.decode_cost import MOST_CHUNKS, MOST_NOTES, MOST_SCANS
 from forgesyte_nb.errors import InvalidImage
 from forgesyte_nb.frame import Frame
 from tests.conftest import encoded
@@ -36,10 +36,19 @@ def png(pixels: np.ndarray, *, more: bytes = b"", interlaced: bool = False, note
 
 
 @pytest.mark.parametrize("interlaced", [False, True])
-@pytest.mark.parametrize("cut", [0, 8192, 1])
+@pytest.mark.parametrize("cut", [0, 8192, 16])
 def test_large_pngs_are_taken_however_their_data_are_cut(interlaced: bool, cut: int) -> None:
-    pixels = NOISE[:300, :600] if cut == 1 else NOISE
+    pixels = NOISE[:300, :600] if cut == 16 else NOISE
     assert np.array_equal(Frame(png(pixels, interlaced=interlaced, cut=cut)).rgb, pixels)
+
+
+@pytest.mark.parametrize("kind", [b"IDAT", b"tEXt", b"faKe"])
+def test_a_png_of_very_many_chunks_is_refused(kind: bytes) -> None:
+    rest = 3  # IHDR, IDAT and IEND
+    notes = chunk(kind, b"" if kind == b"IDAT" else b"n\0")
+    assert Frame(png(NOISE[:8, :8], notes=notes * (MOST_CHUNKS - rest))).rgb.shape == (8, 8, 3)
+    with pytest.raises(InvalidImage, match="PNG of more than 65,536 chunks: save it anew"):
+        _ = Frame(png(NOISE[:8, :8], notes=notes * (MOST_CHUNKS - rest + 1))).rgb
 
 
 @pytest.mark.parametrize("cut", [0, 8192])
