@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 
@@ -10,7 +11,9 @@ from forgesyte_nb.errors import ServerError
 
 DEFAULT_PORT = 8000
 _PORTS_TRIED = 100
+_LARGEST_PORT = 65535
 _BACKLOG = 1024
+_OTHER_PORT = "choose another port, or leave port out and the next free one is taken"
 
 
 def bind(host: str, port: int | None) -> list[socket.socket]:
@@ -21,30 +24,43 @@ def bind(host: str, port: int | None) -> list[socket.socket]:
         port: The port; None for `DEFAULT_PORT` or the next that is free, 0 for any.
 
     Raises:
-        ServerError: If the port that was asked for is taken, or none of those tried is free.
+        ServerError: If the port that was asked for is taken, forbidden or none, if the host is not of this machine, or
+            if none of the ports tried is free.
     """
     if port is not None:
+        if not 0 <= int(port) <= _LARGEST_PORT:
+            raise ServerError(f"port={port}: a port is a number from 0 to {_LARGEST_PORT}; {_OTHER_PORT}")
         try:
             return _bind_all(host, port)
-        except socket.gaierror as error:
-            raise ServerError(
-                f"host {host!r} is no name or address of this machine ({error.strerror}); 'localhost' always is"
-            ) from error
         except OSError as error:
-            raise ServerError(
-                f"cannot listen on {host}:{port}: {error.strerror or error}. Another program (or another notebook's "
-                "server) has it; choose another port, or leave port out and the next free one is taken"
-            ) from error
+            raise ServerError(_why_not(host, port, error)) from error
     reason: OSError | None = None
     for candidate in range(DEFAULT_PORT, DEFAULT_PORT + _PORTS_TRIED):
         try:
             return _bind_all(host, candidate)
         except OSError as error:
+            if _is_elsewhere(error):
+                raise ServerError(_why_not(host, candidate, error)) from error
             reason = error
     raise ServerError(
         f"no free port from {DEFAULT_PORT} to {DEFAULT_PORT + _PORTS_TRIED - 1} on {host}: {reason}; "
         "name one with port="
     )
+
+
+def _is_elsewhere(error: OSError) -> bool:
+    """Whether it is the host that is wrong, whatever the port."""
+    return isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL
+
+
+def _why_not(host: str, port: int, error: OSError) -> str:
+    reason = error.strerror or error
+    if _is_elsewhere(error):
+        return f"host {host!r} is no name or address of this machine ({reason}); 'localhost' always is"
+    cause = "Another program (or another notebook's server) has it"
+    if isinstance(error, PermissionError):
+        cause = "This user may not have it: ports of low numbers, as a rule those below 1024, are the administrator's"
+    return f"cannot listen on {host}:{port}: {reason}. {cause}; {_OTHER_PORT}"
 
 
 def _bind_all(host: str, port: int) -> list[socket.socket]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -133,6 +135,33 @@ def test_a_port_in_use_is_passed_over_unless_it_was_asked_for(served: Any, monke
         "has it; choose another port, or leave port out and the next free one is taken"
     )
     assert served(port=port).port == port, "free again"
+
+
+def test_a_port_that_this_user_may_not_have_says_so(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(_: socket.socket, _address: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(socket.socket, "bind", forbidden)  # the tests may run as a user who may have any
+    with pytest.raises(ServerError) as refused:
+        served(port=80)
+    assert str(refused.value) == (
+        "cannot listen on localhost:80: Permission denied. This user may not have it: ports of low numbers, as a rule "
+        "those below 1024, are the administrator's; choose another port, or leave port out and the next free one is "
+        "taken"
+    )
+
+
+@pytest.mark.parametrize("port", [70_000, -1])
+def test_a_number_that_is_no_port_is_refused(served: Any, port: int) -> None:
+    with pytest.raises(ServerError, match=rf"port={port}: a port is a number from 0 to 65535; choose another port"):
+        served(port=port)
+
+
+@pytest.mark.parametrize("port", [None, 8000])
+@pytest.mark.parametrize("host", ["192.0.2.1", "fe80::1%nowhere"])  # of no machine (RFC 5737), of no network card
+def test_a_host_that_is_elsewhere_says_so_whatever_the_port(served: Any, host: str, port: int | None) -> None:
+    with pytest.raises(ServerError, match=rf"host '{re.escape(host)}' is no name or address of this machine"):
+        served(host=host, port=port, token="a secret")  # noqa: S106 -- of the test
 
 
 def test_both_loopback_addresses_or_neither(served: Any) -> None:
