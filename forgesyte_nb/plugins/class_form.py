@@ -22,6 +22,7 @@ METHODS = {
 
 _ARGUMENTS = {"process": 1, "setup": 1, "teardown": 0, "new_stream": 0}
 _KINDS = {staticmethod: "a static method", classmethod: "a class method"}
+_PLAIN = (types.FunctionType, staticmethod, classmethod)
 _LISTED = 5
 
 
@@ -69,10 +70,10 @@ def _check_method(target: type, name: str, method: str) -> None:
         raise _refusal(target, name, f": process is {_KINDS[type(static)]}, not one of its instances", method)
     if inspect.iscoroutinefunction(called):
         raise _refusal(target, name, f": {method} is 'async def', which nobody awaits: make it 'def'", method)
-    if not isinstance(static, (types.FunctionType, staticmethod, classmethod)):
+    signature = _signature(called) if isinstance(static, _PLAIN) else None
+    if signature is None:
         return  # made by something that only it knows how to call
     arguments: list[Any] = [None] * (_ARGUMENTS[method] + isinstance(static, types.FunctionType))
-    signature = inspect.signature(called)
     try:
         if method == "process":
             signature.bind_partial(*arguments)  # the rest are options, which are looked at one by one
@@ -85,21 +86,33 @@ def _check_method(target: type, name: str, method: str) -> None:
 
 
 def _check_not_misnamed(target: type, name: str, method: str) -> None:
-    """A method that is meant by another spelling (`setUp`, `tear_down`) would never be called."""
+    """A method that is meant by another spelling (`setUp`, `tear_down`) and that the class itself does not call."""
     for other in dir(target):
         is_alike = other.replace("_", "").lower() == method.replace("_", "") and not other.startswith("_")
-        if is_alike and callable(getattr(target, other)):
+        if is_alike and isinstance(inspect.getattr_static(target, other), _PLAIN) and not _calls(target, other):
             raise _refusal(target, name, f": {other} is never called, for it is not called {method}", method)
+
+
+def _calls(target: type, method: str) -> bool:
+    """Whether a method of the class, or of those it is made from, names another one."""
+    members = (getattr(one, "__func__", one) for base in target.__mro__ for one in vars(base).values())
+    codes = [getattr(inspect.unwrap(one), "__code__", None) for one in members if inspect.isfunction(one)]
+    while codes:
+        code = codes.pop()
+        if isinstance(code, types.CodeType):
+            if method in code.co_names:
+                return True
+            codes += code.co_consts  # functions within
+    return False
 
 
 def _check_can_be_made(target: type, name: str) -> None:
     missing = ", ".join(sorted(getattr(target, "__abstractmethods__", ())))
     if missing:
         raise PluginDefinitionError(f"{name}: class {target.__name__} is abstract: define {missing}")
-    try:
-        signature = inspect.signature(target)
-    except (TypeError, ValueError):
-        return  # made by something that does not say what it takes
+    signature = _signature(target)
+    if signature is None:
+        return
     try:
         signature.bind()
     except TypeError as error:
@@ -107,6 +120,14 @@ def _check_can_be_made(target: type, name: str) -> None:
             f"{name}: class {target.__name__}{signature} is made without arguments ({error}); give them defaults: "
             "def __init__(self), or prepare in def setup(self, ctx)"
         ) from error
+
+
+def _signature(called: Any) -> inspect.Signature | None:
+    """How something is called; a decorator may take other arguments than what it wraps. None if it does not say."""
+    try:
+        return inspect.signature(called, follow_wrapped=False)
+    except (TypeError, ValueError):
+        return None
 
 
 def _cut(text: str) -> str:

@@ -126,9 +126,22 @@ def test_what_cannot_be_a_plugin_is_told_why(target: Any, options: dict[str, Any
 
 def of_class(body: str) -> type:
     """A class `Detector`, as a cell would define it."""
-    namespace: dict[str, Any] = {"abc": abc}
+    namespace: dict[str, Any] = {"abc": abc, "given": given}
     exec(f"class Detector(abc.ABC):\n{textwrap.indent(body, chr(32) * 4)}", namespace)  # noqa: S102 -- the text of this test
     return namespace["Detector"]
+
+
+def given(model: Any) -> Any:
+    """Decorate a method: it is called without its last argument."""
+
+    def decorate(method: Any) -> Any:
+        @functools.wraps(method)
+        def called(self: Any, *args: Any) -> Any:
+            return method(self, *args, model)
+
+        return called
+
+    return decorate
 
 
 PROCESS = "def process(self, frame): return {}\n"
@@ -183,6 +196,11 @@ def test_a_class_that_cannot_be_a_plugin_is_told_which_method_is_wrong(body: str
         PROCESS + "def setup(self, context, /): ...\ndef analyse(self, picture, also): ...",
         PROCESS + "@staticmethod\ndef setup(ctx): ...\n@classmethod\ndef teardown(cls): ...",
         PROCESS + "def setup(self, ctx): self.set_up()\ndef set_up(self): ...",
+        PROCESS + "@given(7)\ndef setup(self, ctx, model): ...\n@given(7)\ndef __init__(self, model): ...",
+        PROCESS + "def __init__(self): self.set_up()\ndef set_up(self): ...",
+        PROCESS + "def __init__(self): self.ending = lambda: self.tear_down()\ndef tear_down(self): ...",
+        PROCESS + "class SetUp: ...",
+        "def process(self, frame, *, state): return {}\nnew_stream = staticmethod(dict)",
         "def process(self, *pictures): return {}",
         "def process(self, frame, state, *, ctx): return {}\ndef new_stream(self): return {}",
     ],
