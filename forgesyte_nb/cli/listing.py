@@ -57,10 +57,10 @@ def find_here(folders: list[str]) -> dict[str, Any]:
     found = Registry()
     with contextlib.redirect_stdout(sys.stderr):  # what plugin files print must not get into --json
         discover(found, plugin_folders(folders))
-    healthy = {"state": "ok", "message": ""}
+    healthy = {"state": "ok", "message": "", "from_cell": False}
     return {
         "plugins": [{**describe_plugin(plugin), "health": healthy} for plugin in found.plugins()],
-        "failed": [{"name": name, "reason": reason} for name, reason in found.failures.items()],
+        "failed": [{"name": name, "reason": reason, "from_cell": False} for name, reason in found.failures.items()],
     }
 
 

@@ -347,6 +347,9 @@ def test_plugins_of_a_running_server(serving: Serving, folder: Path) -> None:
     )
     listed = json.loads(run("plugins", "--url", serving.url, "--json", cwd=folder).stdout)
     assert [one["name"] for one in listed["failed"]] == ["broken.py"]
+    here = json.loads(run("plugins", "--plugins", "mine", "--json", cwd=folder).stdout)
+    assert [one.keys() for one in here["failed"]] == [one.keys() for one in listed["failed"]]
+    assert here["plugins"][0]["health"].keys() == listed["plugins"][0]["health"].keys()
     count = next(one for one in listed["plugins"] if one["name"] == "count")
     assert count["stateful"] is True
     assert count["options"]["properties"]["start"]["default"] == 0

@@ -226,7 +226,7 @@ export class ForgeSyteClient {
     return this.#feeds.watch(feedId, how);
   }
 
-  /** What `GET /v1/plugins` says: `{plugins: [{name, options, …}], failed: [{name, reason}]}`. */
+  /** What `GET /v1/plugins` says: `{plugins: [{name, options, …}], failed: [{name, reason, from_cell}]}`. */
   async plugins() {
     const url = `${this.url.replace(/^ws/, "http")}/v1/plugins`;
     const headers = this.settings.token ? { Authorization: `Bearer ${this.settings.token}` } : {};
