@@ -1,7 +1,8 @@
 """The servers that run in this process, by their URL, and their secrets: its own clients need not be told them.
 
 A server enters itself before it lets anyone in and leaves when it is closed. Whoever comes back to a URL finds here
-what the server that has it by then asks for. URLs are compared whole: a secret goes to the server it belongs to.
+what the server that has it by then asks for. URLs are compared whole: a secret goes to the server it belongs to, and to
+nobody who has its port after it. A process that is forked from this one goes on with what was known until then.
 """
 
 from __future__ import annotations

@@ -99,7 +99,7 @@ class Client:
             raise ValueError(f"window={window}: at least one frame must be under way")
         self._window = window
         token_of(token)  # a file that is none says so now
-        self._token = token if token is not None else getattr(getattr(url, "settings", None), "token", None)
+        self._token = token
         self._is_known = token is None and (url is None or hasattr(url, "settings"))
         self._ping = {"ping_interval_s": ping_interval_s, "ping_timeout_s": ping_timeout_s}
         self._offer_v2 = offer_v2
@@ -128,7 +128,9 @@ class Client:
         return await open_socket(self.url, self.client_id, secret, **self._ping, offer_v2=self._offer_v2)
 
     def _secret(self) -> str | None:
-        """Of a server of this process that has let this client in before, or of the `Server` it was made for, its own.
+        """Of a server of this process that has let this client in before, or that it was made for, its own.
+
+        Nobody else who has the port is sent that: not even when the server is closed.
 
         Raises:
             ConnectionLost: If the file that was named for it cannot be read at the moment.

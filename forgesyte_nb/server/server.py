@@ -297,7 +297,6 @@ class Server:
         descriptor is made to lead nowhere instead of being closed: an object that closes it later closes nothing else.
         """
         self._closed.set()
-        own_servers.leave(self.url)
         atexit.unregister(self.close)
         nowhere = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         for descriptor in (*self._async.disown(), *log_descriptors(self._log)):

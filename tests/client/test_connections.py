@@ -50,6 +50,26 @@ async def test_a_refusal_shows_the_status_and_the_reason(start_server, server):
         assert "secret" not in repr(client)
 
 
+async def test_who_has_the_port_after_a_server_is_not_sent_its_secret(start_server, picture):
+    first = start_server(token="one")  # noqa: S106
+    heard = []
+
+    async def stranger(reader, writer):
+        heard.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.close()
+
+    async with Client(first, **FAST) as client:
+        assert (await client.analyze(picture, "mean")).ok
+        await asyncio.to_thread(first.close)
+        async with await asyncio.start_server(stranger, "localhost", first.port):
+            asking = asyncio.create_task(client.analyze(picture, "mean"))
+            while len(heard) < 3:
+                await asyncio.sleep(0.001)
+        start_server(port=first.port, token="two")  # noqa: S106
+        assert (await asking).ok
+    assert not [said for said in heard if b"authorization" in said.lower()]
+
+
 async def test_a_file_with_the_secret_is_read_again_for_each_connection(start_server, picture, tmp_path):
     path = tmp_path / "token"
     path.write_text("one")
