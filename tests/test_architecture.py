@@ -47,6 +47,7 @@ LEVELS = {
 }
 OWNERS = {"websockets": {"server", "client"}, "ipywidgets": {"widgets"}, "anywidget": {"widgets"}}
 MAY_IMPORT_NEIGHBOURS = {
+    "keywords",
     "settings",
     "token_file",
     "dispatch",

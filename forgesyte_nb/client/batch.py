@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from forgesyte_nb.client.results import Result
 from forgesyte_nb.errors import ConnectionLost, InvalidOptions, PluginNotFound
+from forgesyte_nb.keywords import own_keywords
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,7 +63,7 @@ def batch(
     """
     from forgesyte_nb.client.blocking import BlockingClient
 
-    with BlockingClient(url, token=token, window=window) as client:
+    with BlockingClient(url, token=token, window=window) as client, own_keywords(batch, more_options):
         return client.batch(source, plugin, options, every=every, progress=progress, **more_options)
 
 

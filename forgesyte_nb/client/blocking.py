@@ -103,8 +103,8 @@ class BlockingClient:
             ConnectionLost: If the server was lost for good, or the client is closed.
             SourceError: If the image cannot be read, is none, or holds many, as a video does.
         """
-        chosen = {**(options or {}), **more_options}
-        return self._call(self._client.analyze(image, plugin, chosen, timeout_s=timeout_s, stream_id=stream_id))
+        asked = self._client.analyze(image, plugin, options, timeout_s=timeout_s, stream_id=stream_id, **more_options)
+        return self._call(asked)
 
     def stream(
         self,

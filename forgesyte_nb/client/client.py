@@ -27,7 +27,7 @@ from forgesyte_nb.client.unanswered import SentFrame
 from forgesyte_nb.client.upkeep import Patience
 from forgesyte_nb.client.wire_format import encode_options
 from forgesyte_nb.errors import ConnectionLost, ProcessingTimeout, ServerError, SourceError
-from forgesyte_nb.keywords import known_keywords
+from forgesyte_nb.keywords import known_keywords, own_keywords
 from forgesyte_nb.own_servers import secret_of
 from forgesyte_nb.protocol.topics import CLIENT_ID, check_topic
 from forgesyte_nb.settings import Settings
@@ -311,7 +311,8 @@ class Client:
         finally:
             self._link.forget(frame)
         if result.error is not None:
-            raise result.error
+            with own_keywords(self.analyze, more_options):
+                raise result.error
         return result
 
     def stream(

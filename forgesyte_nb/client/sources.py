@@ -257,13 +257,13 @@ def _is_video(text: str) -> bool:
 def many_in(thing: Any) -> str:
     """What a user's thing is, if it is known at sight to hold more than one picture: "a video"; else an empty text."""
     if _is_path(thing):
-        path = Path(thing).expanduser()
-        if path.is_dir():
+        path = os.path.expanduser(thing)  # `os.path` takes any text, such as a picture in base64; `Path` raises
+        if os.path.isdir(path):
             return "a folder"
-        if path.exists():
-            return "a video" if _is_video(path.name) else ""
-        return "a glob" if glob.has_magic(os.fspath(thing)) else ""
-    if isinstance(thing, (list, tuple, Iterator)):
+        if os.path.exists(path):
+            return "a video" if _is_video(path) else ""
+        return "a glob" if glob.has_magic(path) else ""
+    if isinstance(thing, (list, tuple, Iterator)) and not hasattr(thing, "read"):  # what a file yields are lines
         return f"a {type(thing).__name__}"
     return "a source" if isinstance(thing, Source) else "a stack" if getattr(thing, "ndim", 0) == 4 else ""
 

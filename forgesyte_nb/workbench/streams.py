@@ -9,6 +9,7 @@ from typing import Any
 
 from forgesyte_nb.client.sources import open_source
 from forgesyte_nb.client.stream import Intent
+from forgesyte_nb.keywords import own_keywords
 from forgesyte_nb.plugins.registry import Registry
 from forgesyte_nb.server.server import Server
 from forgesyte_nb.workbench.cells import own
@@ -73,15 +74,16 @@ def stream(
     local = server if isinstance(server, Server) else None
     opened = open_source(source, every=every, loop=loop)
     name = plugin_name(plugin, Registry() if local is None else local.registry)
-    made = Stream(
-        Playback(opened, speed=speed),
-        Route(str(getattr(server, "url", server)), token, name) if local is None else Route(local, None, name),
-        {**(options or {}), **more_options},
-        registry=None if local is None else local.registry,
-        intent=intent or ("freshest" if opened.live else "every_frame"),
-        history=history,
-        source_code=source_code(source),
-    )
+    with own_keywords(stream, more_options):
+        made = Stream(
+            Playback(opened, speed=speed),
+            Route(str(getattr(server, "url", server)), token, name) if local is None else Route(local, None, name),
+            {**(options or {}), **more_options},
+            registry=None if local is None else local.registry,
+            intent=intent or ("freshest" if opened.live else "every_frame"),
+            history=history,
+            source_code=source_code(source),
+        )
     _streams.add(made)
     atexit.unregister(_close_all)
     atexit.register(_close_all)  # the last to be registered is called first: before the server is closed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 
 import numpy as np
 import pytest
@@ -74,12 +75,29 @@ async def test_what_holds_many_pictures_is_referred_to_stream_and_batch(server, 
                 await client.send_frame(image, "mean")
 
 
+async def test_a_misspelt_keyword_taken_for_an_option_is_told_with_both(server, picture):
+    said = r"^timeout: no such option \(known: k\); did you mean timeout_s=, which analyze\(\) takes\?$"
+    async with Client(server.url) as client:
+        with pytest.raises(fs.InvalidOptions, match=said):
+            await client.analyze(picture, "mean", timeout=5)
+        with pytest.raises(fs.InvalidOptions, match=r"^colour: no such option \(known: k\)$"):
+            await client.analyze(picture, "mean", colour=5)
+    with fs.BlockingClient(server) as client, pytest.raises(fs.InvalidOptions, match=said):
+        client.analyze(picture, "mean", timeout=5)
+    with pytest.raises(fs.InvalidOptions, match=r"windw: no such option .* window=, which batch\(\) takes\?$"):
+        await asyncio.to_thread(fs.batch, [picture], "mean", url=server, progress=False, windw=5)
+
+
 async def test_what_cannot_be_sent_is_refused_here(server, picture, tmp_path):
     async with Client(server.url) as client:
         with pytest.raises(fs.SourceError, match="No such file"):
             await client.analyze(tmp_path / "absent.png", "mean")
         with pytest.raises(fs.SourceError, match="dict is no picture"):
             await client.analyze({}, "mean")
+        with pytest.raises(fs.SourceError, match="A: File name too long"):  # a picture in base64, say
+            await client.analyze("A" * 5000, "mean")
+        with pytest.raises(fs.SourceError, match="BytesIO is no picture: give bytes"):
+            await client.analyze(io.BytesIO(picture), "mean")
         with pytest.raises(fs.InvalidImage, match="float64"):
             await client.analyze(np.zeros((4, 4)), "mean")
         with pytest.raises(fs.InvalidOptions, match="JSON cannot say"):

@@ -203,6 +203,8 @@ def test_mistakes_are_told_in_the_cell(begin: Begin) -> None:
         begin(pictures(1), "brihgt")
     with pytest.raises(fs.InvalidOptions, match="gian"):
         begin(pictures(1), gian=1)
+    with pytest.raises(fs.InvalidOptions, match=r"^sped: no such .*; did you mean speed=, which stream\(\) takes"):
+        begin(pictures(1), sped=2)
     with pytest.raises(fs.SourceError, match="nowhere"):
         begin("nowhere.mp4")
     with pytest.raises(ValueError, match="speed"):
