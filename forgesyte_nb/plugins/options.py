@@ -101,6 +101,18 @@ class OptionsSchema:
                 self._known.popitem(last=False)
         return keywords
 
+    def unknown(self, options: bytes) -> set[str]:
+        """Names of the options, among raw JSON ones, that are refused because there are none of that name."""
+        try:
+            self.keywords(options)
+        except InvalidOptions as refused:
+            if isinstance(refused.__cause__, ValidationError):
+                errors = refused.__cause__.errors(include_url=False)
+                return {
+                    str(one["loc"][0]) for one in errors if one["type"] == "extra_forbidden" and len(one["loc"]) == 1
+                }
+        return set()
+
     def _explain(self, error: Any) -> str:
         names = list(self.model.model_fields)
         where = _cut(".".join(str(part) for part in error["loc"])) or "options"

@@ -26,10 +26,10 @@ def checked_options(registry: Registry, plugin: str, options: dict[str, Any]) ->
 
 def without_gone(plugin: Plugin, options: dict[str, Any]) -> tuple[dict[str, Any], str]:
     """The options that this revision of a plugin has, and what there is to say of those that it has no more."""
-    names = plugin.schema.json_schema.get("properties", {})
-    gone = [name for name in options if name not in names]
+    unknown = plugin.schema.unknown(encode_options(options))
+    gone = [name for name in options if name in unknown]
     said = f"{', '.join(gone)}: dropped, since revision {plugin.revision} of {plugin.name} has no such option"
-    return {name: value for name, value in options.items() if name in names}, said if gone else ""
+    return {name: value for name, value in options.items() if name not in unknown}, said if gone else ""
 
 
 def plugin_name(target: str | Callable[..., Any], registry: Registry) -> str:

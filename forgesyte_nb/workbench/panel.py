@@ -6,6 +6,7 @@ from the next picture on. An option that a new revision of the plugin has no mor
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 from forgesyte_nb.failures import failure_book
@@ -37,6 +38,7 @@ class OptionsBoard:
         self._server = server
         self._told: dict[str, Any] = {}
         self._notice = ""
+        self._lock = threading.Lock()
         self._options = checked_options(server.registry, plugin, options)
         self.feed: Feed = feed_book().open("panel", plugin, self._control)
         self.feed.tell(self.state())
@@ -50,9 +52,11 @@ class OptionsBoard:
 
     @options.setter
     def options(self, options: dict[str, Any]) -> None:
-        self._options, self._notice = checked_options(self._server.registry, self.plugin, options), ""
+        checked = checked_options(self._server.registry, self.plugin, options)
+        with self._lock:
+            self._options, self._notice = checked, ""
         for stream in streams_of(self.plugin):
-            stream.options = self._options
+            stream.options = checked
         self._tick()
 
     @property
@@ -75,9 +79,10 @@ class OptionsBoard:
     def _drop_gone(self) -> Plugin | None:
         """Keep no option that the plugin has no more; the plugin in force, if there is one."""
         found = {plugin.name: plugin for plugin in self._server.registry.plugins()}.get(self.plugin)
-        kept, said = (self._options, "") if found is None else without_gone(found, self._options)
-        if said:
-            self._options, self._notice = kept, said
+        with self._lock:
+            kept, said = (self._options, "") if found is None else without_gone(found, self._options)
+            if said:
+                self._options, self._notice = kept, said
         return found
 
     def _control(self, action: str, value: Any) -> Any:

@@ -216,9 +216,13 @@ class Stream(StreamResults):
 
     @options.setter
     def options(self, options: dict[str, Any]) -> None:
-        self._options, self.notice = self._checked(options), ""
-        self._pass.retune(self._options)
+        self._set_options(options)
         self._tell()
+
+    def _set_options(self, options: dict[str, Any]) -> None:
+        with self._changed:  # else the stream's thread could put back what it is about to drop something from
+            self._options, self.notice = self._checked(options), ""
+            self._pass.retune(self._options)
 
     def tune(self, **options: Any) -> Self:
         """Change some options and keep the others.
@@ -226,8 +230,10 @@ class Stream(StreamResults):
         Raises:
             InvalidOptions: If the plugin's schema refuses them; nothing has changed then.
         """
-        self._drop_gone()
-        self.options = {**self._options, **options}
+        with self._changed:
+            self._drop_gone()
+            self._set_options({**self._options, **options})
+        self._tell()
         return self
 
     def set_intent(self, intent: Intent) -> Self:

@@ -71,6 +71,7 @@ class StreamPass:
         self._playback, self._route = playback, route
         self._options, self._intent = options, intent
         self._heard, self._tell, self._ended = heard, tell, ended
+        self._lock = threading.Lock()  # of what may change while it connects: all of that reaches the results
         self._client: Client | None = None
         self._results: ResultStream | None = None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -87,14 +88,20 @@ class StreamPass:
 
     async def _send_all(self) -> str:
         """Send everything and take everything; what damaged the source on the way, if anything did."""
-        plugin, intent = self._route.plugin, self._intent
         async with Client(
             self._route.server, token=self._route.token, window=max(IN_FLIGHT.values()), quiet=True
         ) as client:
             self._client = client
-            self._results = client.stream(
-                self._playback, plugin, self._options, intent=intent, ordered=True, in_flight=IN_FLIGHT[intent]
-            )
+            with self._lock:
+                intent = self._intent
+                self._results = client.stream(
+                    self._playback,
+                    self._route.plugin,
+                    self._options,
+                    intent=intent,
+                    ordered=True,
+                    in_flight=IN_FLIGHT[intent],
+                )
             telling = asyncio.create_task(self._keep_telling())
             try:
                 async for results in self._results.chunks():
@@ -111,15 +118,17 @@ class StreamPass:
 
     def retune(self, options: dict[str, Any]) -> None:
         """Go on with other options."""
-        self._options = options
-        if self._results is not None:
-            self._results.retune(encode_options(options))
+        with self._lock:
+            self._options = options
+            if self._results is not None:
+                self._results.retune(encode_options(options))
 
     def switch(self, intent: Intent) -> None:
         """Go on with another intent."""
-        self._intent = intent
-        if self._results is not None:
-            self._results.switch(intent, IN_FLIGHT[intent])
+        with self._lock:
+            self._intent = intent
+            if self._results is not None:
+                self._results.switch(intent, IN_FLIGHT[intent])
 
     @property
     def trouble(self) -> str:

@@ -18,6 +18,7 @@ import pytest
 import forgesyte_nb as fs
 from forgesyte_nb.client.sources import open_source
 from forgesyte_nb.plugins.registry import Registry
+from forgesyte_nb.workbench.options import without_gone
 from forgesyte_nb.workbench.playback import Playback
 from tests.conftest import run_cell, wait_for
 
@@ -196,6 +197,103 @@ def test_another_pass_goes_without_an_option_that_is_gone(begin: Begin, tmp_path
         assert stream.ledger["errors"] == 0
         assert stream.results[-1]["new"]
         assert "gain: dropped" in stream.notice
+
+
+OPTIONS = """
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
+
+class Named(BaseModel):
+    model_config = ConfigDict(populate_by_name=True)
+    threshold: float = Field(0.5, alias="thr")
+
+class Chosen(BaseModel):
+    gain: float = Field(1.0, validation_alias=AliasChoices("gain", "factor"))
+
+class Nested(BaseModel):
+    children: list["Nested"] = []
+
+class Former(BaseModel):
+    gain: float = 1.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def renamed(cls, given):
+        return {"gain": given["factor"]} if "factor" in given else given
+
+def takes(model):
+    def called(frame, *, options):
+        return options.model_dump()
+    called.__annotations__["options"] = model
+    fs.plugin(model.__name__, engine="inline")(called)
+
+for model in (Named, Chosen, Nested, Former):
+    takes(model)
+"""
+
+
+@pytest.mark.parametrize(
+    ("plugin", "options"),
+    [
+        ("Named", {"threshold": 0.25}),
+        ("Named", {"thr": 0.25}),
+        ("Chosen", {"factor": 2.0}),
+        ("Nested", {"children": [{"children": []}]}),
+        ("Former", {"factor": 2.0}),
+    ],
+)
+def test_no_option_is_dropped_that_the_plugin_takes(
+    begin: Begin, tmp_path: Path, plugin: str, options: dict[str, Any]
+) -> None:
+    registry = Registry()
+    run_cell(OPTIONS, registry)
+    settings = fs.Settings(engine="inline")
+    with fs.Server(port=0, settings=settings, plugin_registry=registry, log=tmp_path / "log") as server:
+        stream = begin(pictures(3), plugin, server=server, options=options).wait(20)
+        panel = fs.PluginPanel(plugin, server=server, **options)
+        assert (stream.options, stream.notice, stream.ledger["results"]) == (options, "", 3)
+        assert (panel.options, panel.target.state()["problem"]) == (options, "")
+        assert next(iter(options.values())) in stream.results[-1].result.values()
+        panel.close()
+
+
+def test_an_option_set_while_another_is_dropped_holds(
+    begin: Begin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = Registry()
+    run_cell(PLUGINS, registry)
+    settings = fs.Settings(engine="inline")
+    with fs.Server(port=0, settings=settings, plugin_registry=registry, log=tmp_path / "log") as server:
+        panel = fs.PluginPanel("bright", gain=2.0, server=server)
+        stream = begin(pictures(5), server=server, gain=2.0).wait(20)
+        run_cell("@fs.plugin\ndef bright(frame, *, factor: float = 1.0):\n    return {'factor': factor}", registry)
+
+        def meanwhile(room: str, setting: Callable[[], None]) -> threading.Thread:
+            """Has another thread set options just after what is to be dropped was found out, and before it is."""
+            setter = threading.Thread(target=setting)
+
+            def slowly(*asked: Any) -> Any:
+                monkeypatch.setattr(f"forgesyte_nb.workbench.{room}.without_gone", without_gone)
+                setter.start()
+                setter.join(0.2)  # it may have to wait until this has returned
+                return without_gone(*asked)
+
+            monkeypatch.setattr(f"forgesyte_nb.workbench.{room}.without_gone", slowly)
+            return setter
+
+        of_stream = meanwhile("stream", lambda: setattr(stream, "options", {"factor": 3.0}))
+        stream.play()
+        of_stream.join(20)
+        assert stream.options == {"factor": 3.0}
+        of_panel = meanwhile("panel", lambda: setattr(panel, "options", {"factor": 4.0}))
+        panel.target.state()
+        of_panel.join(20)
+        assert panel.options == {"factor": 4.0}
+        panel.close()
+
+
+def test_an_intent_set_while_it_connects_holds(begin: Begin) -> None:
+    stream = begin(pictures(300)).set_intent("freshest").wait(20)
+    assert stream.ledger["skipped"] > 0
 
 
 def test_mistakes_are_told_in_the_cell(begin: Begin) -> None:
