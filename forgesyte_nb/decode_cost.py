@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterator
 
 from forgesyte_nb.errors import InvalidImage
-from forgesyte_nb.image_header import JPEG_MARKER, find_jpeg_marker, jpeg_frame_header
+from forgesyte_nb.image_header import JPEG_MARKER, MOST_JPEG_MARKERS, find_jpeg_marker, jpeg_frame_header
 
 MOST_SCANS = 50
 """Scans of a JPEG, each of which may paint every pixel; encoders write one, or some ten."""
@@ -39,7 +39,7 @@ def check_jpeg_scans(encoded: bytes) -> None:
     """See that a JPEG does not paint its picture over and over.
 
     Raises:
-        InvalidImage: If it has more than `MOST_SCANS`.
+        InvalidImage: If it has more than `MOST_SCANS`, or more than `MOST_JPEG_MARKERS` markers.
     """
     frame = jpeg_frame_header(encoded)
     if encoded[frame + 1] in _ONE_PASS:
@@ -47,7 +47,10 @@ def check_jpeg_scans(encoded: bytes) -> None:
         if first >= 0 and encoded[first + 4] == encoded[frame + 9]:
             return  # all components are in the first scan: decoders are done after it
     position, scans = frame, 0
-    while (found := JPEG_MARKER.search(encoded, position)) is not None and encoded[found.start() + 1] != _EOI:
+    for _ in range(MOST_JPEG_MARKERS):
+        found = JPEG_MARKER.search(encoded, position)
+        if found is None or encoded[found.start() + 1] == _EOI:
+            return
         at = found.start()
         scans += encoded[at + 1] == _SOS
         if scans > MOST_SCANS:
@@ -55,6 +58,7 @@ def check_jpeg_scans(encoded: bytes) -> None:
                 f"JPEG of more than {MOST_SCANS} scans, each over the whole picture: save it anew with fewer"
             )
         position = at + 2 + int.from_bytes(encoded[at + 2 : at + 4], "big")  # what a segment holds is no marker
+    raise InvalidImage(f"JPEG of more than {MOST_JPEG_MARKERS:,} segments: save it anew without most of them")
 
 
 def check_png_chunks(encoded: bytes) -> bool:

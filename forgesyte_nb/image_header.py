@@ -28,11 +28,13 @@ MAX_SIDE = 1 << 20
 """Longest side in pixels; OpenCV decodes no longer one (its `CV_IO_MAX_IMAGE_WIDTH` and `_HEIGHT`)."""
 
 _SMALLEST_BYTES = 26  # a BMP header; no complete file of any of the formats is shorter
-_MOST_MARKERS = 4096  # before the frame header, and after it; real files have some tens
 _JPEG_SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # start-of-frame markers
 _JPEG_END = b"\xff\xd9"
 JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
 """Any marker but those that may stand in a scan's data."""
+
+MOST_JPEG_MARKERS = 4096
+"""Markers of a JPEG before its frame header, and after it; real files have some tens."""
 
 _JPEG_BARE = frozenset(range(0xD0, 0xD8)) | {0x01}  # markers without a length
 
@@ -97,7 +99,7 @@ def jpeg_end(encoded: bytes) -> int:
     # The marker cannot stand in the picture's data, only in what a segment holds; telephones append whole videos
     # after it.
     position = jpeg_frame_header(encoded)
-    for _ in range(_MOST_MARKERS):
+    for _ in range(MOST_JPEG_MARKERS):
         found = JPEG_MARKER.search(encoded, position)
         if found is None:
             break
@@ -134,7 +136,7 @@ def jpeg_frame_header(encoded: bytes) -> int:
 def find_jpeg_marker(encoded: bytes, start: int, wanted: frozenset[int]) -> int:
     """Where the first of the wanted markers is, going from marker to marker; -1 if that does not lead to one."""
     position, size = start, len(encoded)
-    for _ in range(_MOST_MARKERS):
+    for _ in range(MOST_JPEG_MARKERS):
         if position + 9 >= size or encoded[position] != 0xFF:
             break
         marker = encoded[position + 1]

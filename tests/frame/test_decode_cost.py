@@ -12,6 +12,7 @@ from PIL import Image
 from forgesyte_nb.decode_cost import MOST_CHUNKS, MOST_NOTES, MOST_SCANS
 from forgesyte_nb.errors import InvalidImage
 from forgesyte_nb.frame import Frame
+from forgesyte_nb.image_header import MOST_JPEG_MARKERS
 from tests.conftest import encoded
 
 NOISE = np.random.default_rng(1).integers(0, 256, (700, 900, 3), np.uint8)
@@ -70,6 +71,16 @@ def test_a_png_of_very_many_compressed_notes_is_refused(kind: bytes) -> None:
 
 def test_a_png_of_many_plain_texts_is_taken() -> None:
     assert Frame(png(NOISE[:8, :8], notes=chunk(b"tEXt", b"n\0text") * 500)).rgb.shape == (8, 8, 3)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_of_very_many_segments_is_refused(progressive: bool) -> None:
+    whole = encoded(Image.fromarray(NOISE[:64, :64]), "JPEG", progressive=progressive)
+    scan = whole.index(b"\xff\xda")
+    comment = b"\xff\xfe\0\x02"
+    assert Frame(whole[:scan] + comment * (MOST_JPEG_MARKERS // 2) + whole[scan:]).rgb.shape == (64, 64, 3)
+    with pytest.raises(InvalidImage, match="JPEG of more than 4,096 segments: save it anew"):
+        _ = Frame(whole[:scan] + comment * MOST_JPEG_MARKERS + whole[scan:]).rgb
 
 
 def of_scans(count: int) -> bytes:
