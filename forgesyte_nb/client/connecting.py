@@ -22,7 +22,7 @@ from forgesyte_nb.settings import MIB
 _MAX_ANSWER_BYTES = 64 * MIB  # the largest result of a server with generous limits
 _OPEN_TIMEOUT_S = 10.0
 _CLOSE_TIMEOUT_S = 2.0
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1", "0.0.0.0", "::"})  # noqa: S104 -- to connect to, not bound
 
 
 class NoWayIn(ConnectionLost):

@@ -13,6 +13,8 @@ import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from forgesyte_nb.errors import ServerError
+
 SWITCH_INTERVAL_S = 0.0005
 
 Answer = TypeVar("Answer")
@@ -66,8 +68,13 @@ class BackgroundLoop:
 
         Raises:
             TimeoutError: If it takes longer than `timeout_s`; it is cancelled.
+            ServerError: If the loop has been closed.
         """
-        future = asyncio.run_coroutine_threadsafe(work, self.loop)
+        try:
+            future = asyncio.run_coroutine_threadsafe(work, self.loop)
+        except RuntimeError as error:
+            work.close()
+            raise ServerError("the server is closed; start one with fs.serve()") from error
         try:
             return future.result(timeout_s)
         except (concurrent.futures.TimeoutError, KeyboardInterrupt):

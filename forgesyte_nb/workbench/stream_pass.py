@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any
 
 from forgesyte_nb.client.client import Client
 from forgesyte_nb.client.results import Result
@@ -27,17 +28,18 @@ IN_FLIGHT: dict[Intent, int] = {"every_frame": 8, "freshest": 2}
 """Pictures under way: enough to keep the workers busy, few enough for controls to act at once."""
 
 
-class Route(NamedTuple):
+@dataclass(frozen=True)
+class Route:
     """Where the pictures go.
 
     Attributes:
         server: A `Server` or the URL of one.
-        token: Its secret, if it has one that is not known of the `Server`.
+        token: Its secret, if it has one that is not known of the `Server`; it shows in no repr.
         plugin: Name of the plugin.
     """
 
     server: Server | str
-    token: str | None
+    token: str | None = field(repr=False)
     plugin: str
 
 

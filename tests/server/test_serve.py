@@ -23,6 +23,7 @@ import forgesyte_nb as fs
 from forgesyte_nb.errors import PluginDefinitionError, ServerError
 from forgesyte_nb.plugins.contract import define
 from forgesyte_nb.plugins.registry import Registry
+from forgesyte_nb.server.loop import BackgroundLoop
 from tests.conftest import PATIENCE_S, Connect, get, run_cell, wait_for
 from tests.server.conftest import LONG, WAITS, log_of
 
@@ -155,6 +156,13 @@ def test_a_port_that_this_user_may_not_have_says_so(served: Any, monkeypatch: py
 def test_a_number_that_is_no_port_is_refused(served: Any, port: int) -> None:
     with pytest.raises(ServerError, match=rf"port={port}: a port is a number from 0 to 65535; choose another port"):
         served(port=port)
+
+
+def test_who_asks_while_a_server_closes_is_told_that_it_is_closed() -> None:
+    loop = BackgroundLoop("closing")
+    loop.close()
+    with pytest.raises(ServerError, match=r"the server is closed; start one with fs\.serve\(\)"):
+        loop.run(asyncio.sleep(0))
 
 
 @pytest.mark.parametrize("port", [None, 8000])

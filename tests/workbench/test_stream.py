@@ -20,6 +20,7 @@ from forgesyte_nb.client.sources import open_source
 from forgesyte_nb.plugins.registry import Registry
 from forgesyte_nb.workbench.options import without_gone
 from forgesyte_nb.workbench.playback import Playback
+from forgesyte_nb.workbench.stream_pass import Route
 from tests.conftest import run_cell, wait_for
 
 PLUGINS = """
@@ -443,6 +444,10 @@ def test_closing_leaves_nothing(begin: Begin) -> None:
     names = [thread.name for thread in threading.enumerate()]
     assert not [name for name in names if stream.feed.feed_id in name]
     assert stream.play().status == "stopped"
+
+
+def test_where_the_pictures_go_tells_no_secret() -> None:
+    assert "hidden" not in repr(Route("ws://192.0.2.1:8000", "hidden", "bright"))  # tracebacks may show it
 
 
 def test_a_slow_speed_holds_the_next_picture_back_until_it_is_changed() -> None:
