@@ -70,10 +70,10 @@ class Exchange:
             self._socket.send('{"type": "fence"}')
         return self._hear(len(messages))
 
-    def last_word(self, message: bytes) -> int:
-        """Send a text that ends the connection; the code with which the server ends it."""
+    def last_word(self, message: bytes, *, text: bool) -> int:
+        """Send a message that ends the connection; the code with which the server ends it."""
         with contextlib.suppress(ConnectionClosed):
-            self._socket.send(message, text=True)
+            self._socket.send(message, text=text)
             self._next()
             raise AssertionError(f"the connection goes on after {message!r}")
         return self._socket.protocol.close_rcvd.code if self._socket.protocol.close_rcvd is not None else 1006
