@@ -15,7 +15,7 @@ import secrets
 import weakref
 from typing import TYPE_CHECKING, Any, Self
 
-from forgesyte_nb.client.connecting import NoWayIn, default_url, open_socket, websocket_url
+from forgesyte_nb.client.entrance import Entrance
 from forgesyte_nb.client.inbox import Messages
 from forgesyte_nb.client.link import Link
 from forgesyte_nb.client.listeners import Listener, Listeners
@@ -26,12 +26,10 @@ from forgesyte_nb.client.stream import Intent, ResultStream
 from forgesyte_nb.client.unanswered import SentFrame
 from forgesyte_nb.client.upkeep import Patience
 from forgesyte_nb.client.wire_format import encode_options
-from forgesyte_nb.errors import ConnectionLost, ProcessingTimeout, ServerError, SourceError
+from forgesyte_nb.errors import ProcessingTimeout, SourceError
 from forgesyte_nb.keywords import known_keywords, own_keywords
-from forgesyte_nb.own_servers import secret_of
 from forgesyte_nb.protocol.topics import CLIENT_ID, check_topic
 from forgesyte_nb.settings import Settings
-from forgesyte_nb.token_file import token_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,18 +89,16 @@ class Client:
             ValueError: If the URL, client id or window cannot be.
             ServerError: If others than its owner may read the token's file.
         """
-        self.url = websocket_url(default_url() if url is None else str(getattr(url, "url", url)))
+        self._entrance = Entrance(
+            url, token, ping_interval_s=ping_interval_s, ping_timeout_s=ping_timeout_s, offer_v2=offer_v2
+        )
+        self.url = self._entrance.url
         self.client_id = client_id if client_id is not None else f"py_{secrets.token_hex(6)}"
         if CLIENT_ID.fullmatch(self.client_id) is None:
             raise ValueError(f"client_id={client_id!r}: 1 to 128 of the characters A-Z a-z 0-9 _ . : -")
         if window < 1:
             raise ValueError(f"window={window}: at least one frame must be under way")
         self._window = window
-        token_of(token)  # a file that is none says so now
-        self._token = token
-        self._is_known = token is None and (url is None or hasattr(url, "settings"))
-        self._ping = {"ping_interval_s": ping_interval_s, "ping_timeout_s": ping_timeout_s}
-        self._offer_v2 = offer_v2
         self._listeners = Listeners()
         self._messages: weakref.WeakSet[Messages] = weakref.WeakSet()  # gone when nobody looks any more
         self._streams = itertools.count(1)
@@ -113,33 +109,7 @@ class Client:
         self._link = Link(self._dial, self._heard, window=window, patience=patience)
 
     async def _dial(self) -> Any:
-        """Connect with the secret of now: the server that is there may have been replaced by one with another."""
-        secret = self._secret()
-        try:
-            socket = await self._open(secret)
-        except NoWayIn:
-            if self._secret() == secret:
-                raise
-            socket = await self._open(self._secret())  # it was replaced meanwhile
-        self._is_known = True
-        return socket
-
-    async def _open(self, secret: str | None) -> Any:
-        return await open_socket(self.url, self.client_id, secret, **self._ping, offer_v2=self._offer_v2)
-
-    def _secret(self) -> str | None:
-        """Of a server of this process that has let this client in before, or that it was made for, its own.
-
-        Nobody else who has the port is sent that: not even when the server is closed.
-
-        Raises:
-            ConnectionLost: If the file that was named for it cannot be read at the moment.
-        """
-        own = secret_of(self.url) if self._is_known else None
-        try:
-            return own or token_of(self._token)
-        except (OSError, ServerError) as error:
-            raise ConnectionLost(f"the secret for {self.url} cannot be read: {error}") from error
+        return await self._entrance.enter(self.client_id)
 
     def _heard(self, message: dict[str, Any]) -> None:
         self._listeners.put(message)

@@ -1,0 +1,85 @@
+"""`Entrance`: the way to one server, and the secret that opens it, looked up for each connection.
+
+The server that is there may have been replaced by one with another secret: of a server of this process it is known,
+a file is read again. A secret goes to the server it belongs to and to nobody who has its port after it.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from websockets.asyncio.client import ClientConnection
+
+from forgesyte_nb.client.connecting import NoWayIn, default_url, open_socket, websocket_url
+from forgesyte_nb.errors import ConnectionLost, ServerError
+from forgesyte_nb.own_servers import secret_of
+from forgesyte_nb.token_file import token_of
+
+
+class Entrance:
+    """The way to one server.
+
+    Attributes:
+        url: Base URL of the server.
+    """
+
+    def __init__(
+        self,
+        server: Any,
+        token: str | os.PathLike[str] | None,
+        *,
+        ping_interval_s: float,
+        ping_timeout_s: float,
+        offer_v2: bool,
+    ) -> None:
+        """Find out where it is.
+
+        Args:
+            server: A `Server`, the base URL of one, or None: see `default_url`.
+            token: Its secret, or the path of a file with it; None if it has none, or it is known of the `Server`.
+            ping_interval_s: Time between keepalive pings.
+            ping_timeout_s: Silence after a ping that ends the connection.
+            offer_v2: Whether to offer `forgesyte.v2`.
+
+        Raises:
+            ValueError: If it is no URL of a server.
+            ServerError: If others than its owner may read the token's file.
+        """
+        self.url = websocket_url(default_url() if server is None else str(getattr(server, "url", server)))
+        token_of(token)  # a file that is none says so now
+        self._token = token
+        self._is_known = token is None and (server is None or hasattr(server, "settings"))
+        self._ping = {"ping_interval_s": ping_interval_s, "ping_timeout_s": ping_timeout_s}
+        self._offer_v2 = offer_v2
+
+    async def enter(self, client_id: str) -> ClientConnection:
+        """Connect once, with the secret of now.
+
+        Raises:
+            ConnectionLost: If nobody answers there, or it refuses, saying what to do.
+        """
+        secret = self._secret()
+        try:
+            socket = await self._open(client_id, secret)
+        except NoWayIn:
+            if self._secret() == secret:
+                raise
+            socket = await self._open(client_id, self._secret())  # it was replaced meanwhile
+        self._is_known = True
+        return socket
+
+    async def _open(self, client_id: str, secret: str | None) -> ClientConnection:
+        return await open_socket(self.url, client_id, secret, **self._ping, offer_v2=self._offer_v2)
+
+    def _secret(self) -> str | None:
+        """Of a server of this process that has let this client in before, or that it was made for, its own.
+
+        Raises:
+            ConnectionLost: If the file that was named for it cannot be read at the moment.
+        """
+        own = secret_of(self.url) if self._is_known else None
+        try:
+            return own or token_of(self._token)
+        except (OSError, ServerError) as error:
+            raise ConnectionLost(f"the secret for {self.url} cannot be read: {error}") from error
