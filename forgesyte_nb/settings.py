@@ -111,7 +111,7 @@ class Settings:
 
         Raises:
             ValueError: If a number is negative or zero where it must not be, the engine is unknown, or the token empty.
-            TypeError: If the token is no text.
+            TypeError: If a value is not of its setting's type: no number, no tuple of names, no text.
         """
         if self.token is not None and not isinstance(self.token, str):
             raise TypeError(
@@ -123,6 +123,7 @@ class Settings:
             raise ValueError(f"engine={self.engine!r}: choose one of {', '.join(ENGINE_NAMES)}")
         for field in fields(self):
             number = getattr(self, field.name)
+            _check_type(field.name, number, field.default)
             if not isinstance(number, (int, float)) or isinstance(number, bool):
                 continue
             if not number > 0 and (number != 0 or field.name not in _MAY_BE_ZERO):
@@ -141,6 +142,25 @@ class Settings:
     def lanes(self) -> int:
         """Number of lanes: `workers`, or one per available processor."""
         return self.workers or _available_cpus()
+
+
+def _check_type(name: str, value: object, default: object) -> None:
+    """Refuse a value of another type than the default: it would fail later, where nobody knows where it came from."""
+    if isinstance(default, bool):
+        is_right, wanted = isinstance(value, bool), f"give {not default} or {default}"
+    elif isinstance(default, tuple):
+        is_right = isinstance(value, tuple) and all(isinstance(one, str) for one in value)
+        wanted = "give a tuple of texts" + (f", such as ({value!r},)" if isinstance(value, str) else "")
+    elif isinstance(default, int):
+        is_right = isinstance(value, int) and not isinstance(value, bool)
+        wanted = f"give a whole number, such as {default}"
+    elif isinstance(default, float):
+        is_right = isinstance(value, (int, float)) and not isinstance(value, bool)
+        wanted = f"give a number, such as {default}"
+    else:
+        return
+    if not is_right:
+        raise TypeError(f"{name}={value!r}: {wanted}")
 
 
 Settings.__init__ = known_keywords()(Settings.__init__)  # type: ignore[method-assign]  # made by `dataclass`

@@ -12,6 +12,7 @@ import itertools
 import json
 import linecache
 import os
+import signal
 import threading
 import time
 import urllib.error
@@ -34,6 +35,9 @@ from forgesyte_nb.plugins.registry import Registry, registering_in
 pytest_plugins = ["tests.figures"]
 
 PATIENCE_S = 30.0
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as shells start what they run in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def wait_for(condition: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> Any:

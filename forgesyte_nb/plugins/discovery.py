@@ -32,6 +32,13 @@ def shipped_folder() -> Path:
     return installed if installed.is_dir() else package.parent / "plugins"
 
 
+def asked_folders(
+    asked: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+) -> Sequence[str | os.PathLike[str]]:
+    """Folders that somebody names, who may name one without a list."""
+    return [asked] if isinstance(asked, (str, os.PathLike)) else asked
+
+
 def plugin_folders(asked: Sequence[str | os.PathLike[str]] = ()) -> list[Path]:
     """All folders to look in, each once, in order; those that do not exist are left out unless asked for.
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from forgesyte_nb.keywords import known_keywords
-from forgesyte_nb.plugins.discovery import plugin_folders
+from forgesyte_nb.plugins.discovery import asked_folders, plugin_folders
+from forgesyte_nb.server.binding import bind
 from forgesyte_nb.server.server import IN_SETTINGS, URL_VARIABLE, Server, check_token
 from forgesyte_nb.settings import EngineName, Settings
 from forgesyte_nb.token_file import make_token
@@ -33,7 +34,7 @@ def serve(
     host: str = "localhost",
     port: int | None = None,
     *,
-    plugins: Sequence[str | os.PathLike[str]] = (),
+    plugins: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
     engine: EngineName | None = None,
     workers: int | None = None,
     token: str | os.PathLike[str] | None = None,
@@ -45,7 +46,7 @@ def serve(
     Args:
         host: "localhost" (both loopback addresses); anything else needs a `token`.
         port: Port to bind; by default 8000, or the next that is free. 0 takes any free one.
-        plugins: More folders with plugin files.
+        plugins: More folders with plugin files, or one.
         engine: "processes" (default), "threads" or "inline".
         workers: Lanes of the engine; by default one per processor.
         token: Secret that clients must present, or the path of a file with it, which is made if it is not there.
@@ -66,18 +67,22 @@ def serve(
     secret = token if token is None or isinstance(token, str) else make_token(Path(token))
     overrides = {"engine": engine, "workers": workers, "token": secret}
     chosen = _override(chosen, {name: value for name, value in overrides.items() if value is not None})
-    arguments = {"host": host, "port": port, "plugins": [str(p) for p in plugins], "settings": chosen, "log": log}
+    folders = asked_folders(plugins)
+    arguments = {"host": host, "port": port, "plugins": [str(p) for p in folders], "settings": chosen, "log": log}
     is_bare = settings is None and arguments == _BARE
     with _lock:
         if _current is not None and _current.running:
             if is_bare or arguments == _arguments or arguments == {**_arguments, "port": _current.port}:
                 return _current
             check_token(host, chosen)  # what must fail does so before the old server is closed
-            plugin_folders(plugins)
+            plugin_folders(folders)
             if not port and host == _current.host:
                 port = _current.port  # clients come back by themselves
+            elif port != _current.port:
+                for bound in bind(host, port):
+                    bound.close()
             _current.close()
-        _current = Server(host=host, port=port, plugins=plugins, settings=chosen, log=log)
+        _current = Server(host=host, port=port, plugins=folders, settings=chosen, log=log)
         os.environ[URL_VARIABLE] = _current.url
         _current._undo = [undo for told in on_serve if (undo := told(_current)) is not None]
         _arguments = arguments

@@ -21,7 +21,7 @@ from forgesyte_nb.errors import PluginDefinitionError, ServerError
 from forgesyte_nb.job_messages import summary_of
 from forgesyte_nb.keywords import known_keywords
 from forgesyte_nb.plugins.contract import Plugin
-from forgesyte_nb.plugins.discovery import FolderWatch, discover, plugin_folders
+from forgesyte_nb.plugins.discovery import FolderWatch, asked_folders, discover, plugin_folders
 from forgesyte_nb.plugins.registry import Entry, Registry, registry
 from forgesyte_nb.server.binding import bind
 from forgesyte_nb.server.gate import ANY_HOST
@@ -56,7 +56,7 @@ class Server:
         *,
         host: str = "localhost",
         port: int | None = None,
-        plugins: Sequence[str | os.PathLike[str]] = (),
+        plugins: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
         settings: Settings | None = None,
         log: str | os.PathLike[str] | None = None,
         plugin_registry: Registry | None = None,
@@ -73,7 +73,7 @@ class Server:
         self.host = host
         self.registry = plugin_registry or registry()
         check_token(host, self.settings)
-        folders = plugin_folders(plugins)
+        folders = plugin_folders(asked_folders(plugins))
         if host not in _LOOPBACK:
             named = ANY_HOST if host in _WILDCARDS else host.lower()
             self.settings = replace(self.settings, allow_hosts=(*self.settings.allow_hosts, named))

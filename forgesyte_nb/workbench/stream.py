@@ -62,6 +62,9 @@ class Stream(StreamResults):
         source_code: str,
     ) -> None:
         """Made, and begun, by `fs.stream`."""
+        _check_intent(intent)
+        if not isinstance(history, int) or history < 1:
+            raise ValueError(f"history={history!r}: the number of results that are kept, 1 or more")
         super().__init__(most_results=history)
         self.plugin = route.plugin
         self.playback = playback
@@ -242,8 +245,7 @@ class Stream(StreamResults):
         Raises:
             ValueError: If it is neither.
         """
-        if intent not in IN_FLIGHT:
-            raise ValueError(f"intent={intent!r}: choose 'every_frame' (nothing is skipped) or 'freshest'")
+        _check_intent(intent)
         self.intent = intent
         self._pass.switch(intent)
         self._tell()
@@ -380,3 +382,8 @@ class Stream(StreamResults):
         said = self.problem or self.trouble or self.notice
         problem = f": {said}" if said else ""
         return f"<Stream {self.playback.name} → {self.plugin}, {self.status}{problem}, {told}>"
+
+
+def _check_intent(intent: str) -> None:
+    if intent not in IN_FLIGHT:
+        raise ValueError(f"intent={intent!r}: choose 'every_frame' (nothing is skipped) or 'freshest'")

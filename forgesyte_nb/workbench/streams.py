@@ -67,6 +67,7 @@ def stream(
         SourceError: If the source cannot be opened.
         PluginNotFound: If this kernel's server has no such plugin.
         InvalidOptions: If the plugin's schema refuses the options.
+        ValueError: If `intent` is neither, or `history` no number of results.
         ServerError: If the server is to be started and cannot be.
     """
     if server is None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -103,3 +105,34 @@ def test_a_folder_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> 
     assert "FORGESYTE_NB_PLUGINS names it" in registry.failures["/no/such/folder"]
     with pytest.raises(fs.PluginNotFound, match="/no/such/folder"):
         registry.entry("x")
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ({"max_message_bytes": "16 MiB"}, r"max_message_bytes='16 MiB': give a whole number, such as 16777216"),
+        ({"plugin_timeout_s": "30"}, r"plugin_timeout_s='30': give a number, such as 30\.0"),
+        ({"workers": 2.5}, r"workers=2\.5: give a whole number"),
+        ({"check_peer_uid": 0}, r"check_peer_uid=0: give False or True"),
+        ({"allow_hosts": "lab.example.org"}, r"allow_hosts='lab.example.org': give a tuple of texts, such as \('lab"),
+    ],
+)
+def test_a_setting_of_the_wrong_type_is_refused_where_it_is_written(setting: dict[str, Any], words: str) -> None:
+    with pytest.raises(TypeError, match=words):
+        fs.Settings(**setting)
+
+
+def test_a_port_that_cannot_be_had_leaves_the_running_server_alone() -> None:
+    with fs.serve(port=0, engine="inline") as server, socket.create_server(("127.0.0.1", 0)) as taken:
+        for port in (99_999, taken.getsockname()[1]):
+            with pytest.raises(fs.ServerError, match=str(port)):
+                fs.serve(port=port)
+        assert server.running
+
+
+def test_one_folder_needs_no_list(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("import forgesyte_nb as fs\n@fs.plugin\ndef mine(frame):\n    return {}\n")
+    with fs.Server(
+        port=0, plugins=str(tmp_path), plugin_registry=Registry(), settings=fs.Settings(engine="inline")
+    ) as one:
+        assert "mine" in [plugin.name for plugin in one.plugins]

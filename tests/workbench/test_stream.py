@@ -446,6 +446,14 @@ def test_closing_leaves_nothing(begin: Begin) -> None:
     assert stream.play().status == "stopped"
 
 
+@pytest.mark.parametrize(
+    ("more", "words"), [({"intent": "fresh"}, "choose 'every_frame'"), ({"history": -1}, "1 or more")]
+)
+def test_what_it_cannot_do_is_refused_at_once(begin: Begin, more: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        begin("synthetic", **more)
+
+
 def test_where_the_pictures_go_tells_no_secret() -> None:
     assert "hidden" not in repr(Route("ws://192.0.2.1:8000", "hidden", "bright"))  # tracebacks may show it
 
