@@ -197,7 +197,10 @@ class Stream(StreamResults):
         return self
 
     def close(self) -> None:
-        """Stop, wait for the last answers, and end the feed: viewers keep the last picture. Twice is once."""
+        """Stop, and end the feed: viewers keep the last picture. Twice is once.
+
+        The last answers are waited for, two seconds at the most; what is unanswered then ends with `ConnectionLost`.
+        """
         self.stop()
         self._pass.join()
         self.feed.close("the stream was closed: run its cell again, or fs.stream(…)")

@@ -7,6 +7,7 @@ else may be called from any thread. What ends a pass early is told to `ended`, n
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,6 +24,9 @@ from forgesyte_nb.workbench.playback import Playback
 
 TELLING_INTERVAL_S = 0.2
 """So often `tell` is called while it runs."""
+
+JOIN_PATIENCE_S = 2.0
+"""So long the last answers are waited for when a stream is closed."""
 
 IN_FLIGHT: dict[Intent, int] = {"every_frame": 8, "freshest": 2}
 """Pictures under way: enough to keep the workers busy, few enough for controls to act at once."""
@@ -75,6 +79,9 @@ class StreamPass:
         self._heard, self._tell, self._ended = heard, tell, ended
         self._lock = threading.Lock()  # of what may change while it connects: all of that reaches the results
         self._client: Client | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._giving_up: asyncio.Future[None] | None = None
+        self._is_over = False
         self._results: ResultStream | None = None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
@@ -86,6 +93,7 @@ class StreamPass:
             problem = str(error)
         except Exception as error:  # noqa: BLE001 -- what the source raised is told to the stream's owner
             problem = f"{type(error).__name__}: {error}"
+        self._is_over = True
         self._ended(problem)
 
     async def _send_all(self) -> str:
@@ -93,7 +101,7 @@ class StreamPass:
         async with Client(
             self._route.server, token=self._route.token, window=max(IN_FLIGHT.values()), quiet=True
         ) as client:
-            self._client = client
+            self._client, self._loop = client, asyncio.get_running_loop()
             with self._lock:
                 intent = self._intent
                 self._results = client.stream(
@@ -144,11 +152,22 @@ class StreamPass:
         if results is None:
             return Counts()
         answered, failed, skipped = results.answered, results.failed, results.skipped
-        return Counts(
-            sent=max(results.read, answered + skipped), results=answered - failed, errors=failed, skipped=skipped
-        )
+        sent = answered + skipped
+        if not self._is_over:  # what was read ahead and never sent, since it was given up, is not pending for ever
+            sent = max(results.read, sent)
+        return Counts(sent=sent, results=answered - failed, errors=failed, skipped=skipped)
 
     def join(self) -> None:
-        """Wait for its end, unless on its own thread."""
-        if self._thread is not threading.current_thread():
-            self._thread.join()
+        """Wait for its end, unless on its own thread; what is not answered after `JOIN_PATIENCE_S` is given up."""
+        if self._thread is threading.current_thread():
+            return
+        self._thread.join(JOIN_PATIENCE_S)
+        client, loop = self._client, self._loop
+        if self._thread.is_alive() and client is not None and loop is not None:
+            with contextlib.suppress(RuntimeError):  # it has just ended
+                loop.call_soon_threadsafe(self._give_up, client)
+        self._thread.join()
+
+    def _give_up(self, client: Client) -> None:
+        """The unanswered pictures end with `ConnectionLost`; the server hears a goodbye and lets go of them."""
+        self._giving_up = asyncio.ensure_future(client.close())

@@ -458,6 +458,18 @@ def test_where_the_pictures_go_tells_no_secret() -> None:
     assert "hidden" not in repr(Route("ws://192.0.2.1:8000", "hidden", "bright"))  # tracebacks may show it
 
 
+def test_closing_gives_up_what_is_not_answered_soon(tmp_path: Path) -> None:
+    slow = "@fs.plugin\ndef slow(frame, ctx):\n    while not ctx.cancelled:\n        time.sleep(0.01)\n    return {}"
+    registry, settings = Registry(), fs.Settings(engine="threads", workers=1, plugin_timeout_s=600)
+    run_cell(f"import time\n{slow}", registry)
+    with fs.Server(port=0, settings=settings, plugin_registry=registry, log=tmp_path / "log") as server:
+        stream = fs.stream(pictures(20), "slow", server=server)
+        wait_for(lambda: stream.ledger["pending"] > 1, "pictures under way")
+        stream.close()
+        assert stream.ledger["pending"] == stream.ledger["results"] == 0
+        assert {result.error_code for result in stream.results} == {"CONNECTION_LOST"}
+
+
 def test_a_slow_speed_holds_the_next_picture_back_until_it_is_changed() -> None:
     playback = Playback(open_source(pictures(4)), speed=0.0001)  # of 10 pictures a second: one in 1,000 s
     seen: list[int] = []
