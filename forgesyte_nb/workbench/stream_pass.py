@@ -94,7 +94,7 @@ class StreamPass:
         except Exception as error:  # noqa: BLE001 -- what the source raised is told to the stream's owner
             problem = f"{type(error).__name__}: {error}"
         self._is_over = True
-        self._ended(problem)
+        self._ended(problem if self._giving_up is None else "")
 
     async def _send_all(self) -> str:
         """Send everything and take everything; what damaged the source on the way, if anything did."""

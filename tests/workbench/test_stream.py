@@ -468,6 +468,7 @@ def test_closing_gives_up_what_is_not_answered_soon(tmp_path: Path) -> None:
         stream.close()
         assert stream.ledger["pending"] == stream.ledger["results"] == 0
         assert {result.error_code for result in stream.results} == {"CONNECTION_LOST"}
+        assert stream.status == "stopped"
 
 
 def test_a_slow_speed_holds_the_next_picture_back_until_it_is_changed() -> None:
