@@ -30,7 +30,7 @@ every round, and a ratio is the median of the rounds' ratios. The client is a ra
 every frame is checked to have exactly one terminal message, a result. (a) is the fastest bare `websockets` server:
 msgspec, pybase64, a constant reply. (b) is FastAPI, uvicorn and ProcessPoolExecutor. Bare processes call the plugin on
 the same bytes, without a server; "beside (a)" they do so while a client exchanges as many frames with (a) as it did
-with ours: the limit of any server on the same processors."""
+with ours: about what carrying frames leaves."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,8 +1,8 @@
-"""What is left to bare processes when somebody carries their frames: the limit for any server on the same processors.
+"""What is left to bare processes when somebody carries their frames, on the same processors.
 
 Two bare processes work while a client exchanges as many frames a second with (a), which answers each with a constant
-and hands nothing on: no queue, no worker's answer, no result to send. A server that does hand frames to workers can
-do no more than this beside its clients.
+and hands nothing on: no queue, no worker's answer, no result to send. No strict limit: a server may carry frames at
+less cost than (a), and a round may favour either.
 """
 
 from __future__ import annotations
