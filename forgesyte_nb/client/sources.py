@@ -206,9 +206,9 @@ def _open_path(text: str, pace: dict[str, Any]) -> Source:
 
     path = Path(text).expanduser()
     if text == "synthetic":
-        from forgesyte_nb.client.synthetic import SyntheticSource
+        from forgesyte_nb.client.synthetic import synthetic
 
-        return SyntheticSource(**pace)
+        return synthetic(**pace)
     if text.startswith(("camera:", "/dev/video")):
         return _open_camera(text.removeprefix("camera:"), pace)
     if "://" in text:

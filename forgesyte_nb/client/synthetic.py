@@ -46,14 +46,7 @@ class SyntheticSource(Source):
     name = "synthetic"
 
     def __init__(
-        self,
-        width: int = 640,
-        height: int = 480,
-        frames: int | None = 300,
-        shapes: int = 3,
-        seed: int = 0,
-        rate: float = 30.0,
-        **pace: Any,
+        self, width: int, height: int, frames: int | None, shapes: int, seed: int, rate: float, **pace: Any
     ) -> None:
         """See `synthetic`."""
         super().__init__(**pace)
@@ -130,7 +123,7 @@ def synthetic(
     Raises:
         ValueError: If it would be smaller than 16×16.
     """
-    return SyntheticSource(width, height, frames, shapes, seed, rate=rate, every=every, loop=loop, fps=fps)
+    return SyntheticSource(width, height, frames, shapes, seed, rate, every=every, loop=loop, fps=fps)
 
 
 def _draw_lots(width: int, height: int, count: int, seed: int) -> list[_Shape]:

@@ -510,19 +510,28 @@ test("without reconnect a lost connection fails what was open", async () => {
   assert.equal(client.state, "closed");
 });
 
+/** A socket without a line; what is made of it says what it does once it is open. */
+class FakeSocket {
+  bufferedAmount = 0;
+  readyState = 1;
+  sent = [];
+  constructor(sockets, url, [protocol]) {
+    Object.assign(this, { url, protocol });
+    sockets.push(this);
+    queueMicrotask(() => this.opens());
+  }
+  say(message) {
+    this.onmessage({ data: JSON.stringify(message) });
+  }
+}
+
+const hello = (sockets) => ({ type: "hello", seq: 1, session: `s${sockets.length}` });
+
 test("a line that has gone silent is noticed, and made again", async () => {
   const sockets = [];
-  class Socket {
-    bufferedAmount = 0;
-    readyState = 1;
-    sent = [];
-    constructor(url, [protocol]) {
-      Object.assign(this, { url, protocol });
-      sockets.push(this);
-      queueMicrotask(() => this.say({ type: "hello", seq: 1, session: `s${sockets.length}` }));
-    }
-    say(message) {
-      this.onmessage({ data: JSON.stringify(message) });
+  class Socket extends FakeSocket {
+    opens() {
+      this.say(hello(sockets));
     }
     send(data) {
       const said = JSON.parse(data);
@@ -533,7 +542,7 @@ test("a line that has gone silent is noticed, and made again", async () => {
       this.readyState = 2; // the peer is gone: `close` does not come
     }
   }
-  const socket = (url, protocols) => new Socket(url, protocols);
+  const socket = (url, protocols) => new Socket(sockets, url, protocols);
   const client = await opened("ws://somewhere", { socket, silenceMs: 20, backoffMs: 1 });
   const reasons = [];
   client.onState(({ state, reason }) => state === "reconnecting" && reasons.push(reason));
@@ -548,17 +557,10 @@ test("a line that has gone silent is noticed, and made again", async () => {
 
 test("a server that greets and is gone again is told nothing; the next one is told all", async () => {
   const sockets = [];
-  class Socket {
-    bufferedAmount = 0;
-    readyState = 1;
-    sent = [];
-    constructor(url, [protocol]) {
-      Object.assign(this, { url, protocol });
-      sockets.push(this);
-      queueMicrotask(() => {
-        if (sockets.length === 2) this.readyState = 2; // the Close frame came right behind the greeting
-        this.onmessage({ data: JSON.stringify({ type: "hello", seq: 1, session: `s${sockets.length}` }) });
-      });
+  class Socket extends FakeSocket {
+    opens() {
+      if (sockets.length === 2) this.readyState = 2; // the Close frame came right behind the greeting
+      this.say(hello(sockets));
     }
     send(data) {
       assert.equal(this.readyState, 1, "a browser complains of every message to a socket that is closing");
@@ -566,7 +568,7 @@ test("a server that greets and is gone again is told nothing; the next one is to
     }
     close() {}
   }
-  const socket = (url, protocols) => new Socket(url, protocols);
+  const socket = (url, protocols) => new Socket(sockets, url, protocols);
   const client = await opened("ws://somewhere", { socket, backoffMs: 1 });
   client.subscribe("all");
   sockets[0].onclose({ code: 1006, reason: "" });
