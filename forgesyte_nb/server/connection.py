@@ -11,7 +11,6 @@ keepalive, limits and closing are the library's.
 from __future__ import annotations
 
 import asyncio
-import struct
 import threading
 import time
 from collections.abc import Callable
@@ -20,12 +19,13 @@ from typing import Any
 from websockets.asyncio.server import Server as WebSocketServer
 from websockets.asyncio.server import ServerConnection
 from websockets.frames import CloseCode, Frame, Opcode
-from websockets.protocol import OPEN, Event
+from websockets.protocol import CLOSED, CLOSING, OPEN, Event
 from websockets.server import ServerProtocol
 
 from forgesyte_nb.dispatch import Dispatcher
 from forgesyte_nb.outbox.sent_log import KEPT_BYTES
 from forgesyte_nb.server.peer_tcp import is_unreachable
+from forgesyte_nb.server.ws_frames import BINARY, PASSED_ON, FrameReader, frames_of, ping_of
 from forgesyte_nb.sessions import Session
 
 _READ_BYTES = 256 * 1024
@@ -33,16 +33,15 @@ _SHORT_READ_BYTES = 8 * 1024
 _TINY_BYTES = 64
 _MOST_TINY_FRAGMENTS = 1024
 _MOST_UNREAD_PONG_BYTES = 1024 * 1024
+_FRAME_HEAD_BYTES = 2
+_ENDING = (CLOSING, CLOSED)
 _of_this_thread = threading.local()  # a loop has a thread of its own, and a process may have several
-_EARLY_FRAMES = 64
+_EARLY_BYTES = 256 * 1024
 _FAILURES = {1006, 1011, 1012, 1013, 1014, 4001}
 """Close codes of whoever did not mean to leave (RFC 6455 section 7.4.1): an error of its own, a restart; and that of
 `forgesyte.js` for a server that has not answered."""
 
 _RECEIPT = b"seen "  # longer than the random payload of a ping of the library, which is none of these
-_SHORT = struct.Struct("!BB")
-_MIDDLE = struct.Struct("!BBH")
-_LONG = struct.Struct("!BBQ")
 
 RECEIPT_MESSAGES = 64
 RECEIPT_DELAY_S = 0.5
@@ -85,14 +84,13 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
         self.session: Session | None = None
         self.dispatcher: Dispatcher | None = None
         self.client_id = ""
+        self._reader = FrameReader(protocol.max_message_size or 0)
         self._parts = bytearray()  # of a message in fragments: those may be tiny, and an object each would add up
         self._fragments = 0
         self._binary = False
         self._frames = 0  # in what was read last
         self._read_bytes = _SHORT_READ_BYTES
         self._unread_pong_bytes = 0
-        self._opened = False
-        self._early: list[Frame] = []
         self._scheduled = False
         self.heard_at = self.reached_at = 0.0
         self.on_lost: Callable[[], None] = _nobody
@@ -109,10 +107,8 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
         """Begin to serve a session."""
         self.session = session
         session.connect(self)
-        self._opened = True
-        early, self._early = self._early, []
-        for event in early:
-            self.process_event(event)
+        self._reader.open()
+        self._read(memoryview(b""))  # of a client that is faster than the server, or did not wait for its answer
         self.transport.resume_reading()
 
     def take_over(self, session: Session) -> None:
@@ -128,11 +124,6 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
             super().process_event(event)
             return
         self._frames += 1
-        if not self._opened:
-            self._early.append(event)  # of a client that is faster than the server, or did not wait for its answer
-            if len(self._early) == _EARLY_FRAMES:
-                self.transport.pause_reading()
-            return
         if self.session is None:
             return  # the connection is ending: what comes now is not taken
         opcode = event.opcode
@@ -160,7 +151,7 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
 
     def _ponged(self, size: int) -> None:
         """The library has answered a ping, whether or not the peer reads: nothing else bounds what waits to be read."""
-        self._unread_pong_bytes += size + _SHORT.size if self.paused else 0
+        self._unread_pong_bytes += size + _FRAME_HEAD_BYTES if self.paused else 0
         if self._unread_pong_bytes > _MOST_UNREAD_PONG_BYTES:
             self._fail(CloseCode.POLICY_VIOLATION, "pings whose pongs are not read")
 
@@ -255,8 +246,7 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
         """A ping whose pong tells what has arrived; every WebSocket client answers it, by the protocol."""
         self._unasked = 0
         number = self.session.outbox.seq if self.session is not None else 0
-        payload = _RECEIPT + b"%d.%d" % (self._series, number)
-        return _SHORT.pack(0x89, len(payload)) + payload
+        return ping_of(_RECEIPT + b"%d.%d" % (self._series, number))
 
     def _ask_for_receipt(self) -> None:
         self._receipt_timer = None
@@ -275,7 +265,7 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
         """The loop has read something."""
         self.heard_at = self.loop.time()
         self._frames = 0
-        self.data_received(_of_this_thread.read_view[:nbytes])
+        self._read(_of_this_thread.read_view[:nbytes])
         # Each frame costs 10 µs, however little is in it: of very many the others are not kept waiting for long.
         if self._frames * _TINY_BYTES > nbytes:
             self._read_bytes = _SHORT_READ_BYTES
@@ -284,6 +274,22 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
         if self.session is not None and self.protocol.state is not OPEN:
             self.release()
         self._end_in_time()
+
+    def _read(self, data: memoryview) -> None:
+        """Take messages of one frame straight to the dispatcher, and let the library have the rest."""
+        reader, protocol = self._reader, self.protocol
+        if protocol.state in _ENDING:
+            reader.end()
+        for kind, part in reader.feed(data):
+            if kind == PASSED_ON:
+                self.data_received(part)  # type: ignore[arg-type]  # it is copied, whatever buffer it is in
+            else:
+                self._frames += 1
+                self._message(bytes(part), binary=kind == BINARY)
+            if protocol.state in _ENDING:
+                reader.end()
+        if reader.early_bytes > _EARLY_BYTES:
+            self.transport.pause_reading()
 
     def _end_in_time(self) -> None:
         """Told the end, a peer that does not let go is cut off; the library would do so only within a `recv`."""
@@ -352,25 +358,6 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
         """Whether the client said goodbye with a Close frame, rather than being lost, or closing for a failure."""
         received = self.protocol.close_rcvd
         return received is not None and received.code not in _FAILURES
-
-
-def frames_of(messages: list[bytes], opcode: Opcode = Opcode.TEXT) -> bytes:
-    """Messages as unmasked, unfragmented frames (RFC 6455 section 5.2), ready for one write.
-
-    The library's own way costs 3 µs a message; no extension is ever negotiated here, so there is nothing else to do.
-    """
-    parts: list[bytes] = []
-    first = 0x80 | opcode
-    for message in messages:
-        length = len(message)
-        if length < 126:
-            parts.append(_SHORT.pack(first, length))
-        elif length < 65536:
-            parts.append(_MIDDLE.pack(first, 126, length))
-        else:
-            parts.append(_LONG.pack(first, 127, length))
-        parts.append(message)
-    return b"".join(parts)
 
 
 def _nobody() -> None:
