@@ -29,8 +29,8 @@ face_detector: 6); each server in a process of its own, {WORKERS} workers, one t
 every round, and a ratio is the median of the rounds' ratios. The client is a raw socket with messages made before;
 every frame is checked to have exactly one terminal message, a result. (a) is the fastest bare `websockets` server:
 msgspec, pybase64, a constant reply. (b) is FastAPI, uvicorn and ProcessPoolExecutor. Bare processes call the plugin on
-the same bytes, without a server; "beside (a)" they do so while a client exchanges as many frames with (a) as it did
-with ours: about what carrying frames leaves."""
+the same bytes, without a server; streams go on from round to round on both sides. "Beside (a)" they do so while a
+client exchanges as many frames with (a) as it did with ours: about what carrying frames leaves."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -22,6 +22,9 @@ PICTURES: Mapping[str, Callable[[int], list[bytes]]] = {
 }
 
 
+_LOOK_S, _REST_S, _RESTLESS_S = 0.1, 0.01, 5.0  # at rest is who works no more than 10 ms within 100
+
+
 class Skipped(Exception):
     """A row that cannot be measured on this machine: why, and what to install."""
 
@@ -112,9 +115,13 @@ def memory_kib(pid: int, *, tree: bool = False) -> float:
     return total
 
 
-def settle() -> None:
-    """Give what ends in the background time to end."""
-    time.sleep(0.3)
+def settle(pid: int) -> None:
+    """Wait until a process is at rest, or for `_RESTLESS_S`: what ends in the background has ended then."""
+    process = psutil.Process(pid)
+    deadline, spent_s = time.monotonic() + _RESTLESS_S, -1.0
+    while time.monotonic() < deadline and sum(process.cpu_times()[:2]) - spent_s > _REST_S:
+        spent_s = sum(process.cpu_times()[:2])
+        time.sleep(_LOOK_S)
 
 
 def raise_file_limit() -> int:

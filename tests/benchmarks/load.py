@@ -41,39 +41,72 @@ class Rate:
     client_us: float
 
 
-def run(
-    port: int,
-    messages: Messages,
-    *,
-    seconds: float,
-    clients: int = 1,
-    in_flight: int = 16,
-    named: bool = True,
-    least_answers: int = 8,
-) -> Rate:
-    """Load a server for some seconds.
+class Load:
+    """Connections that stay from window to window: their streams go on, as those of the bare processes do."""
 
-    Args:
-        port: Its port on loopback.
-        messages: What to send.
-        seconds: Length of the window, from the first answer on; after it what is in flight is awaited.
-        clients: Number of connections.
-        in_flight: Messages in flight on each.
-        named: Whether answers carry the frame's id (a constant reply cannot).
-        least_answers: Answers that the window must hold to tell a rate.
+    def __init__(
+        self,
+        port: int,
+        messages: Messages,
+        *,
+        clients: int = 1,
+        in_flight: int = 16,
+        named: bool = True,
+    ) -> None:
+        """Connect.
+
+        Args:
+            port: Of the server, on loopback.
+            messages: What to send.
+            clients: Number of connections.
+            in_flight: Messages in flight on each.
+            named: Whether answers carry the frame's id (a constant reply cannot).
+        """
+        self._messages = messages
+        self._in_flight = in_flight
+        self._named = named
+        self._connections = [Connection(port, f"bench_{next(_numbers)}", messages) for _ in range(clients)]
+
+    def run(self, seconds: float, *, least_answers: int = 8) -> Rate:
+        """Load the server for some seconds.
+
+        Args:
+            seconds: Length of the window, from the first answer on; after it what is in flight is awaited.
+            least_answers: Answers that the window must hold to tell a rate.
+
+        Raises:
+            Wrong: If an answer is missing or one too many; if there are too few.
+        """
+        return _drive(self._connections, seconds, self._in_flight, least_answers)
+
+    def verify(self) -> None:
+        """Check all answers so far.
+
+        Raises:
+            Wrong: If one is no result, or a frame has more or fewer than one.
+        """
+        for connection in self._connections:
+            verify(connection, self._messages, named=self._named)
+
+    def close(self) -> None:
+        """Hang up."""
+        for connection in self._connections:
+            connection.close()
+
+
+def run(port: int, messages: Messages, *, seconds: float, clients: int = 1) -> Rate:
+    """Load a server for one window, with connections of its own.
 
     Raises:
         Wrong: If an answer is missing, is one too many, or is not a result; if there are too few.
     """
-    connections = [Connection(port, f"bench_{next(_numbers)}", messages) for _ in range(clients)]
+    load = Load(port, messages, clients=clients)
     try:
-        rate = _drive(connections, seconds, in_flight, least_answers)
-        for connection in connections:
-            verify(connection, messages, named=named)
+        rate = load.run(seconds)
+        load.verify()
         return rate
     finally:
-        for connection in connections:
-            connection.close()
+        load.close()
 
 
 def _drive(connections: list[Connection], seconds: float, in_flight: int, least_answers: int) -> Rate:
@@ -81,6 +114,7 @@ def _drive(connections: list[Connection], seconds: float, in_flight: int, least_
     read, both = selectors.EVENT_READ, selectors.EVENT_READ | selectors.EVENT_WRITE
     clock = time.perf_counter
     cpu_began, began = time.process_time(), clock()
+    sent_before = sum(connection.sent for connection in connections)
     for connection in connections:
         selector.register(connection.socket, read, connection)
         if not connection.send(in_flight):
@@ -112,7 +146,7 @@ def _drive(connections: list[Connection], seconds: float, in_flight: int, least_
                         selector.modify(connection.socket, both, connection)
                 else:
                     unanswered -= count
-    frames = sum(connection.sent for connection in connections)
+    frames = sum(connection.sent for connection in connections) - sent_before
     client_us = (time.process_time() - cpu_began) / frames * 1e6
     if counted < least_answers:
         raise Wrong(f"only {counted} answers in {seconds:g} s: the window is too short for this plugin")

@@ -23,7 +23,7 @@ def flat_memory(bench: Bench, scale: Scale) -> list[Row]:
             done = 0
             while done < jobs:
                 done += load.run(port, messages, seconds=0.5, clients=scale.clients).frames
-            settle()
+            settle(server.pid)
             now = memory_kib(server.pid, tree=True)
             if step:
                 grown.append((now - held) / done * _JOBS)

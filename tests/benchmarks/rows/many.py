@@ -29,9 +29,9 @@ def fan_out(bench: Bench, scale: Scale) -> list[Row]:
     rounds = bench.rounds(scale)
     measured: dict[str, list[tuple[float, int]]] = {}
     with Child("ours", "processes") as ours, Child("bare") as bare:
-        for name, port, prefix in (("ours", ours.said["port"], "sub"), ("(a)", bare.said["port"], "fan")):
-            with _subscribed(port, prefix, subscribers, messages) as (sender, listeners):
-                measured[name] = [_send_one(sender, listeners) for _ in range(rounds + 1)][1:]
+        for name, server, prefix in (("ours", ours, "sub"), ("(a)", bare, "fan")):
+            with _subscribed(server, prefix, subscribers, messages) as (sender, listeners):
+                measured[name] = [_send_one(server.pid, sender, listeners) for _ in range(rounds + 1)][1:]
     times = {name: [ms for ms, _ in pairs] for name, pairs in measured.items()}
     rates = {name: median(count / ms * 1000 for ms, count in pairs) for name, pairs in measured.items()}
     detail = "; ".join(f"{name} {median(times[name]):.1f} ms, {rates[name]:,.0f} messages/s" for name in times)
@@ -54,11 +54,11 @@ def idle_memory(bench: Bench, scale: Scale) -> list[Row]:
             port = server.said["port"]
             for number in range(100):
                 opened.append(open_websocket(port, f"warm_{number}"))
-            settle()
+            settle(server.pid)
             before = memory_kib(server.pid)
             for number in range(count):
                 opened.append(open_websocket(port, f"idle_{number}"))
-            settle()
+            settle(server.pid)
             each = (memory_kib(server.pid) - before) / count
         finally:
             for one in opened:
@@ -69,8 +69,9 @@ def idle_memory(bench: Bench, scale: Scale) -> list[Row]:
 
 @contextlib.contextmanager
 def _subscribed(
-    port: int, prefix: str, count: int, messages: Messages
+    server: Child, prefix: str, count: int, messages: Messages
 ) -> Iterator[tuple[Connection, list[Connection]]]:
+    port = server.said["port"]
     connections: list[Connection] = []
     try:
         for number in range(count):
@@ -79,14 +80,14 @@ def _subscribed(
                 connections[-1].socket.sendall(_SUBSCRIBE)
         sender = Connection(port, f"{prefix}_sender", messages)
         connections.append(sender)
-        settle()
+        settle(server.pid)
         yield sender, connections
     finally:
         for connection in connections:
             connection.socket.close()
 
 
-def _send_one(sender: Connection, listeners: list[Connection]) -> tuple[float, int]:
+def _send_one(pid: int, sender: Connection, listeners: list[Connection]) -> tuple[float, int]:
     """Send one frame; milliseconds until all have its result, and messages received by then."""
     for connection in listeners:
         connection.ended, connection.texts = 0, 0
@@ -107,7 +108,7 @@ def _send_one(sender: Connection, listeners: list[Connection]) -> tuple[float, i
                 raise Wrong(f"{waiting} of {len(listeners)} subscribers have not heard after {_LATE_S:g} s")
         spent_ms = (time.perf_counter() - began) * 1000
         texts = sum(connection.texts for connection in listeners)
-        settle()
+        settle(pid)
         for key, _ in selector.select(0):
             key.data.receive()
     if any(connection.ended != 1 for connection in listeners):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 
 from tests.benchmarks.bench import Bench, by_round
 from tests.benchmarks.beside import Remembered, carried
 from tests.benchmarks.direct import PLUGIN_FILES
 from tests.benchmarks.mapping import Pair
-from tests.benchmarks.rows.throughput import contestant, per_second
+from tests.benchmarks.rows.throughput import contestants, per_second
 from tests.benchmarks.table import BASE, Row, Scale, median_row
 
 
@@ -60,32 +61,26 @@ def _rows(
         # Larger frames take longer, and a window must hold some dozens of them.
         rounds, window_s = min(rounds, 3), window_s * (1 + scale.area / 8)
     seconds = window_s / 2 if bench.quick and slow else bench.seconds(window_s)
+    clients *= scale.clients
     with contextlib.ExitStack() as stack:
-        contestants = {
-            name: contestant(
+        ready = stack.enter_context(
+            contestants(
                 bench,
                 messages,
-                *server,
+                {"ours": ("ours", "processes"), "(b)": ("obvious",)},
                 seconds=seconds,
-                clients=clients * scale.clients,
+                clients=clients,
                 in_flight=in_flight,
             )
-            for name, server in {"ours": ("ours", "processes"), "(b)": ("obvious",)}.items()
-        }
+        )
         if least_of_bare is not None:
-            pair = Pair(plugin, kind, scale.area, clients * scale.clients)
+            pair = Pair(plugin, kind, scale.area, clients)
             stack.callback(pair.close)
-            contestants["bare processes"] = lambda: pair.per_s(seconds)
-            contestants["ours"] = pace = Remembered(contestants["ours"])
-            contestants["bare beside (a)"] = carried(
-                pair,
-                bench.child("bare").said["port"],
-                messages,
-                pace=pace,
-                seconds=seconds,
-                clients=clients * scale.clients,
-            )
-        measured = bench.in_turns(contestants, rounds)
+            ready["bare processes"] = functools.partial(pair.per_s, seconds)
+            ready["ours"] = pace = Remembered(ready["ours"])
+            port = bench.child("bare").said["port"]
+            ready["bare beside (a)"] = carried(pair, port, messages, pace=pace, seconds=seconds, clients=clients)
+        measured = bench.in_turns(ready, rounds)
     detail = per_second(measured)
     rows = []
     if least_of_bare is not None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Mapping
 from statistics import median
 
 from tests.benchmarks import load
@@ -14,26 +16,42 @@ _WINDOW_S = 0.4
 _WARM_S = 0.2
 
 
-def contestant(
-    bench: Bench, messages: Messages, *server: str, seconds: float, clients: int = 1, in_flight: int = 16
-) -> Callable[[], float]:
-    """A warm server: a function that loads it for some seconds and returns frames per second."""
-    port = bench.child(*server).said["port"]
+@contextlib.contextmanager
+def contestants(
+    bench: Bench,
+    messages: Messages,
+    servers: Mapping[str, tuple[str, ...]],
+    *,
+    seconds: float,
+    clients: int = 1,
+    in_flight: int = 16,
+) -> Iterator[dict[str, Callable[[], float]]]:
+    """Warm servers, each with connections of its own: functions that load it and tell frames per second.
 
-    def measure(seconds: float = seconds, least_answers: int = 4) -> float:
-        rate = load.run(
-            port,
-            messages,
-            seconds=seconds,
-            clients=clients,
-            in_flight=in_flight,
-            named=server[0] != "bare",
-            least_answers=least_answers,
-        )
-        return rate.per_s
+    Raises:
+        Wrong: At the end, if a frame was not answered by exactly one result.
+    """
+    loads: dict[str, load.Load] = {}
+    try:
+        for name, server in servers.items():
+            loads[name] = load.Load(
+                bench.child(*server).said["port"],
+                messages,
+                clients=clients,
+                in_flight=in_flight,
+                named=server[0] != "bare",
+            )
+            loads[name].run(bench.seconds(_WARM_S), least_answers=1)
+        yield {name: functools.partial(_per_s, one, seconds) for name, one in loads.items()}
+        for one in loads.values():
+            one.verify()
+    finally:
+        for one in loads.values():
+            one.close()
 
-    measure(bench.seconds(_WARM_S), 1)
-    return measure
+
+def _per_s(one: load.Load, seconds: float) -> float:
+    return one.run(seconds, least_answers=4).per_s
 
 
 def per_second(measured: dict[str, list[float]]) -> str:
@@ -50,12 +68,8 @@ def noop(bench: Bench, scale: Scale) -> list[Row]:
         "processes": ("ours", "processes"),
         "(b)": ("obvious",),
     }
-    window_s = bench.seconds(_WINDOW_S)
-    contestants = {
-        name: contestant(bench, messages, *server, seconds=window_s, clients=scale.clients)
-        for name, server in servers.items()
-    }
-    measured = bench.in_turns(contestants, bench.rounds(scale))
+    with contestants(bench, messages, servers, seconds=bench.seconds(_WINDOW_S), clients=scale.clients) as ready:
+        measured = bench.in_turns(ready, bench.rounds(scale))
     detail = per_second(measured)
 
     def row(ours: str, other: str, target: float) -> Row:
