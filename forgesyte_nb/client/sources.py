@@ -204,7 +204,7 @@ def _name_of(things: Iterable[Any]) -> str:
 def _open_path(text: str, pace: dict[str, Any]) -> Source:
     from forgesyte_nb.client.video import StreamUrl, VideoFile
 
-    path = Path(text).expanduser()
+    path = Path(os.path.expanduser(text))  # unlike `Path.expanduser`, it leaves a user who is unknown
     if text == "synthetic":
         from forgesyte_nb.client.synthetic import synthetic
 
@@ -218,7 +218,7 @@ def _open_path(text: str, pace: dict[str, Any]) -> Source:
         return _open_files(found, text, f"No images in {text}: looked for {', '.join(sorted(IMAGE_SUFFIXES))}", pace)
     if path.is_file():
         return VideoFile(path, **pace) if _is_video(text) else PictureSource([path], name=path.name, **pace)
-    if glob.has_magic(text):
+    if glob.has_magic(text) and "\0" not in text:
         matched = [Path(match) for match in glob.glob(str(path), recursive=True)]
         found = [file for file in matched if file.is_file()]
         return _open_files(found, text, f"No file matches {text!r} in {Path.cwd()}", pace)

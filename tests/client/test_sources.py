@@ -102,6 +102,9 @@ def test_what_is_no_picture_is_carried_raw_and_stops_nothing(tmp_path):
     assert isinstance(third, Frame)
     assert "float64" in fourth.unreadable
     assert "NoneType is no picture" in fifth.unreadable
+    unknown, no_path = read(["~nosuchuser/x.png", "a\0b.png"])
+    assert unknown.unreadable == "~nosuchuser/x.png: No such file or directory"
+    assert no_path.unreadable == r"'a\x00b.png' is no path (embedded null byte)"
     assert [picture.seq for picture in (first, second, third, fourth, fifth)] == [0, 1, 2, 3, 4]
 
 
@@ -126,6 +129,10 @@ def test_a_frame_of_the_users_own_is_not_changed():
     [
         ("no/such/file.png", "No file 'no/such/file.png'"),
         ("no/such/*.png", "No file matches"),
+        ("~nosuchuser/x.png", "No file '~nosuchuser/x.png'"),
+        ("~nosuchuser/*.png", "No file matches '~nosuchuser/"),
+        ("a\0b.png", r"No file 'a\\x00b.png'"),
+        ("a\0*.png", r"No file 'a\\x00"),
         (object(), "object is no picture"),
         (3.5, "float is no picture"),
     ],
