@@ -147,6 +147,32 @@ def test_an_empty_folder_says_so(tmp_path):
         open_source(tmp_path)
 
 
+@pytest.mark.parametrize("thing", [[], (), np.zeros((0, 8, 8, 3), np.uint8)], ids=["list", "tuple", "stack"])
+@pytest.mark.parametrize("loop", [False, True])
+def test_a_source_without_pictures_says_so(thing, loop):
+    with pytest.raises(fs.SourceError, match="The source 'pictures' has no pictures: give it one at least"):
+        read(thing, loop=loop)
+
+
+def test_a_generator_that_was_read_says_so():
+    def two():
+        yield from [gray(1), gray(2)]
+
+    source = open_source(two())
+    assert len(list(source.frames())) == 2
+    with pytest.raises(fs.SourceError, match=r"The source 'two' has no pictures: .* must be made anew"):
+        list(source.frames())
+
+
+def test_a_source_that_was_closed_before_its_first_picture_is_not_called_empty():
+    def none():
+        source.close()
+        yield from ()
+
+    source = open_source(none())
+    assert list(source.frames()) == []
+
+
 # Pace
 
 
