@@ -28,6 +28,8 @@ MAX_SIDE = 1 << 20
 """Longest side in pixels; OpenCV decodes no longer one (its `CV_IO_MAX_IMAGE_WIDTH` and `_HEIGHT`)."""
 
 _SMALLEST_BYTES = 26  # a BMP header; no complete file of any of the formats is shorter
+_STARTS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0*")  # of files of `FORMATS`
+_TAKEN = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
 _JPEG_SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # start-of-frame markers
 _JPEG_END = b"\xff\xd9"
 JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
@@ -66,9 +68,7 @@ def read_header(encoded: bytes, *, max_pixels: int) -> ImageHeader:
         InvalidImage: If it is empty, no picture, of a format not taken, without pixels, too large, or cut short.
     """
     if len(encoded) < _SMALLEST_BYTES:
-        raise InvalidImage(
-            f"Image too small ({len(encoded)} bytes)" if encoded else "Image is empty (0 bytes): nothing was sent"
-        )
+        raise InvalidImage(_what_is_small(encoded))
     if encoded[:3] == b"\xff\xd8\xff":
         header = _read_jpeg(encoded)
     elif encoded[:8] == b"\x89PNG\r\n\x1a\n":
@@ -88,6 +88,20 @@ def read_header(encoded: bytes, *, max_pixels: int) -> ImageHeader:
             f"of {max_pixels / 1e6:.1f}: scale it down, or raise max_image_pixels in the server's Settings"
         )
     return header
+
+
+def _what_is_small(encoded: bytes) -> str:
+    """What is wrong with too few bytes: there are none, a picture was cut, or they never were one."""
+    if not encoded:
+        return "Image is empty (0 bytes): nothing was sent"
+    text = f"Image too small ({len(encoded)} bytes)"
+    if any(encoded.startswith(start) or start.startswith(encoded) for start in _STARTS):
+        return text
+    return f"{text}, and no picture by its start ({_start_of(encoded)}): send the bytes of a {_TAKEN} file"
+
+
+def _start_of(encoded: bytes) -> str:
+    return " ".join(f"{byte:02x}" for byte in encoded[:8])
 
 
 def jpeg_end(encoded: bytes) -> int:
@@ -171,8 +185,7 @@ def _read_with_pillow(encoded: bytes) -> ImageHeader:
     except Image.DecompressionBombError as error:
         raise InvalidImage(f"Image is far over the limit of pixels: {error}") from error
     except (OSError, ValueError, SyntaxError, TypeError, KeyError, OverflowError, EOFError) as error:
-        shown = " ".join(f"{byte:02x}" for byte in encoded[:8])
         raise InvalidImage(
-            f"No picture that can be read ({len(encoded)} bytes starting {shown}): send the bytes of a "
-            f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]} file"
+            f"No picture that can be read ({len(encoded)} bytes starting {_start_of(encoded)}): send the bytes of a "
+            f"{_TAKEN} file"
         ) from error

@@ -7,7 +7,6 @@ list of processes and no history of a shell.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import secrets
 import stat
@@ -23,8 +22,7 @@ def token_of(token: str | os.PathLike[str] | None) -> str | None:
     """The secret itself: text is it, a path names the file it is in.
 
     Raises:
-        ServerError: If the file is empty, is another user's, or others than its owner may read it.
-        OSError: If it cannot be read.
+        ServerError: If the file cannot be read, is empty, is another user's, or others than its owner may read it.
     """
     return token if token is None or isinstance(token, str) else read_token(Path(token))
 
@@ -33,9 +31,18 @@ def read_token(path: Path) -> str:
     """The secret in a file.
 
     Raises:
-        ServerError: If the file is empty, is another user's, or others than its owner may read it.
-        OSError: If it cannot be read.
+        ServerError: If the file cannot be read, is empty, is another user's, or others than its owner may read it.
     """
+    try:
+        return _read(path)
+    except (OSError, ValueError) as error:
+        raise ServerError(
+            f"{path} cannot be read ({_reason(error)}): name the file with the server's secret, the one that "
+            "the server was started with"
+        ) from error
+
+
+def _read(path: Path) -> str:
     with path.open(encoding="utf-8") as file:
         about = os.fstat(file.fileno())
         mode = stat.S_IMODE(about.st_mode)
@@ -55,13 +62,22 @@ def make_token(path: Path) -> str:
     """The secret in a file, which is made with a random one if it is not there.
 
     Raises:
-        ServerError: As `read_token`.
-        OSError: If it can be neither read nor made.
+        ServerError: As `read_token`, or if it cannot be made.
     """
     if path.is_symlink() or path.exists():
         return read_token(path)
     if not path.parent.is_dir():
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+        raise ServerError(f"{path} cannot be made: there is no folder {path.parent}; make it, or name another file")
+    try:
+        _make(path)
+    except (OSError, ValueError) as error:
+        raise ServerError(
+            f"{path} cannot be made ({_reason(error)}): name a file in a folder of yours that can be written to"
+        ) from error
+    return read_token(path)
+
+
+def _make(path: Path) -> None:
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
@@ -71,4 +87,9 @@ def make_token(path: Path) -> str:
             os.link(draft, path)
     finally:
         draft.unlink()
-    return read_token(path)
+
+
+def _reason(error: OSError | ValueError) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return "it is no text"
+    return getattr(error, "strerror", None) or str(error)

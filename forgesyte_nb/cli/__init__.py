@@ -180,7 +180,6 @@ def read_secret(token_file: str | None) -> str | None:
     """The server's secret from a file or the environment; None if there is none.
 
     Raises:
-        ServerError: If the file is empty, or others may read it.
-        OSError: If it cannot be read.
+        ServerError: If the file cannot be read, is empty, or others may read it.
     """
     return os.environ.get(TOKEN_VARIABLE) or None if token_file is None else read_token(Path(token_file))

@@ -1,13 +1,13 @@
 """`forgesyte-nb send`: files to a plugin of a running server, one line of JSON for each frame, in the order given.
 
 Images named one after the other are one stream, so that a plugin with a state sees `frame1.png frame2.png` as one
-sequence; each folder, glob and video is a stream of its own. Every file is looked at before anything is sent.
+sequence; each folder, glob and video is a stream of its own. A file that cannot be read is a failed frame in its
+place; what every frame would be refused for, the plugin's name or its options, ends the command at the first.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import os
 import sys
@@ -15,9 +15,12 @@ import warnings
 from typing import Any
 
 from forgesyte_nb.cli.wording import in_a_shell
+from forgesyte_nb.client.batch import check_for_all
 from forgesyte_nb.client.blocking import BlockingClient
+from forgesyte_nb.client.pictures import RawImage
 from forgesyte_nb.client.results import Result
 from forgesyte_nb.client.sources import Source, open_source
+from forgesyte_nb.errors import InvalidOptions, PluginNotFound, SourceError
 
 
 def send_files(arguments: argparse.Namespace, token: str | None) -> int:
@@ -27,7 +30,6 @@ def send_files(arguments: argparse.Namespace, token: str | None) -> int:
         0 if every frame has a result, else 1.
 
     Raises:
-        SourceError: If a file is not there or is no picture, before anything is sent.
         ConnectionLost: If the server cannot be reached, or was lost for good.
         ValueError: If the URL is none.
     """
@@ -36,42 +38,51 @@ def send_files(arguments: argparse.Namespace, token: str | None) -> int:
     sent, failures, damaged = 0, [], []
     with BlockingClient(arguments.url, token=token) as client, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # a damaged file is told of below, in our own words
-        for source in sources:
-            with client.stream(source, arguments.plugin, options, ordered=True) as stream:
-                for result in stream:
-                    print(json_line(result), flush=True)
-                    sent += 1
-                    if not result.ok:
-                        failures.append(f"{result.name}: {result.error_code}: {in_a_shell(str(result.error))}")
-            if stream.problem is not None:
-                damaged.append(str(stream.problem))
+        try:
+            for source in sources:
+                with client.stream(source, arguments.plugin, options, ordered=True) as stream:
+                    for result in stream:
+                        print(json_line(result), flush=True)
+                        sent += 1
+                        if not result.ok:
+                            check_for_all(result)
+                            failures.append(f"{result.name}: {result.error_code}: {in_a_shell(str(result.error))}")
+                if stream.problem is not None:
+                    damaged.append(str(stream.problem))
+        except (PluginNotFound, InvalidOptions) as error:
+            _say(f"ended, since every frame would be refused: {in_a_shell(str(error))}")
+            return 1
     for problem in damaged:
-        print(f"forgesyte-nb send: {problem}", file=sys.stderr)
+        _say(problem)
     if failures:
-        print(f"forgesyte-nb send: {len(failures)} of {sent} frames failed; {failures[0]}", file=sys.stderr)
+        _say(f"{len(failures)} of {sent} frames failed; {failures[0]}")
     return 1 if failures or damaged else 0
 
 
+def _say(text: str) -> None:
+    print(f"forgesyte-nb send: {text}", file=sys.stderr)
+
+
 def open_sources(files: list[str]) -> list[Source]:
-    """The streams to send, each opened once to see whether it can be read.
-
-    Raises:
-        SourceError: Naming the file.
-    """
-    sources: list[Source] = []
-    for is_image, names in itertools.groupby(files, key=_is_one_image):
-        if is_image:
-            sources.append(open_source(list(names)))
+    """The streams to send, each opened once to see whether it can be read."""
+    streams: list[Source | list[str | RawImage]] = []
+    for found in map(_look_at, files):
+        if isinstance(found, Source):
+            streams.append(found)
+        elif streams and isinstance(streams[-1], list):
+            streams[-1].append(found)
         else:
-            sources.extend(map(open_source, names))
-    return sources
+            streams.append([found])
+    return [open_source(stream) for stream in streams]
 
 
-def _is_one_image(name: str) -> bool:
-    """Whether it is the path of a file that is sent as it is; a missing file raises."""
-    source = open_source(name)
-    source.close()
-    return os.path.isfile(name) and source.fps is None
+def _look_at(name: str) -> str | RawImage | Source:
+    """The path of an image as it is, what holds more as an open source, and what cannot be read as saying so."""
+    try:
+        source = open_source(name)
+    except SourceError as error:
+        return RawImage(b"", name, unreadable=str(error))
+    return name if os.path.isfile(name) and source.fps is None else source
 
 
 def json_line(result: Result) -> str:

@@ -14,7 +14,7 @@ IN_A_SHELL = {
         "start one with `forgesyte-nb serve`, or pass the --url of the one that runs"
     ),
     ": expected something like 'ws://localhost:8000'": ": expected something like --url ws://localhost:8000",
-    "and the url without a path?": "and the --url without a path?",
+    "give the url without a path": "give the --url without a path",
     "connect() tries again": "run the command again when the server is back",
     "server = fs.serve()": "`forgesyte-nb serve`",
     "; server.url says where it listens": ", which says where it listens",

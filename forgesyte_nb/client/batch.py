@@ -59,7 +59,7 @@ def batch(
         PluginNotFound: If there is no such plugin. Of one that goes in the middle there is a warning: the table then
             ends with the pictures before.
         InvalidOptions: If the plugin refuses the options; in the middle, as above.
-        SourceError: If the source cannot be opened.
+        SourceError: If the source cannot be opened, or has no pictures.
     """
     from forgesyte_nb.client.blocking import BlockingClient
 

@@ -341,7 +341,7 @@ class Client:
         """Send all pictures of a source and return a table, one row for each, in the source's order.
 
         Raises:
-            SourceError: If the source cannot be opened.
+            SourceError: If the source cannot be opened, or has no pictures.
             ConnectionLost: If the server was lost for good.
             PluginNotFound: If there is no such plugin.
             InvalidOptions: If the plugin refuses the options.

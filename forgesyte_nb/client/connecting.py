@@ -99,7 +99,7 @@ def _refused(url: str, response: Response) -> ConnectionLost:
     remedy = {
         401: "pass the server's secret: token=…",
         403: "pass the server's secret if it has one, token=…; the server's log says more",
-        404: "is it a ForgeSyte server, and the url without a path?",
+        404: "see that a ForgeSyte server listens there, and give the url without a path",
     }.get(response.status_code, "the server's log says more")
     said = (response.body or b"")[:300].decode(errors="replace").strip()
     text = f"{url} refused the connection: HTTP {response.status_code} {response.reason_phrase}; {remedy}"

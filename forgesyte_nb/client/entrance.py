@@ -44,7 +44,7 @@ class Entrance:
 
         Raises:
             ValueError: If it is no URL of a server.
-            ServerError: If others than its owner may read the token's file.
+            ServerError: If the token's file cannot be read, or others than its owner may read it.
         """
         self.url = websocket_url(default_url() if server is None else str(getattr(server, "url", server)))
         token_of(token)  # a file that is none says so now
@@ -81,5 +81,5 @@ class Entrance:
         own = secret_of(self.url) if self._is_known else None
         try:
             return own or token_of(self._token)
-        except (OSError, ServerError) as error:
+        except ServerError as error:
             raise ConnectionLost(f"the secret for {self.url} cannot be read: {error}") from error

@@ -65,16 +65,19 @@ def as_picture(thing: Any, *, name: str = "", seq: int = 0) -> Picture:
     if isinstance(thing, (bytes, bytearray, memoryview)):
         return _from_bytes(bytes(thing), name, seq, time.time())
     if isinstance(thing, (str, os.PathLike)):
-        return _from_file(Path(thing).expanduser(), name or os.fspath(thing), seq)
+        return _from_file(os.path.expanduser(thing), name or os.fspath(thing), seq)
     return Frame.from_array(_pixels(thing), frame_id=name, seq=seq, captured_at=time.time())
 
 
-def _from_file(path: Path, name: str, seq: int) -> Picture:
+def _from_file(path: str, name: str, seq: int) -> Picture:
     """A file's bytes as they are; what cannot be read says so when its turn comes."""
     try:
-        return _from_bytes(path.read_bytes(), name, seq, path.stat().st_mtime)
+        file = Path(path)
+        return _from_bytes(file.read_bytes(), name, seq, file.stat().st_mtime)
     except OSError as error:
         return RawImage(b"", name, seq, unreadable=f"{path}: {error.strerror or error}")
+    except ValueError as error:  # no name of a file: with a NUL, or with what the file system cannot encode
+        return RawImage(b"", name, seq, unreadable=f"{path!r} is no path ({error})")
 
 
 def _from_bytes(encoded: bytes, name: str, seq: int, captured_at: float) -> Picture:

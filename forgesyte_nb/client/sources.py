@@ -3,7 +3,7 @@
 A source has a name, says whether it is live, and yields pictures with a capture time and a number, lazily and in
 one thread. A thing in it that is no picture is yielded as a `RawImage` and never stops the others. `SourceError` is
 raised when it is opened if there is nothing to read, and from `frames()` at the point where reading cannot go on:
-what was read until then has been yielded.
+what was read until then has been yielded. That it is empty shows there at the latest.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Source:
             `every` is more than 1, and counts on when the source loops.
 
         Raises:
-            SourceError: Where it cannot be read on.
+            SourceError: Where it cannot be read on; at its end, if it is empty.
         """
         self._closed.clear()
         began = time.monotonic()
@@ -94,6 +94,11 @@ class Source:
                 if seq % self._every == 0:
                     yield seq, take
                 seq += 1
+            if not seq and not self._closed.is_set():
+                raise SourceError(
+                    f"The source {self.name!r} has no pictures: give it one at least; a generator that was read to its "
+                    "end must be made anew"
+                )
             if not self._loop or seq == first:
                 return
 
@@ -204,7 +209,7 @@ def _name_of(things: Iterable[Any]) -> str:
 def _open_path(text: str, pace: dict[str, Any]) -> Source:
     from forgesyte_nb.client.video import StreamUrl, VideoFile
 
-    path = Path(text).expanduser()
+    path = Path(os.path.expanduser(text))  # unlike `Path.expanduser`, it leaves a user who is unknown
     if text == "synthetic":
         from forgesyte_nb.client.synthetic import synthetic
 
@@ -218,7 +223,7 @@ def _open_path(text: str, pace: dict[str, Any]) -> Source:
         return _open_files(found, text, f"No images in {text}: looked for {', '.join(sorted(IMAGE_SUFFIXES))}", pace)
     if path.is_file():
         return VideoFile(path, **pace) if _is_video(text) else PictureSource([path], name=path.name, **pace)
-    if glob.has_magic(text):
+    if glob.has_magic(text) and "\0" not in text:
         matched = [Path(match) for match in glob.glob(str(path), recursive=True)]
         found = [file for file in matched if file.is_file()]
         return _open_files(found, text, f"No file matches {text!r} in {Path.cwd()}", pace)

@@ -23,11 +23,16 @@ import enum
 import math
 import uuid
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from forgesyte_nb.errors import PluginError
+from forgesyte_nb.errors import InvalidImage, PluginError
+from forgesyte_nb.frame import Frame
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +95,36 @@ class Mask:
             "height": inside.shape[0],
             **_present(label=self.label),
         }
+
+    @staticmethod
+    def decode(found: dict[str, Any]) -> NDArray[np.bool_]:
+        """The way back: the pixels of a mask as it stands in a result.
+
+        Example:
+            inside = fs.Mask.decode(result["edges"])
+            pixels = frame.rgb[inside]
+
+        Args:
+            found: The object in the result, with `mask` (a PNG in base64).
+
+        Returns:
+            bool `(H, W)`, True inside.
+
+        Raises:
+            InvalidImage: If it is no mask, or its PNG is damaged.
+        """
+        png = found.get("mask") if isinstance(found, dict) else None
+        if not isinstance(png, str):
+            raise InvalidImage(
+                f"{_type_name(found)} is no mask: give the object that stands in the result, with `mask` (a PNG in "
+                "base64), `width` and `height`"
+            )
+        try:
+            encoded = base64.b64decode(png, validate=True)
+        except ValueError as error:
+            raise InvalidImage(f"`mask` is no base64 ({error}): give it as it stands in the result") from error
+        inside: NDArray[np.bool_] = Frame(encoded).gray != 0
+        return inside
 
 
 @dataclass(frozen=True, slots=True)

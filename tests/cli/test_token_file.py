@@ -37,6 +37,25 @@ def test_it_is_refused_if_others_may_read_it_or_it_is_empty(tmp_path: Path) -> N
         make_token(path)
 
 
+def test_what_cannot_be_read_or_made_says_why_and_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "binary").chmod(0o600)
+    for path, reason in (
+        (tmp_path / "nosuch", "No such file or directory"),
+        (tmp_path, "Is a directory"),
+        (tmp_path / "binary", "it is no text"),
+        (tmp_path / "a\0b", "embedded null byte"),
+    ):
+        with pytest.raises(fs.ServerError, match=f"cannot be read .{reason}.: name the file with the server's secret"):
+            token_of(path)
+    with pytest.raises(fs.ServerError, match=r"nowhere/token cannot be made: there is no folder .*nowhere; make it"):
+        fs.serve(port=0, token=tmp_path / "nowhere" / "token")
+    with pytest.raises(fs.ServerError, match=r"cannot be made .*: name a file in a folder of yours"):
+        make_token(Path("/proc/token"))
+    with pytest.raises(fs.ServerError, match="nosuch cannot be read"):
+        fs.Client("ws://localhost:1", token=tmp_path / "nosuch")
+
+
 def test_many_that_make_it_at_once_agree(tmp_path: Path) -> None:
     for number in range(20):
         path = tmp_path / str(number)
@@ -64,7 +83,7 @@ def test_a_token_that_is_none_is_refused() -> None:
 
 def test_a_link_is_not_followed_when_it_is_made(tmp_path: Path) -> None:
     os.symlink(tmp_path / "elsewhere", tmp_path / "token")
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(fs.ServerError, match="token cannot be read"):
         make_token(tmp_path / "token")
     assert not (tmp_path / "elsewhere").exists()
 

@@ -151,6 +151,18 @@ async def test_a_server_lost_for_good_keeps_the_rows_so_far(outside, pictures):
             client.batch(pictures(2), "mean", progress=False)
 
 
+async def test_a_source_without_pictures_is_an_error_and_no_empty_table(server):
+    def none():
+        yield from ()
+
+    for source in ([], none()):
+        with pytest.raises(fs.SourceError, match="has no pictures"):
+            await asyncio.to_thread(fs.batch, source, "mean", url=server, progress=False)
+    async with fs.Client(server.url) as client:
+        with pytest.raises(fs.SourceError, match="The source 'none' has no pictures"):
+            await client.batch(none(), "mean")
+
+
 def test_a_table_of_nothing_has_its_columns():
     assert list(to_frame([]).columns)[:3] == ["name", "seq", "ok"]
 

@@ -92,6 +92,10 @@ async def test_what_cannot_be_sent_is_refused_here(server, picture, tmp_path):
     async with Client(server.url) as client:
         with pytest.raises(fs.SourceError, match="No such file"):
             await client.analyze(tmp_path / "absent.png", "mean")
+        with pytest.raises(fs.SourceError, match=r"~nosuchuser/x\.png: No such file"):
+            await client.analyze("~nosuchuser/x.png", "mean")
+        with pytest.raises(fs.SourceError, match=r"'a\\x00b\.png' is no path"):
+            await client.analyze("a\0b.png", "mean")
         with pytest.raises(fs.SourceError, match="dict is no picture"):
             await client.analyze({}, "mean")
         with pytest.raises(fs.SourceError, match="A: File name too long"):  # a picture in base64, say

@@ -44,7 +44,7 @@ async def test_a_refusal_shows_the_status_and_the_reason(start_server, server):
     guarded = start_server(token="secret")  # noqa: S106
     with pytest.raises(fs.ConnectionLost, match=r"HTTP 403 .*token="):
         await Client(guarded.url).connect()
-    with pytest.raises(fs.ConnectionLost, match="HTTP 404"):
+    with pytest.raises(fs.ConnectionLost, match=r"HTTP 404 Not Found; .*give the url without a path\. It says: "):
         await Client(f"{server.url}/elsewhere").connect()
     async with Client(guarded.url, token="secret") as client:  # noqa: S106
         assert "secret" not in repr(client)

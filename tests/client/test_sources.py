@@ -102,6 +102,9 @@ def test_what_is_no_picture_is_carried_raw_and_stops_nothing(tmp_path):
     assert isinstance(third, Frame)
     assert "float64" in fourth.unreadable
     assert "NoneType is no picture" in fifth.unreadable
+    unknown, no_path = read(["~nosuchuser/x.png", "a\0b.png"])
+    assert unknown.unreadable == "~nosuchuser/x.png: No such file or directory"
+    assert no_path.unreadable == r"'a\x00b.png' is no path (embedded null byte)"
     assert [picture.seq for picture in (first, second, third, fourth, fifth)] == [0, 1, 2, 3, 4]
 
 
@@ -126,6 +129,10 @@ def test_a_frame_of_the_users_own_is_not_changed():
     [
         ("no/such/file.png", "No file 'no/such/file.png'"),
         ("no/such/*.png", "No file matches"),
+        ("~nosuchuser/x.png", "No file '~nosuchuser/x.png'"),
+        ("~nosuchuser/*.png", "No file matches '~nosuchuser/"),
+        ("a\0b.png", r"No file 'a\\x00b.png'"),
+        ("a\0*.png", r"No file 'a\\x00"),
         (object(), "object is no picture"),
         (3.5, "float is no picture"),
     ],
@@ -138,6 +145,32 @@ def test_what_cannot_be_opened_says_why(thing, text):
 def test_an_empty_folder_says_so(tmp_path):
     with pytest.raises(fs.SourceError, match="No images in"):
         open_source(tmp_path)
+
+
+@pytest.mark.parametrize("thing", [[], (), np.zeros((0, 8, 8, 3), np.uint8)], ids=["list", "tuple", "stack"])
+@pytest.mark.parametrize("loop", [False, True])
+def test_a_source_without_pictures_says_so(thing, loop):
+    with pytest.raises(fs.SourceError, match="The source 'pictures' has no pictures: give it one at least"):
+        read(thing, loop=loop)
+
+
+def test_a_generator_that_was_read_says_so():
+    def two():
+        yield from [gray(1), gray(2)]
+
+    source = open_source(two())
+    assert len(list(source.frames())) == 2
+    with pytest.raises(fs.SourceError, match=r"The source 'two' has no pictures: .* must be made anew"):
+        list(source.frames())
+
+
+def test_a_source_that_was_closed_before_its_first_picture_is_not_called_empty():
+    def none():
+        source.close()
+        yield from ()
+
+    source = open_source(none())
+    assert list(source.frames()) == []
 
 
 # Pace

@@ -60,6 +60,17 @@ def test_empty_and_small() -> None:
     assert "empty (0 bytes)" in refused(b"")
     assert refused(b"\xff") == "Image too small (1 bytes)"
     assert refused(b"\x89PNG\r\n\x1a\n" + b"\0" * 10) == "Image too small (18 bytes)"
+    for kind in FORMATS:
+        data = encoded(picture(), kind)
+        for length in range(1, 26):
+            assert refused(data[:length]) == f"Image too small ({length} bytes)", kind
+
+
+@pytest.mark.parametrize("data", [b"hello", b"\0", b"x" * 25])
+def test_what_is_small_and_no_picture_is_told_the_formats(data: bytes) -> None:
+    text = refused(data)
+    assert text.startswith(f"Image too small ({len(data)} bytes), and no picture by its start ({data[:8].hex(' ')})")
+    assert text.endswith("send the bytes of a JPEG, PNG, GIF, BMP, WEBP or TIFF file")
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from forgesyte_nb.errors import PluginError
+from forgesyte_nb.errors import InvalidImage, PluginError
 from forgesyte_nb.plugins.results import Box, Keypoint, Label, Mask, Text, encode_result
 
 MIB = 1 << 20
@@ -114,6 +114,29 @@ def test_a_mask_is_a_png() -> None:
     picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(mask["mask"]))))
     assert picture.tolist() == (pixels != 0).astype(int).__mul__(255).tolist()
     assert (mask["width"], mask["height"], mask["label"]) == (5, 3, "cat")
+
+
+def test_a_mask_comes_back_as_it_was_given() -> None:
+    pixels = np.random.default_rng(1).integers(0, 3, (37, 53))
+    inside = Mask.decode(said({"mask": Mask(pixels, "cat")})["mask"])
+    assert inside.dtype == np.bool_
+    assert np.array_equal(inside, pixels != 0)
+
+
+@pytest.mark.parametrize(
+    ("found", "text"),
+    [
+        ("aGk=", "a str is no mask: give the object"),
+        ({"bbox": {}}, "a dict is no mask"),
+        ({"mask": [[0, 1]]}, "a dict is no mask"),
+        ({"mask": "é"}, "`mask` is no base64"),
+        ({"mask": "aGk"}, "`mask` is no base64"),
+        ({"mask": base64.b64encode(b"no picture" * 5).decode()}, "No picture that can be read"),
+    ],
+)
+def test_what_is_no_mask_says_so(found: Any, text: str) -> None:
+    with pytest.raises(InvalidImage, match=text):
+        Mask.decode(found)
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 4), (3,), (), (0, 3)])

@@ -320,6 +320,8 @@ def test_a_source_that_breaks_fails_the_stream_with_its_reason(begin: Begin) -> 
     assert "the disk is gone" in stream.problem
     assert stream.ledger["results"] == 2
     assert "the disk is gone" in repr(stream)
+    stream = begin(iter([])).wait(20)
+    assert (stream.status, "has no pictures" in stream.problem) == ("failed", True)
 
 
 def test_no_server_fails_it_with_a_remedy() -> None:
