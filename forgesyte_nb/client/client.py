@@ -46,7 +46,6 @@ class Client:
                 print(result.seq, result["confidence"])
 
     Attributes:
-        url: Base URL of the server.
         client_id: Its name at the server.
     """
 
@@ -71,7 +70,7 @@ class Client:
 
         Args:
             url: Base URL of the server, or a `Server`; by default what `FORGESYTE_NB_URL` says, else
-                "ws://localhost:8000".
+                "ws://localhost:8000". Unless it is a URL, what `serve()` replaces is followed to another port.
             client_id: Its name at the server; unique by default.
             token: The server's secret, or the path of a file with it, if it has one; of a `Server`, and where no `url`
                 is given, it is known. Read again for each connection. Travels in a header, is never shown.
@@ -92,7 +91,6 @@ class Client:
         self._entrance = Entrance(
             url, token, ping_interval_s=ping_interval_s, ping_timeout_s=ping_timeout_s, offer_v2=offer_v2
         )
-        self.url = self._entrance.url
         self.client_id = client_id if client_id is not None else f"py_{secrets.token_hex(6)}"
         if CLIENT_ID.fullmatch(self.client_id) is None:
             raise ValueError(f"client_id={client_id!r}: 1 to 128 of the characters A-Z a-z 0-9 _ . : -")
@@ -139,6 +137,11 @@ class Client:
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+    @property
+    def url(self) -> str:
+        """Base URL of the server; that of this process's `serve()` may move to another port."""
+        return self._entrance.url
 
     @property
     def connected(self) -> bool:
