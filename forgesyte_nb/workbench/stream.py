@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, Self
 
 from forgesyte_nb.client.results import Result
 from forgesyte_nb.client.stream import Intent
-from forgesyte_nb.errors import InvalidOptions, PluginNotFound
+from forgesyte_nb.errors import PluginNotFound
 from forgesyte_nb.feeds import Feed, feed_book
 from forgesyte_nb.plugins.contract import Plugin
 from forgesyte_nb.plugins.registry import Registry
 from forgesyte_nb.workbench.failures import told_of
 from forgesyte_nb.workbench.history import Shown
 from forgesyte_nb.workbench.ledger import Counts
-from forgesyte_nb.workbench.options import checked_options, stream_code, without_gone
+from forgesyte_nb.workbench.options import checked_options, stream_code, without_refused
 from forgesyte_nb.workbench.playback import Playback
 from forgesyte_nb.workbench.stream_controls import controls_of
 from forgesyte_nb.workbench.stream_pass import IN_FLIGHT, Route, StreamPass
@@ -46,7 +46,7 @@ class Stream(StreamResults):
         intent: "every_frame" or "freshest".
         status: "playing", "paused", "stopped" (by hand), "ended" (the source is) or "failed".
         problem: Why it failed or ended early; empty if it did not.
-        notice: Which options it has dropped since a new revision of the plugin has them no more; empty if none.
+        notice: Which options it has dropped since a new revision of the plugin takes them no more; empty if none.
         feed: What its viewers see.
     """
 
@@ -86,7 +86,7 @@ class Stream(StreamResults):
 
     def _begin(self, *, paused: bool = False) -> None:
         with self._changed:  # a pass that ends at once finds itself in its place
-            self._drop_gone()
+            self._drop_refused()
             self.playback.rewind(paused=paused)
             self.status, self.problem = "paused" if paused else "playing", ""
             self._active, self._again = True, False
@@ -97,6 +97,7 @@ class Stream(StreamResults):
                 self._options,
                 self.intent,
                 heard=self._take,
+                refused=self._drop_refused,
                 tell=self._tell_watchers,
                 ended=self._ended,
             )
@@ -112,8 +113,6 @@ class Stream(StreamResults):
         self._tell()
 
     def _take(self, result: Result) -> None:
-        if isinstance(result.error, InvalidOptions):
-            self._drop_gone()
         at_s = time.monotonic()
         shown = self.remember(result, at_s, self._options)
         for heard in self._heard:
@@ -237,7 +236,7 @@ class Stream(StreamResults):
             InvalidOptions: If the plugin's schema refuses them; nothing has changed then.
         """
         with self._changed:
-            self._drop_gone()
+            self._drop_refused()
             self._set_options({**self._options, **options})
         self._tell()
         return self
@@ -275,15 +274,17 @@ class Stream(StreamResults):
         """The options, if the plugin takes them; a server elsewhere checks them itself."""
         return dict(options) if self._registry is None else checked_options(self._registry, self.plugin, options)
 
-    def _drop_gone(self) -> None:
-        """Go on without options that a new revision of the plugin has no more: it would refuse every picture."""
+    def _drop_refused(self) -> None:
+        """Go on without options that a new revision of the plugin takes no more: it would refuse every picture."""
         plugin = self._plugin_in_force()
         with self._changed:
-            kept, said = (self._options, "") if plugin is None else without_gone(plugin, self._options)
+            kept, said = (self._options, "") if plugin is None else without_refused(plugin, self._options)
             if said:
-                self._options, self.notice = kept, said
+                self.notice = said
+            if kept != self._options:
+                self._options = kept
                 if self._active:
-                    self._pass.retune(kept)
+                    self._pass.retune(kept, after_answers=True)
 
     def _plugin_in_force(self) -> Plugin | None:
         """The plugin, if its server is in this process."""
@@ -338,7 +339,7 @@ class Stream(StreamResults):
         self.feed.tell(self.state())
 
     def _tell_watchers(self) -> None:
-        self._drop_gone()
+        self._drop_refused()
         if self.feed.watchers:
             self._tell()
 
