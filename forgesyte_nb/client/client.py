@@ -27,7 +27,7 @@ from forgesyte_nb.client.unanswered import SentFrame
 from forgesyte_nb.client.upkeep import Patience
 from forgesyte_nb.client.wire_format import encode_options
 from forgesyte_nb.errors import ProcessingTimeout, SourceError
-from forgesyte_nb.keywords import known_keywords, own_keywords
+from forgesyte_nb.keywords import known_keywords, own_keywords, with_own_keywords
 from forgesyte_nb.protocol.topics import CLIENT_ID, check_topic
 from forgesyte_nb.settings import Settings
 
@@ -336,12 +336,13 @@ class Client:
             intent=intent,
             ordered=ordered,
             in_flight=in_flight or (min(_FRESH_IN_FLIGHT, self._window) if freshest else self._window),
+            explain=lambda error: with_own_keywords(error, self.stream, more_options),
         )
 
     async def batch(
-        self, source: Any, plugin: str, options: dict[str, Any] | None = None, **more_options: Any
+        self, source: Any, plugin: str, options: dict[str, Any] | None = None, *, every: int = 1, **more_options: Any
     ) -> pd.DataFrame:
-        """Send all pictures of a source and return a table, one row for each, in the source's order.
+        """Send all pictures of a source, or every n-th, and return a table, one row for each, in the source's order.
 
         Raises:
             SourceError: If the source cannot be opened.
@@ -351,12 +352,13 @@ class Client:
         """
         from forgesyte_nb.client.batch import check_for_all, to_frame
 
-        stream = self.stream(source, plugin, options, ordered=True, **more_options)
+        stream = self.stream(source, plugin, options, ordered=True, every=every, **more_options)
         found: list[Result] = []
-        async with contextlib.aclosing(aiter(stream)) as results:
-            async for result in results:
-                check_for_all(result)
-                found.append(result)
+        with own_keywords(self.batch, more_options):
+            async with contextlib.aclosing(aiter(stream)) as results:
+                async for result in results:
+                    check_for_all(result)
+                    found.append(result)
         return to_frame(found)
 
     async def drain(self, timeout_s: float | None = None) -> None:

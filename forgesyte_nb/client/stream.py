@@ -15,6 +15,7 @@ import itertools
 import time
 import warnings
 from collections.abc import AsyncGenerator, Callable, Coroutine
+from dataclasses import replace
 from typing import Any, Literal
 
 from forgesyte_nb.client.feeder import Feeder
@@ -22,12 +23,14 @@ from forgesyte_nb.client.pictures import Picture, RawImage
 from forgesyte_nb.client.results import Result
 from forgesyte_nb.client.sources import Source
 from forgesyte_nb.client.unanswered import SentFrame
-from forgesyte_nb.errors import InvalidImage, SourceError
+from forgesyte_nb.errors import InvalidImage, InvalidOptions, SourceError
 
 Intent = Literal["every_frame", "freshest"]
 
 Send = Callable[[SentFrame], Coroutine[Any, Any, None]]
 Forget = Callable[[SentFrame], None]
+Explain = Callable[[InvalidOptions], InvalidOptions]
+"""Says more of options that were refused."""
 
 
 class ResultStream:
@@ -58,6 +61,7 @@ class ResultStream:
         intent: Intent | None,
         ordered: bool,
         in_flight: int,
+        explain: Explain,
     ) -> None:
         """Made by `Client.stream`."""
         self.source = source
@@ -69,6 +73,7 @@ class ResultStream:
         self._plugin, self._options = plugin, options
         self._send, self._forget, self._frame_ids = send, forget, frame_ids
         self._ordered, self._in_flight = ordered, in_flight
+        self._explain = explain
         self._feeder: Feeder | None = None
         self._under_way: set[SentFrame] = set()
         self._ready: list[Result] = []
@@ -220,6 +225,8 @@ class ResultStream:
 
     def _deliver(self, frame: SentFrame, order: int, result: Result) -> None:
         self._under_way.discard(frame)
+        if isinstance(result.error, InvalidOptions) and not result.job_id:
+            result = replace(result, error=self._explain(result.error))
         self.answered += 1
         self.failed += not result.ok
         if not self._ordered:

@@ -15,6 +15,7 @@ from forgesyte_nb.client.results import Result
 from forgesyte_nb.client.stream import Intent
 from forgesyte_nb.errors import PluginNotFound
 from forgesyte_nb.feeds import Feed, feed_book
+from forgesyte_nb.keywords import known_keywords
 from forgesyte_nb.plugins.contract import Plugin
 from forgesyte_nb.plugins.registry import Registry
 from forgesyte_nb.workbench.failures import told_of
@@ -46,7 +47,6 @@ class Stream(StreamResults):
         intent: "every_frame" or "freshest".
         status: "playing", "paused", "stopped" (by hand), "ended" (the source is) or "failed".
         problem: Why it failed or ended early; empty if it did not.
-        notice: Which options it has dropped since a new revision of the plugin takes them no more; empty if none.
         feed: What its viewers see.
     """
 
@@ -70,7 +70,8 @@ class Stream(StreamResults):
         self.playback = playback
         self.intent: Intent = intent
         self.status = "playing"
-        self.problem = self.notice = ""
+        self.problem = self._dropped = ""
+        self._waiting_options = False  # whether some were chosen since the last pass ended
         self._route, self._registry, self._source_code = route, registry, source_code
         self._options = self._checked(options)
         self._before = Counts()  # of earlier passes
@@ -89,7 +90,7 @@ class Stream(StreamResults):
             self._drop_refused()
             self.playback.rewind(paused=paused)
             self.status, self.problem = "paused" if paused else "playing", ""
-            self._active, self._again = True, False
+            self._active, self._again, self._waiting_options = True, False, False
             self._pass = StreamPass(
                 f"forgesyte-{self.feed.feed_id}",
                 self.playback,
@@ -224,13 +225,26 @@ class Stream(StreamResults):
         self._set_options(options)
         self._tell()
 
+    @property
+    def notice(self) -> str:
+        """What is to be known of its options; else empty.
+
+        Which it has dropped, since a new revision of the plugin takes them no more; or that they wait for another pass.
+        """
+        if not self._waiting_options:
+            return self._dropped
+        if self.feed.ended:
+            return "the options have no effect: the stream is closed; run its cell again, or fs.stream(…)"
+        return f"the options wait for another pass: this one has {self.status}; play() begins it"
+
     def _set_options(self, options: dict[str, Any]) -> None:
         with self._changed:  # else the stream's thread could put back what it is about to drop something from
-            self._options, self.notice = self._checked(options), ""
+            self._options, self._dropped = self._checked(options), ""
+            self._waiting_options = not self.running
             self._pass.retune(self._options)
 
     def tune(self, **options: Any) -> Self:
-        """Change some options and keep the others.
+        """Change some options and keep the others. When its pass has ended they wait for the next; see `notice`.
 
         Raises:
             InvalidOptions: If the plugin's schema refuses them; nothing has changed then.
@@ -280,7 +294,7 @@ class Stream(StreamResults):
         with self._changed:
             kept, said = (self._options, "") if plugin is None else without_refused(plugin, self._options)
             if said:
-                self.notice = said
+                self._dropped = said
             if kept != self._options:
                 self._options = kept
                 if self._active:
@@ -317,6 +331,7 @@ class Stream(StreamResults):
 
     # Looking at it: by the public names of the widgets, which are loaded now at the earliest
 
+    @known_keywords({"server": "fs.StreamView(stream, server=…)"})
     def view(self) -> StreamView:
         """A live view for a cell: the pictures with their results, and the controls."""
         import forgesyte_nb as fs
@@ -329,6 +344,7 @@ class Stream(StreamResults):
 
         return fs.LivePlot(self, *fields, **settings)
 
+    @known_keywords({"server": "fs.PluginPanel(stream, server=…)"})
     def panel(self) -> PluginPanel:
         """Controls for a cell, for the plugin's options; they act on this stream at once."""
         import forgesyte_nb as fs

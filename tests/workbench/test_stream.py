@@ -166,6 +166,12 @@ def test_mistakes_are_told_in_the_cell(begin: Begin) -> None:
         begin(pictures(1), gian=1)
     with pytest.raises(fs.InvalidOptions, match=r"^sped: no such .*; did you mean speed=, which stream\(\) takes"):
         begin(pictures(1), sped=2)
+    with pytest.raises(fs.InvalidOptions, match=r"^url: no such .*; did you mean server=, which stream\(\) takes"):
+        begin(pictures(1), url="ws://127.0.0.1:9")
+    with pytest.raises(fs.InvalidOptions, match=r"JSON cannot say.*; did you mean server=, which stream\(\) takes"):
+        begin(pictures(1), url=object())
+    with pytest.raises(fs.PluginNotFound, match=r"No plugin 'theirs'.*; did you mean server=, which stream\(\) takes"):
+        begin(pictures(1), "theirs", url="ws://127.0.0.1:9")
     with pytest.raises(fs.SourceError, match="nowhere"):
         begin("nowhere.mp4")
     with pytest.raises(ValueError, match="speed"):
@@ -290,6 +296,25 @@ def test_a_snapshot_has_the_result_drawn_over_the_picture(begin: Begin) -> None:
     assert image_rgb.std() > 10
     with pytest.raises(ValueError, match="3 pictures are kept"):
         stream.snapshot(3)
+
+
+def test_a_snapshot_before_the_first_result_says_how_to_wait(begin: Begin) -> None:
+    ready = threading.Event()
+
+    def camera() -> Iterator[np.ndarray]:
+        assert ready.wait(20)
+        yield from pictures(1)
+
+    stream = begin(camera())
+    said = r"no picture yet: <Stream camera .*; next\(iter\(stream\)\) waits for the first result, stream\.wait\(\)"
+    with pytest.raises(ValueError, match=said):
+        stream.snapshot()
+    ready.set()
+    next(iter(stream))
+    assert stream.snapshot().size == (32, 24)
+    without = begin(pictures(1), server="ws://127.0.0.1:9").wait(60)
+    with pytest.raises(ValueError, match=r"no picture: <Stream .* failed: No server at .*, 0 results>$"):
+        without.snapshot()
 
 
 def test_results_are_bounded_and_the_forgotten_counted(begin: Begin) -> None:

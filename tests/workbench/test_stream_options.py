@@ -232,3 +232,39 @@ def test_no_picture_fails_or_is_overtaken_at_any_of_many_swaps(
     assert stream.ledger["errors"] == 0, stream.results
     assert stream.ledger["results"] > 600
     assert all(result["in_order"] for result in stream.results)
+
+
+def test_options_chosen_after_the_end_are_told_to_wait_for_another_pass(begin: Begin, server: fs.Server) -> None:
+    stream = begin(pictures(3), server=server, gain=2.0).wait(20)
+    assert stream.notice == ""
+    said = "the options wait for another pass: this one has ended; play() begins it"
+    assert stream.tune(gain=3.0).notice == said
+    assert said in repr(stream)
+    assert stream.state()["problem"] == said
+    stream.play().wait(20)
+    assert (stream.notice, stream.results[-1]["gain"]) == ("", 3.0)
+    stream.stop().close()
+    stream.options = {"gain": 4.0}
+    assert stream.notice == ("the options have no effect: the stream is closed; run its cell again, or fs.stream(…)")
+
+
+def test_a_panel_names_a_keyword_that_was_meant(begin: Begin, server: fs.Server) -> None:
+    stream = begin(pictures(3), server=server).wait(20)
+    said = r"^servr: no such option .*; did you mean server=, which PluginPanel\(\) takes\?$"
+    for target in (stream, "bright"):
+        with pytest.raises(fs.InvalidOptions, match=said):
+            fs.PluginPanel(target, server=server, servr=None)
+    with pytest.raises(fs.PluginNotFound, match=r"did you mean server=, which PluginPanel\(\) takes\?$"):
+        fs.PluginPanel("theirs", server=server, url="ws://127.0.0.1:9")
+
+
+def test_a_view_takes_no_settings_and_says_so(begin: Begin, server: fs.Server) -> None:
+    stream = begin(pictures(3), server=server).wait(20)
+    with pytest.raises(TypeError, match=r"^view\(\) has no setting 'wdith'; it takes none$"):
+        stream.view(wdith=3)  # type: ignore[call-arg]  # the mistake
+    with pytest.raises(TypeError, match=r"did you mean fs\.StreamView\(stream, server=…\)\?"):
+        stream.view(url="ws://127.0.0.1:9")  # type: ignore[call-arg]  # the mistake
+    with pytest.raises(TypeError, match=r"did you mean fs\.PluginPanel\(stream, server=…\)\?"):
+        stream.panel(servr=None)  # type: ignore[call-arg]  # the mistake
+    with pytest.raises(TypeError, match=r"^LivePlot\(\) has no setting 'knd'; did you mean 'kind'\?"):
+        stream.plot("result.bright", knd="lines")
