@@ -101,6 +101,14 @@ class OptionsSchema:
                 self._known.popitem(last=False)
         return keywords
 
+    @property
+    def summary(self) -> str:
+        """The options with their defaults in one line, such as "gain=1.0, mask=False"; "none" if there are none."""
+        told = self.json_schema.get("properties", {}).items()
+        return (
+            ", ".join(f"{name}={_shown(one['default'])}" if "default" in one else name for name, one in told) or "none"
+        )
+
     def refused(self, options: bytes) -> dict[str, str | None]:
         """Which of the options, among raw JSON ones, are refused, and why; None of those that there are none of."""
         try:
