@@ -104,10 +104,9 @@ class OptionsSchema:
     @property
     def summary(self) -> str:
         """The options with their defaults in one line, such as "gain=1.0, mask=False"; "none" if there are none."""
-        told = self.json_schema.get("properties", {}).items()
-        return (
-            ", ".join(f"{name}={_shown(one['default'])}" if "default" in one else name for name, one in told) or "none"
-        )
+        options = self.json_schema.get("properties", {})
+        told = (f"{name}={_shown(one['default'])}" if "default" in one else name for name, one in options.items())
+        return ", ".join(told) or "none"
 
     def refused(self, options: bytes) -> dict[str, str | None]:
         """Which of the options, among raw JSON ones, are refused, and why; None of those that there are none of."""
