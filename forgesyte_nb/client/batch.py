@@ -63,7 +63,7 @@ def batch(
     """
     from forgesyte_nb.client.blocking import BlockingClient
 
-    with BlockingClient(url, token=token, window=window) as client, own_keywords(batch, more_options):
+    with own_keywords(batch, more_options), BlockingClient(url, token=token, window=window) as client:
         return client.batch(source, plugin, options, every=every, progress=progress, **more_options)
 
 

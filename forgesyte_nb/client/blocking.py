@@ -19,6 +19,7 @@ from forgesyte_nb.client.loop_thread import LoopThread
 from forgesyte_nb.client.results import Result
 from forgesyte_nb.client.stream import Intent
 from forgesyte_nb.errors import ConnectionLost
+from forgesyte_nb.keywords import own_keywords
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -154,7 +155,8 @@ class BlockingClient:
         from forgesyte_nb.client.batch import collect
 
         stream = self.stream(source, plugin, options, ordered=True, every=every, **more_options)
-        return collect(stream, progress=progress)
+        with own_keywords(self.batch, more_options):
+            return collect(stream, progress=progress)
 
     def send_frame(
         self,

@@ -27,7 +27,7 @@ from forgesyte_nb.client.unanswered import SentFrame
 from forgesyte_nb.client.upkeep import Patience
 from forgesyte_nb.client.wire_format import encode_options
 from forgesyte_nb.errors import ProcessingTimeout, SourceError
-from forgesyte_nb.keywords import known_keywords, own_keywords
+from forgesyte_nb.keywords import known_keywords, own_keywords, with_own_keywords
 from forgesyte_nb.protocol.topics import CLIENT_ID, check_topic
 from forgesyte_nb.settings import Settings
 
@@ -46,7 +46,6 @@ class Client:
                 print(result.seq, result["confidence"])
 
     Attributes:
-        url: Base URL of the server.
         client_id: Its name at the server.
     """
 
@@ -71,7 +70,7 @@ class Client:
 
         Args:
             url: Base URL of the server, or a `Server`; by default what `FORGESYTE_NB_URL` says, else
-                "ws://localhost:8000".
+                "ws://localhost:8000". Unless it is a URL, what `serve()` replaces is followed to another port.
             client_id: Its name at the server; unique by default.
             token: The server's secret, or the path of a file with it, if it has one; of a `Server`, and where no `url`
                 is given, it is known. Read again for each connection. Travels in a header, is never shown.
@@ -92,7 +91,6 @@ class Client:
         self._entrance = Entrance(
             url, token, ping_interval_s=ping_interval_s, ping_timeout_s=ping_timeout_s, offer_v2=offer_v2
         )
-        self.url = self._entrance.url
         self.client_id = client_id if client_id is not None else f"py_{secrets.token_hex(6)}"
         if CLIENT_ID.fullmatch(self.client_id) is None:
             raise ValueError(f"client_id={client_id!r}: 1 to 128 of the characters A-Z a-z 0-9 _ . : -")
@@ -139,6 +137,11 @@ class Client:
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+    @property
+    def url(self) -> str:
+        """Base URL of the server; that of this process's `serve()` may move to another port."""
+        return self._entrance.url
 
     @property
     def connected(self) -> bool:
@@ -333,12 +336,13 @@ class Client:
             intent=intent,
             ordered=ordered,
             in_flight=in_flight or (min(_FRESH_IN_FLIGHT, self._window) if freshest else self._window),
+            explain=lambda error: with_own_keywords(error, self.stream, more_options),
         )
 
     async def batch(
-        self, source: Any, plugin: str, options: dict[str, Any] | None = None, **more_options: Any
+        self, source: Any, plugin: str, options: dict[str, Any] | None = None, *, every: int = 1, **more_options: Any
     ) -> pd.DataFrame:
-        """Send all pictures of a source and return a table, one row for each, in the source's order.
+        """Send all pictures of a source, or every n-th, and return a table, one row for each, in the source's order.
 
         Raises:
             SourceError: If the source cannot be opened, or has no pictures.
@@ -348,12 +352,13 @@ class Client:
         """
         from forgesyte_nb.client.batch import check_for_all, to_frame
 
-        stream = self.stream(source, plugin, options, ordered=True, **more_options)
+        stream = self.stream(source, plugin, options, ordered=True, every=every, **more_options)
         found: list[Result] = []
-        async with contextlib.aclosing(aiter(stream)) as results:
-            async for result in results:
-                check_for_all(result)
-                found.append(result)
+        with own_keywords(self.batch, more_options):
+            async with contextlib.aclosing(aiter(stream)) as results:
+                async for result in results:
+                    check_for_all(result)
+                    found.append(result)
         return to_frame(found)
 
     async def drain(self, timeout_s: float | None = None) -> None:

@@ -1,7 +1,8 @@
 """`Entrance`: the way to one server, and the secret that opens it, looked up for each connection.
 
 The server that is there may have been replaced by one with another secret: of a server of this process it is known,
-a file is read again. A secret goes to the server it belongs to and to nobody who has its port after it.
+a file is read again. A secret goes to the server it belongs to and to nobody who has its port after it. Who was made
+for the server of this process's `serve()`, and not for a URL, follows it to another port.
 """
 
 from __future__ import annotations
@@ -13,16 +14,12 @@ from websockets.asyncio.client import ClientConnection
 
 from forgesyte_nb.client.connecting import NoWayIn, default_url, open_socket, websocket_url
 from forgesyte_nb.errors import ConnectionLost, ServerError
-from forgesyte_nb.own_servers import secret_of
+from forgesyte_nb.own_servers import appointed, is_appointed, secret_of
 from forgesyte_nb.token_file import token_of
 
 
 class Entrance:
-    """The way to one server.
-
-    Attributes:
-        url: Base URL of the server.
-    """
+    """The way to one server."""
 
     def __init__(
         self,
@@ -46,12 +43,19 @@ class Entrance:
             ValueError: If it is no URL of a server.
             ServerError: If the token's file cannot be read, or others than its owner may read it.
         """
-        self.url = websocket_url(default_url() if server is None else str(getattr(server, "url", server)))
+        self._url = websocket_url(default_url() if server is None else str(getattr(server, "url", server)))
         token_of(token)  # a file that is none says so now
         self._token = token
-        self._is_known = token is None and (server is None or hasattr(server, "settings"))
+        is_named_by_url = server is not None and not hasattr(server, "settings")
+        self._is_known = token is None and not is_named_by_url
+        self._follows = is_appointed(self._url) and not is_named_by_url
         self._ping = {"ping_interval_s": ping_interval_s, "ping_timeout_s": ping_timeout_s}
         self._offer_v2 = offer_v2
+
+    @property
+    def url(self) -> str:
+        """Base URL of the server, where it is now."""
+        return appointed() if self._follows else self._url
 
     async def enter(self, client_id: str) -> ClientConnection:
         """Connect once, with the secret of now.
@@ -59,27 +63,29 @@ class Entrance:
         Raises:
             ConnectionLost: If nobody answers there, or it refuses, saying what to do.
         """
-        secret = self._secret()
+        url = self.url
+        secret = self._secret(url)
         try:
-            socket = await self._open(client_id, secret)
+            socket = await self._open(url, client_id, secret)
         except NoWayIn:
-            if self._secret() == secret:
+            if (self.url, self._secret(self.url)) == (url, secret):
                 raise
-            socket = await self._open(client_id, self._secret())  # it was replaced meanwhile
+            url = self.url
+            socket = await self._open(url, client_id, self._secret(url))  # it was replaced meanwhile
         self._is_known = True
         return socket
 
-    async def _open(self, client_id: str, secret: str | None) -> ClientConnection:
-        return await open_socket(self.url, client_id, secret, **self._ping, offer_v2=self._offer_v2)
+    async def _open(self, url: str, client_id: str, secret: str | None) -> ClientConnection:
+        return await open_socket(url, client_id, secret, **self._ping, offer_v2=self._offer_v2)
 
-    def _secret(self) -> str | None:
+    def _secret(self, url: str) -> str | None:
         """Of a server of this process that has let this client in before, or that it was made for, its own.
 
         Raises:
             ConnectionLost: If the file that was named for it cannot be read at the moment.
         """
-        own = secret_of(self.url) if self._is_known else None
+        own = secret_of(url) if self._is_known else None
         try:
             return own or token_of(self._token)
         except ServerError as error:
-            raise ConnectionLost(f"the secret for {self.url} cannot be read: {error}") from error
+            raise ConnectionLost(f"the secret for {url} cannot be read: {error}") from error

@@ -3,7 +3,8 @@
 It holds what must survive a connection. On each new one it resumes the session, where the server knows how; else it
 subscribes again and sends again what is unanswered, in the old order. An answer that comes twice is swallowed. One task
 reads and never waits for anybody; a room of `window` frames bounds what is under way. A frame that the server refuses
-only for the moment (`QUEUE_FULL`) is sent again after a pause.
+only for the moment (`QUEUE_FULL`) is sent again after a pause, and one whose options it refuses at once, if there are
+others by then.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from forgesyte_nb.client.resumption import Resumption
 from forgesyte_nb.client.unanswered import SentFrame, Unanswered
 from forgesyte_nb.client.upkeep import Dial, Patience, Upkeep
 from forgesyte_nb.client.wire_format import WireFormat
-from forgesyte_nb.errors import ConnectionLost, ForgeSyteError, InvalidMessage, QueueFull
+from forgesyte_nb.errors import ConnectionLost, ForgeSyteError, InvalidMessage, InvalidOptions, QueueFull
 from forgesyte_nb.protocol.messages import Cancel, Subscribe, Unsubscribe
 from forgesyte_nb.protocol.wire import encode
 
@@ -221,7 +222,10 @@ class Link:
             if frame is not None:
                 self._good = True
                 if self._is_for_the_moment(message, frame):
-                    self._try_later(frame)
+                    self._try_again(frame, self._patience.pause_s(frame.attempts))
+                    return
+                if self._has_other_options(message, frame):
+                    self._try_again(frame, 0)
                     return
                 self._finish(frame, frame.answered(message, time.monotonic()), message.get("job_id"))
         elif kind == "job_update":
@@ -243,12 +247,21 @@ class Link:
             and frame.attempts <= self._patience.max_retries
         )
 
-    def _try_later(self, frame: SentFrame) -> None:
-        frame.job_id = ""  # if there is another connection before, it goes out there
-        self._in_background(self._send_again(frame, frame.attempts))
+    def _has_other_options(self, message: dict[str, Any], frame: SentFrame) -> bool:
+        """Whether a frame was refused for its options, before it became a job, and can be sent with others."""
+        return (
+            message.get("error_code") == InvalidOptions.code
+            and not message.get("job_id")
+            and frame.attempts <= self._patience.max_retries
+            and frame.has_other_options()
+        )
 
-    async def _send_again(self, frame: SentFrame, attempts: int) -> None:
-        await asyncio.sleep(self._patience.pause_s(attempts))
+    def _try_again(self, frame: SentFrame, pause_s: float) -> None:
+        frame.job_id = ""  # if there is another connection before, it goes out there
+        self._in_background(self._send_again(frame, frame.attempts, pause_s))
+
+    async def _send_again(self, frame: SentFrame, attempts: int, pause_s: float) -> None:
+        await asyncio.sleep(pause_s)
         waits_here = frame.connection == self._number and frame.attempts == attempts
         if waits_here and self._socket is not None and frame in self.unanswered:
             await self._transmit(frame)

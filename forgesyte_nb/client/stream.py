@@ -15,6 +15,7 @@ import itertools
 import time
 import warnings
 from collections.abc import AsyncGenerator, Callable, Coroutine
+from dataclasses import replace
 from typing import Any, Literal
 
 from forgesyte_nb.client.feeder import Feeder
@@ -22,12 +23,14 @@ from forgesyte_nb.client.pictures import Picture, RawImage
 from forgesyte_nb.client.results import Result
 from forgesyte_nb.client.sources import Source
 from forgesyte_nb.client.unanswered import SentFrame
-from forgesyte_nb.errors import InvalidImage, SourceError
+from forgesyte_nb.errors import InvalidImage, InvalidOptions, SourceError
 
 Intent = Literal["every_frame", "freshest"]
 
 Send = Callable[[SentFrame], Coroutine[Any, Any, None]]
 Forget = Callable[[SentFrame], None]
+Explain = Callable[[InvalidOptions], InvalidOptions]
+"""Says more of options that were refused."""
 
 
 class ResultStream:
@@ -41,6 +44,8 @@ class ResultStream:
         answered: Results that came, failed ones included.
         failed: Of those, how many failed.
         problem: Why the source ended early, if it did.
+        on_refused: Called when the server refuses a picture for its options. If there are other options by then
+            (`retune`), the picture, which has become no job, is sent again with those.
     """
 
     def __init__(
@@ -56,6 +61,7 @@ class ResultStream:
         intent: Intent | None,
         ordered: bool,
         in_flight: int,
+        explain: Explain,
     ) -> None:
         """Made by `Client.stream`."""
         self.source = source
@@ -63,14 +69,17 @@ class ResultStream:
         self.intent: Intent = intent or ("freshest" if source.live else "every_frame")
         self.sent = self.answered = self.failed = 0
         self.problem: SourceError | None = None
+        self.on_refused: Callable[[], None] = _nothing
         self._plugin, self._options = plugin, options
         self._send, self._forget, self._frame_ids = send, forget, frame_ids
         self._ordered, self._in_flight = ordered, in_flight
+        self._explain = explain
         self._feeder: Feeder | None = None
         self._under_way: set[SentFrame] = set()
         self._ready: list[Result] = []
         self._early: list[tuple[int, Result]] = []  # a heap: came before an earlier picture's result
         self._next = 0
+        self._after_answers = False
         self._pump_ended = False
         self._error: BaseException | None = None
         self._changed, self._room = asyncio.Event(), asyncio.Event()
@@ -80,8 +89,15 @@ class ResultStream:
         """Pictures that the source gave: those sent, those skipped, and the few that wait to be sent."""
         return self._feeder.read if self._feeder is not None else 0
 
-    def retune(self, options: bytes) -> None:
-        """Send the pictures to come with other options, as JSON; on any thread."""
+    def retune(self, options: bytes, *, after_answers: bool = False) -> None:
+        """Send the pictures to come with other options, as JSON; on any thread.
+
+        Args:
+            options: The options.
+            after_answers: Whether they wait until what is under way is answered: it is expected to be refused and sent
+                again, and nothing of the stream may overtake it.
+        """
+        self._after_answers = self._after_answers or after_answers
         self._options = options
 
     def switch(self, intent: Intent, in_flight: int) -> None:
@@ -159,21 +175,35 @@ class ResultStream:
         try:
             for order in itertools.count():
                 while len(self._under_way) + len(self._ready) + len(self._early) >= self._in_flight:
-                    self._room.clear()
-                    await self._room.wait()
+                    await self._wait_for_room()
                 picture = await feeder.take()
                 if picture is None:
                     break
-                await self._forward(picture, order)
+                await self._forward(picture, order, await self._options_in_turn())
         except Exception as error:  # noqa: BLE001 -- raised by the iterator, after the results under way
             self._error = error
         finally:
             self._pump_ended = True
             self._changed.set()
 
-    async def _forward(self, picture: Picture, order: int) -> None:
-        frame = SentFrame(self._frame_ids(), self._plugin, self._options, self.stream_id, picture, _nobody)
+    async def _wait_for_room(self) -> None:
+        self._room.clear()
+        await self._room.wait()
+
+    async def _options_in_turn(self) -> bytes:
+        """The options for the next picture, after the answers that they wait for."""
+        options = self._options  # read first: whoever changes them says before whether they wait
+        if self._after_answers:
+            while self._under_way:
+                await self._wait_for_room()
+            self._after_answers = False
+            options = self._options
+        return options
+
+    async def _forward(self, picture: Picture, order: int, options: bytes) -> None:
+        frame = SentFrame(self._frame_ids(), self._plugin, options, self.stream_id, picture, _nobody)
         frame.deliver = lambda result: self._deliver(frame, order, result)
+        frame.has_other_options = lambda: self._renew_options(frame)
         self._under_way.add(frame)
         self.sent += 1
         if isinstance(picture, RawImage) and picture.unreadable:
@@ -187,8 +217,16 @@ class ResultStream:
             self.sent -= 1
             raise
 
+    def _renew_options(self, frame: SentFrame) -> bool:
+        """Give a picture that was refused for its options those of now; whether they are others."""
+        self.on_refused()
+        refused, frame.options = frame.options, self._options
+        return frame.options != refused
+
     def _deliver(self, frame: SentFrame, order: int, result: Result) -> None:
         self._under_way.discard(frame)
+        if isinstance(result.error, InvalidOptions) and not result.job_id:
+            result = replace(result, error=self._explain(result.error))
         self.answered += 1
         self.failed += not result.ok
         if not self._ordered:
@@ -205,6 +243,10 @@ class ResultStream:
         skipped = f", {self.skipped} skipped" if self.skipped else ""
         told = f"{self.sent} sent, {self.answered} answered{skipped}"
         return f"<ResultStream {self.source.name} → {self._plugin}: {told}>"
+
+
+def _nothing() -> None:
+    """What is done for a picture that is refused, unless the owner of the stream knows better."""
 
 
 def _nobody(_result: Result) -> None:

@@ -34,6 +34,7 @@ class SentFrame:
         stream_id: Which stream of this client it belongs to.
         picture: The picture.
         deliver: Called once with its `Result`.
+        has_other_options: Called when it was refused for its options; true if it has been given others.
         chosen: Whether the sender chose `frame_id`, so that another client may have chosen the same.
         wire_id: Its name on the wire, where it was sent last.
         jobs: The job that each of its names on the wire became; empty before anything is known of it.
@@ -49,6 +50,7 @@ class SentFrame:
     stream_id: str
     picture: Picture
     deliver: Callable[[Result], object]
+    has_other_options: Callable[[], bool] = bool
     chosen: bool = False
     wire_id: str = ""
     jobs: dict[str, str] = field(default_factory=dict)

@@ -28,7 +28,7 @@ from forgesyte_nb.settings import ENGINE_NAMES, EngineName
 Target = TypeVar("Target", bound=Callable[..., Any])
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Plugin:
     """One version of one plugin.
 
@@ -60,6 +60,9 @@ class Plugin:
     def is_class(self) -> bool:
         """Whether it is the class form."""
         return inspect.isclass(self.target)
+
+    def __repr__(self) -> str:
+        return f"<Plugin {self.name}, revision {self.revision}, options: {self.schema.summary}>"
 
 
 def define(

@@ -101,17 +101,25 @@ class OptionsSchema:
                 self._known.popitem(last=False)
         return keywords
 
-    def unknown(self, options: bytes) -> set[str]:
-        """Names of the options, among raw JSON ones, that are refused because there are none of that name."""
+    @property
+    def summary(self) -> str:
+        """The options with their defaults in one line, such as "gain=1.0, mask=False"; "none" if there are none."""
+        options = self.json_schema.get("properties", {})
+        told = (f"{name}={_shown(one['default'])}" if "default" in one else name for name, one in options.items())
+        return ", ".join(told) or "none"
+
+    def refused(self, options: bytes) -> dict[str, str | None]:
+        """Which of the options, among raw JSON ones, are refused, and why; None of those that there are none of."""
         try:
             self.keywords(options)
         except InvalidOptions as refused:
             if isinstance(refused.__cause__, ValidationError):
-                errors = refused.__cause__.errors(include_url=False)
-                return {
-                    str(one["loc"][0]) for one in errors if one["type"] == "extra_forbidden" and len(one["loc"]) == 1
+                errors = [one for one in refused.__cause__.errors(include_url=False) if one["loc"]]
+                gone = {str(one["loc"][0]) for one in errors if one["type"] == "extra_forbidden" and not one["loc"][1:]}
+                return dict.fromkeys(gone) | {
+                    name: self._explain(one) for one in reversed(errors) if (name := str(one["loc"][0])) not in gone
                 }
-        return set()
+        return {}
 
     def _explain(self, error: Any) -> str:
         names = list(self.model.model_fields)

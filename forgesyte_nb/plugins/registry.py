@@ -12,8 +12,9 @@ import contextlib
 import contextvars
 import difflib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from forgesyte_nb.errors import PluginNotFound
 from forgesyte_nb.plugins.contract import Plugin
@@ -34,6 +35,25 @@ class Entry:
 
     plugin: Plugin
     payload: Payload | None
+
+
+class PluginList(list[Plugin]):
+    """Plugins in force, by name; its repr has a line for each: revision, health, options."""
+
+    def __init__(self, plugins: Iterable[Plugin], troubles: Mapping[str, str]) -> None:
+        """List these; `troubles` has what is wrong, by the name of the plugin."""
+        super().__init__(plugins)
+        self._troubles = troubles
+
+    def __repr__(self) -> str:
+        told = [
+            f"{plugin.name}, revision {plugin.revision}, {self._health(plugin.name)}; options: {plugin.schema.summary}"
+            for plugin in self
+        ]
+        return "[" + ",\n ".join(told) + "]"
+
+    def _health(self, name: str) -> str:
+        return f"failed ({self._troubles[name]})" if self._troubles.get(name) else "ok"
 
 
 class Registry:
@@ -116,10 +136,16 @@ class Registry:
             loaded += f". Could not be loaded: {', '.join(sorted(self._failures))} (server.failures says why)"
         return f"No plugin '{shown}'{hint} {loaded}"
 
-    def plugins(self) -> list[Plugin]:
+    def plugins(self) -> PluginList:
         """All plugins in force, by name."""
         with self._lock:
-            return [self._entries[name].plugin for name in sorted(self._entries)]
+            plugins = [self._entries[name].plugin for name in sorted(self._entries)]
+            return PluginList(plugins, {plugin.name: self.trouble_with(plugin) for plugin in plugins})
+
+    def trouble_with(self, plugin: Plugin) -> str:
+        """Why its newest code, or the file that it came from, could not be loaded; empty if nothing is wrong."""
+        with self._lock:  # of a changed file that could not be loaded the plugins stay as they were
+            return self._failures.get(plugin.name) or self._failures.get(Path(plugin.origin).name) or ""
 
     def fail(self, name: str, reason: str, origin: str = "") -> None:
         """Remember that a plugin or plugin file could not be loaded, and from which file or cell it was to come."""

@@ -1,7 +1,7 @@
 """`serve()`: the one server of this process.
 
 Calling it again with the same arguments, or with none, returns the server that runs; with others it replaces it on the
-same port, and clients come back by themselves.
+same port, unless another is named, and clients come back by themselves: to another port those of this process.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from forgesyte_nb import own_servers
 from forgesyte_nb.keywords import known_keywords
 from forgesyte_nb.plugins.discovery import asked_folders, plugin_folders
 from forgesyte_nb.server.binding import bind
@@ -83,6 +84,7 @@ def serve(
                     bound.close()
             _current.close()
         _current = Server(host=host, port=port, plugins=folders, settings=chosen, log=log)
+        own_servers.appoint(_current.url)
         os.environ[URL_VARIABLE] = _current.url
         _current._undo = [undo for told in on_serve if (undo := told(_current)) is not None]
         _arguments = arguments

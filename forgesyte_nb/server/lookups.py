@@ -9,7 +9,6 @@ from __future__ import annotations
 import http
 from collections.abc import Callable
 from importlib import resources
-from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
@@ -103,11 +102,10 @@ def _plugins(view: ServerView) -> Response:
     failures = view.registry.failures
     listed = []
     for plugin in view.registry.plugins():
-        # A changed file that could not be loaded leaves its plugins as they were: that is for their health to say.
-        file = Path(plugin.origin).name
-        reason = failures.pop(plugin.name, None) or failures.get(file)
+        reason = view.registry.trouble_with(plugin)
+        failures.pop(plugin.name, None)
         from_cell = is_cell(view.registry.failed_origin(plugin.name)) if reason else is_cell(plugin.origin)
-        health = {"state": "failed" if reason else "ok", "message": reason or "", "from_cell": from_cell}
+        health = {"state": "failed" if reason else "ok", "message": reason, "from_cell": from_cell}
         listed.append({**describe_plugin(plugin), "health": health})
     failed = [
         {"name": name, "reason": reason, "from_cell": is_cell(view.registry.failed_origin(name))}

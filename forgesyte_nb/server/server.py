@@ -136,7 +136,7 @@ class Server:
 
     @property
     def plugins(self) -> list[Plugin]:
-        """Plugins in force, by name."""
+        """Plugins in force, by name; shown one a line, with revision, health and options."""
         return self.registry.plugins()
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from forgesyte_nb.keywords import own_keywords
 from forgesyte_nb.server.server import Server
 from forgesyte_nb.widgets.live import LiveWidget
 from forgesyte_nb.widgets.static import options_table
@@ -46,11 +47,12 @@ class PluginPanel(LiveWidget):
             InvalidOptions: If its schema refuses the options.
         """
         chosen = {**(options or {}), **more_options}
-        if isinstance(target, Stream):
-            self.target: Stream | OptionsBoard = target.tune(**chosen) if chosen else target
-        else:
-            owner = kernel_server(server)
-            self.target = OptionsBoard(plugin_name(target, owner.registry), owner, chosen)
+        with own_keywords(PluginPanel, more_options):
+            if isinstance(target, Stream):
+                self.target: Stream | OptionsBoard = target.tune(**chosen) if chosen else target
+            else:
+                owner = kernel_server(server)
+                self.target = OptionsBoard(plugin_name(target, owner.registry), owner, chosen)
         super().__init__(self.target.feed, server=server, _front="plugin_panel")
 
     @property

@@ -9,6 +9,7 @@ from typing import Any
 
 from forgesyte_nb.client.sources import Source
 from forgesyte_nb.client.wire_format import encode_options
+from forgesyte_nb.errors import InvalidOptions
 from forgesyte_nb.plugins.contract import Plugin
 from forgesyte_nb.plugins.registry import Registry
 
@@ -24,12 +25,25 @@ def checked_options(registry: Registry, plugin: str, options: dict[str, Any]) ->
     return dict(options)
 
 
-def without_gone(plugin: Plugin, options: dict[str, Any]) -> tuple[dict[str, Any], str]:
-    """The options that this revision of a plugin has, and what there is to say of those that it has no more."""
-    unknown = plugin.schema.unknown(encode_options(options))
-    gone = [name for name in options if name in unknown]
-    said = f"{', '.join(gone)}: dropped, since revision {plugin.revision} of {plugin.name} has no such option"
-    return {name: value for name, value in options.items() if name not in unknown}, said if gone else ""
+def without_refused(plugin: Plugin, options: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """The options that this revision of a plugin takes, and what there is to say of the others.
+
+    Dropped are those that it has no more, and those whose value it refuses since their type or bounds have changed.
+    If it refuses what is left as well, as for one that it now requires, that is said.
+    """
+    refused = plugin.schema.refused(encode_options(options))
+    kept = {name: value for name, value in options.items() if name not in refused}
+    revision = f"revision {plugin.revision} of {plugin.name}"
+    gone = ", ".join(name for name in options if name in refused and refused[name] is None)
+    said = [f"{gone}: dropped, since {revision} has no such option"] if gone else []
+    for name in options:
+        if why := refused.get(name):
+            said.append(f"{name}: dropped, since {revision} refuses its value ({why.removeprefix(f'{name}: ')})")
+    try:
+        plugin.schema.keywords(encode_options(kept))
+    except InvalidOptions as error:
+        said.append(f"{revision} refuses what is left of the options ({error}): choose others")
+    return kept, "; ".join(said)
 
 
 def plugin_name(target: str | Callable[..., Any], registry: Registry) -> str:

@@ -1,7 +1,7 @@
 """`OptionsBoard`: the options of one plugin, and the streams that they retune; the kernel's side of `fs.PluginPanel`.
 
 Values are checked by the plugin's own schema before they hold; all streams of this kernel that use the plugin take them
-from the next picture on. An option that a new revision of the plugin has no more is dropped, as streams do, and told.
+from the next picture on. An option that a new revision of the plugin takes no more is dropped, as streams do, and told.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from forgesyte_nb.feeds import Feed, feed_book
 from forgesyte_nb.plugins.contract import Plugin
 from forgesyte_nb.server.server import Server
 from forgesyte_nb.workbench.failures import Failure, told_of, traceback_of
-from forgesyte_nb.workbench.options import checked_options, stream_code, without_gone
+from forgesyte_nb.workbench.options import checked_options, stream_code, without_refused
 from forgesyte_nb.workbench.streams import streams_of
 from forgesyte_nb.workbench.ticking import ticker
 
@@ -47,7 +47,7 @@ class OptionsBoard:
     @property
     def options(self) -> dict[str, Any]:
         """What was chosen. Can be set: it is checked, and all running streams of the plugin take it."""
-        self._drop_gone()
+        self._drop_refused()
         return dict(self._options)
 
     @options.setter
@@ -76,11 +76,11 @@ class OptionsBoard:
         """Offer no controls any longer; twice is once."""
         self.feed.close("the panel was closed: run its cell again")
 
-    def _drop_gone(self) -> Plugin | None:
-        """Keep no option that the plugin has no more; the plugin in force, if there is one."""
+    def _drop_refused(self) -> Plugin | None:
+        """Keep no option that the plugin in force takes no more; the plugin in force, if there is one."""
         found = {plugin.name: plugin for plugin in self._server.registry.plugins()}.get(self.plugin)
         with self._lock:
-            kept, said = (self._options, "") if found is None else without_gone(found, self._options)
+            kept, said = (self._options, "") if found is None else without_refused(found, self._options)
             if said:
                 self._options, self._notice = kept, said
         return found
@@ -103,7 +103,7 @@ class OptionsBoard:
     def state(self) -> dict[str, Any]:
         """How things stand, as viewers are told."""
         registry = self._server.registry
-        found = self._drop_gone()
+        found = self._drop_refused()
         streams = streams_of(self.plugin)
         return {
             "title": self.plugin,

@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any, Self
 
 from forgesyte_nb.client.results import Result
 from forgesyte_nb.client.stream import Intent
-from forgesyte_nb.errors import InvalidOptions, PluginNotFound
+from forgesyte_nb.errors import PluginNotFound
 from forgesyte_nb.feeds import Feed, feed_book
+from forgesyte_nb.keywords import known_keywords
 from forgesyte_nb.plugins.contract import Plugin
 from forgesyte_nb.plugins.registry import Registry
 from forgesyte_nb.workbench.failures import told_of
 from forgesyte_nb.workbench.history import Shown
 from forgesyte_nb.workbench.ledger import Counts
-from forgesyte_nb.workbench.options import checked_options, stream_code, without_gone
+from forgesyte_nb.workbench.options import checked_options, stream_code, without_refused
 from forgesyte_nb.workbench.playback import Playback
 from forgesyte_nb.workbench.stream_controls import controls_of
 from forgesyte_nb.workbench.stream_pass import IN_FLIGHT, Route, StreamPass
@@ -46,7 +47,6 @@ class Stream(StreamResults):
         intent: "every_frame" or "freshest".
         status: "playing", "paused", "stopped" (by hand), "ended" (the source is) or "failed".
         problem: Why it failed or ended early; empty if it did not.
-        notice: Which options it has dropped since a new revision of the plugin has them no more; empty if none.
         feed: What its viewers see.
     """
 
@@ -70,7 +70,8 @@ class Stream(StreamResults):
         self.playback = playback
         self.intent: Intent = intent
         self.status = "playing"
-        self.problem = self.notice = ""
+        self.problem = self._dropped = ""
+        self._waiting_options = False  # whether some were chosen since the last pass ended
         self._route, self._registry, self._source_code = route, registry, source_code
         self._options = self._checked(options)
         self._before = Counts()  # of earlier passes
@@ -86,10 +87,10 @@ class Stream(StreamResults):
 
     def _begin(self, *, paused: bool = False) -> None:
         with self._changed:  # a pass that ends at once finds itself in its place
-            self._drop_gone()
+            self._drop_refused()
             self.playback.rewind(paused=paused)
             self.status, self.problem = "paused" if paused else "playing", ""
-            self._active, self._again = True, False
+            self._active, self._again, self._waiting_options = True, False, False
             self._pass = StreamPass(
                 f"forgesyte-{self.feed.feed_id}",
                 self.playback,
@@ -97,6 +98,7 @@ class Stream(StreamResults):
                 self._options,
                 self.intent,
                 heard=self._take,
+                refused=self._drop_refused,
                 tell=self._tell_watchers,
                 ended=self._ended,
             )
@@ -112,8 +114,6 @@ class Stream(StreamResults):
         self._tell()
 
     def _take(self, result: Result) -> None:
-        if isinstance(result.error, InvalidOptions):
-            self._drop_gone()
         at_s = time.monotonic()
         shown = self.remember(result, at_s, self._options)
         for heard in self._heard:
@@ -225,19 +225,32 @@ class Stream(StreamResults):
         self._set_options(options)
         self._tell()
 
+    @property
+    def notice(self) -> str:
+        """What is to be known of its options; else empty.
+
+        Which it has dropped, since a new revision of the plugin takes them no more; or that they wait for another pass.
+        """
+        if not self._waiting_options:
+            return self._dropped
+        if self.feed.ended:
+            return "the options have no effect: the stream is closed; run its cell again, or fs.stream(…)"
+        return f"the options wait for another pass: this one has {self.status}; play() begins it"
+
     def _set_options(self, options: dict[str, Any]) -> None:
         with self._changed:  # else the stream's thread could put back what it is about to drop something from
-            self._options, self.notice = self._checked(options), ""
+            self._options, self._dropped = self._checked(options), ""
+            self._waiting_options = not self.running
             self._pass.retune(self._options)
 
     def tune(self, **options: Any) -> Self:
-        """Change some options and keep the others.
+        """Change some options and keep the others. When its pass has ended they wait for the next; see `notice`.
 
         Raises:
             InvalidOptions: If the plugin's schema refuses them; nothing has changed then.
         """
         with self._changed:
-            self._drop_gone()
+            self._drop_refused()
             self._set_options({**self._options, **options})
         self._tell()
         return self
@@ -275,15 +288,17 @@ class Stream(StreamResults):
         """The options, if the plugin takes them; a server elsewhere checks them itself."""
         return dict(options) if self._registry is None else checked_options(self._registry, self.plugin, options)
 
-    def _drop_gone(self) -> None:
-        """Go on without options that a new revision of the plugin has no more: it would refuse every picture."""
+    def _drop_refused(self) -> None:
+        """Go on without options that a new revision of the plugin takes no more: it would refuse every picture."""
         plugin = self._plugin_in_force()
         with self._changed:
-            kept, said = (self._options, "") if plugin is None else without_gone(plugin, self._options)
+            kept, said = (self._options, "") if plugin is None else without_refused(plugin, self._options)
             if said:
-                self._options, self.notice = kept, said
+                self._dropped = said
+            if kept != self._options:
+                self._options = kept
                 if self._active:
-                    self._pass.retune(kept)
+                    self._pass.retune(kept, after_answers=True)
 
     def _plugin_in_force(self) -> Plugin | None:
         """The plugin, if its server is in this process."""
@@ -316,6 +331,7 @@ class Stream(StreamResults):
 
     # Looking at it: by the public names of the widgets, which are loaded now at the earliest
 
+    @known_keywords({"server": "fs.StreamView(stream, server=…)"})
     def view(self) -> StreamView:
         """A live view for a cell: the pictures with their results, and the controls."""
         import forgesyte_nb as fs
@@ -328,6 +344,7 @@ class Stream(StreamResults):
 
         return fs.LivePlot(self, *fields, **settings)
 
+    @known_keywords({"server": "fs.PluginPanel(stream, server=…)"})
     def panel(self) -> PluginPanel:
         """Controls for a cell, for the plugin's options; they act on this stream at once."""
         import forgesyte_nb as fs
@@ -338,7 +355,7 @@ class Stream(StreamResults):
         self.feed.tell(self.state())
 
     def _tell_watchers(self) -> None:
-        self._drop_gone()
+        self._drop_refused()
         if self.feed.watchers:
             self._tell()
 

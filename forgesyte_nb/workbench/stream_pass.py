@@ -1,7 +1,7 @@
 """`StreamPass`: a source sent through a plugin once, from its first picture to the last answer, on a thread of its own.
 
-The thread has a loop and a client of its own, and ends with the pass. `heard` and `ended` are called on it; everything
-else may be called from any thread. What ends a pass early is told to `ended`, never raised.
+The thread has a loop and a client of its own, and ends with the pass. What it is given to call is called on it;
+everything else may be called from any thread. What ends a pass early is told to `ended`, never raised.
 """
 
 from __future__ import annotations
@@ -59,6 +59,7 @@ class StreamPass:
         intent: Intent,
         *,
         heard: Callable[[Result], None],
+        refused: Callable[[], None],
         tell: Callable[[], None],
         ended: Callable[[str], None],
     ) -> None:
@@ -71,12 +72,13 @@ class StreamPass:
             options: The plugin's, to begin with.
             intent: "every_frame" or "freshest", to begin with.
             heard: Called with each result.
+            refused: Called when a picture's options are refused; it may `retune`, and the picture is then sent again.
             tell: Called now and then.
             ended: Called last, with what ended it early, or an empty text.
         """
         self._playback, self._route = playback, route
         self._options, self._intent = options, intent
-        self._heard, self._tell, self._ended = heard, tell, ended
+        self._heard, self._refused, self._tell, self._ended = heard, refused, tell, ended
         self._lock = threading.Lock()  # of what may change while it connects: all of that reaches the results
         self._client: Client | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -112,6 +114,7 @@ class StreamPass:
                     ordered=True,
                     in_flight=IN_FLIGHT[intent],
                 )
+                self._results.on_refused = self._refused
             telling = asyncio.create_task(self._keep_telling())
             try:
                 async for results in self._results.chunks():
@@ -126,12 +129,12 @@ class StreamPass:
             self._tell()
             await asyncio.sleep(TELLING_INTERVAL_S)
 
-    def retune(self, options: dict[str, Any]) -> None:
-        """Go on with other options."""
+    def retune(self, options: dict[str, Any], *, after_answers: bool = False) -> None:
+        """Go on with other options; see `ResultStream.retune`."""
         with self._lock:
             self._options = options
             if self._results is not None:
-                self._results.retune(encode_options(options))
+                self._results.retune(encode_options(options), after_answers=after_answers)
 
     def switch(self, intent: Intent) -> None:
         """Go on with another intent."""

@@ -119,7 +119,7 @@ class StreamResults:
         """The picture so many before the newest, with its result drawn over it, as a Pillow image in mode RGB.
 
         Raises:
-            ValueError: If there is none yet, or no longer.
+            ValueError: If there is none yet, or no longer, saying how to wait for one.
         """
         from PIL import Image
 
@@ -127,7 +127,10 @@ class StreamResults:
         from forgesyte_nb.frame import Frame
 
         with self._changed:
-            pictures = list(self._history.pictures)
+            pictures, awaited = list(self._history.pictures), self._active
+        if not pictures:
+            remedy = "; next(iter(stream)) waits for the first result, stream.wait() for its end" if awaited else ""
+            raise ValueError(f"snapshot(): there is no picture{' yet' if awaited else ''}: {self!r}{remedy}")
         if not 0 <= back < len(pictures):
             raise ValueError(f"snapshot({back}): {len(pictures)} pictures are kept, 0 is the newest")
         shown = pictures[-1 - back]

@@ -53,7 +53,8 @@ def stream(
         source: Whatever `fs.open_source` takes: a clip, a folder, a camera ("camera:0"), arrays, a generator, …
         plugin: Name of the plugin, or the function or class itself.
         options: The plugin's options; they can be given as keywords as well, and changed later.
-        server: A `Server` or the URL of one; by default this kernel's, which is started if need be.
+        server: A `Server` or the URL of one; by default this kernel's, which is started if need be. This kernel's is
+            followed when `fs.serve(…)` replaces it, to another port as well; at a URL the stream stays.
         intent: "every_frame": nothing is skipped; "freshest": the newest picture when there is room. By default what
             suits the source.
         speed: Multiple of the source's own rate; None is as fast as it goes.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import re
 
 import numpy as np
 import pytest
@@ -75,7 +76,8 @@ async def test_what_holds_many_pictures_is_referred_to_stream_and_batch(server, 
                 await client.send_frame(image, "mean")
 
 
-async def test_a_misspelt_keyword_taken_for_an_option_is_told_with_both(server, picture):
+async def test_a_misspelt_keyword_taken_for_an_option_is_told_with_both(server, picture, monkeypatch):
+    monkeypatch.setenv("FORGESYTE_NB_URL", "ws://127.0.0.1:9")
     said = r"^timeout: no such option \(known: k\); did you mean timeout_s=, which analyze\(\) takes\?$"
     async with Client(server.url) as client:
         with pytest.raises(fs.InvalidOptions, match=said):
@@ -84,6 +86,21 @@ async def test_a_misspelt_keyword_taken_for_an_option_is_told_with_both(server, 
             await client.analyze(picture, "mean", colour=5)
     with fs.BlockingClient(server) as client, pytest.raises(fs.InvalidOptions, match=said):
         client.analyze(picture, "mean", timeout=5)
+    said = r"evry: no such option \(known: k\); did you mean every=, which {door}\(\) takes\?$"
+    async with Client(server.url) as client:
+        (result,) = [result async for result in client.stream([picture], "mean", evry=2)]
+        assert re.search(said.format(door="stream"), str(result.error))
+        with pytest.raises(fs.InvalidOptions, match=said.format(door="batch")):
+            await client.batch([picture], "mean", evry=2)
+    with fs.BlockingClient(server) as client:
+        (result,) = client.stream([picture], "mean", evry=2)
+        assert re.search(said.format(door="stream"), str(result.error))
+        with pytest.raises(fs.InvalidOptions, match=r"progess: .*; did you mean progress=, which batch\(\) takes\?$"):
+            await asyncio.to_thread(client.batch, [picture], "mean", progress=False, progess=True)
+    with pytest.raises(fs.ConnectionLost, match=r"^No server at .*; did you mean url=, which batch\(\) takes\?$"):
+        await asyncio.to_thread(fs.batch, [picture], "mean", server=server, progress=False)
+    with pytest.raises(fs.InvalidOptions, match=r"JSON cannot say.*; did you mean url=, which batch\(\) takes\?$"):
+        await asyncio.to_thread(fs.batch, [picture], "mean", url=server, server=server, progress=False)
     with pytest.raises(fs.InvalidOptions, match=r"windw: no such option .* window=, which batch\(\) takes\?$"):
         await asyncio.to_thread(fs.batch, [picture], "mean", url=server, progress=False, windw=5)
 

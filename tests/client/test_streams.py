@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
+import threading
 
 import numpy as np
 import pytest
+import websockets
 
 import forgesyte_nb as fs
 from forgesyte_nb.client.client import Client
 from forgesyte_nb.client.pictures import RawImage
+from tests.client.conftest import RESULT
 
 
 async def test_a_stream_yields_one_result_for_each_picture_failed_ones_too(server, picture, tmp_path):
@@ -93,3 +98,53 @@ async def test_a_table_of_a_stream(server, pictures):
         table = await client.batch(pictures(4), "mean", {"k": 2})
     assert list(table["result.k"]) == [2, 2, 2, 2]
     assert list(table["seq"]) == [0, 1, 2, 3]
+
+
+async def test_what_is_refused_for_options_is_sent_again_in_front_of_what_waits(picture):
+    """As at a hot swap: four pictures are under way, a fifth is read after the options have changed."""
+    changed = threading.Event()
+
+    def source():
+        yield from [picture] * 4
+        assert changed.wait(20)
+        yield picture
+
+    heard = []
+
+    async def refuse_the_old(socket):
+        waiting = [json.loads(await socket.recv()) for _ in range(4)]
+        results.retune(b'{"k":2}', after_answers=True)
+        changed.set()
+        while results.read < 5:
+            await asyncio.sleep(0.001)
+        with contextlib.suppress(TimeoutError):
+            waiting.append(json.loads(await asyncio.wait_for(socket.recv(), 0.1)))  # the fifth, were it not to wait
+        for frame in waiting:
+            await answer(socket, frame)
+        async for message in socket:
+            await answer(socket, json.loads(message))
+
+    async def answer(socket, frame):
+        names = {"frame_id": frame["frame_id"], "plugin": "ocr"}
+        if frame["options"] != {"k": 2}:
+            refused = {"type": "error", "error_code": "INVALID_OPTIONS", "message": "k: no", "timestamp": "", **names}
+            await socket.send(json.dumps(refused))
+        else:
+            heard.append(frame["frame_id"])
+            await socket.send(json.dumps({**RESULT, **names, "job_id": f"job_{len(heard)}"}))
+
+    async with websockets.serve(refuse_the_old, "127.0.0.1", 0) as listening:
+        url = f"ws://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+        async with Client(url, offer_v2=False) as client, asyncio.timeout(20):
+            results = client.stream(source(), "ocr", k=1, in_flight=8)
+            found = [result async for result in results]
+    assert [result.error_code for result in found] == [None] * 5
+    assert [result.seq for result in found] == list(range(5))
+    assert heard == [result.frame_id for result in found]
+    assert (results.sent, results.answered, results.failed) == (5, 5, 0)
+
+
+async def test_options_that_stay_refused_are_an_error_once(server, picture):
+    async with Client(server.url) as client:
+        results = client.stream([picture] * 3, "mean", k="none")
+        assert [result.error_code async for result in results] == ["INVALID_OPTIONS"] * 3

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from typing import Any
 
 import pytest
+from IPython.lib.pretty import pretty
 
 from forgesyte_nb.errors import PluginNotFound
 from forgesyte_nb.plugins.registry import Entry, Registry
@@ -201,3 +203,22 @@ def test_the_registry_answers_while_a_plugin_is_pickled() -> None:
     run_cell("@fs.plugin\ndef heavy(frame): return {'n': len(weights)}", registry, weights=Heavy())
     assert answered
     assert set(answered) == {1}
+
+
+def test_the_plugins_are_a_list_that_is_read_a_line_each() -> None:
+    registry = Registry()
+    assert repr(registry.plugins()) == "[]"
+    run_cell("@fs.plugin\ndef plain(frame): return {}", registry)
+    run_cell("@fs.plugin\ndef tuned(frame, *, low: int, mask: bool = False, name: str = 'n' * 99): return {}", registry)
+    plugins = registry.plugins()
+    tuned = "low, mask=False, name='" + "n" * 56 + "…"
+    assert repr(plugins) == (f"[plain, revision 1, ok; options: none,\n tuned, revision 1, ok; options: {tuned}]")
+    assert repr(plugins[1]) == f"<Plugin tuned, revision 1, options: {tuned}>"
+    assert isinstance(plugins, list)
+    assert plugins == list(plugins)
+    assert repr(copy.copy(plugins)) == repr(plugins)
+    registry.fail("plain", "revision 2 cannot be loaded: no such module")
+    assert repr(registry.plugins()).startswith(
+        "[plain, revision 1, failed (revision 2 cannot be loaded: no such module); options: none,"
+    )
+    assert pretty(registry.plugins()) == repr(registry.plugins()), "as a cell shows it"

@@ -18,7 +18,6 @@ import pytest
 import forgesyte_nb as fs
 from forgesyte_nb.client.sources import open_source
 from forgesyte_nb.plugins.registry import Registry
-from forgesyte_nb.workbench.options import without_gone
 from forgesyte_nb.workbench.playback import Playback
 from forgesyte_nb.workbench.stream_pass import Route
 from tests.conftest import run_cell, wait_for
@@ -155,143 +154,6 @@ def test_options_change_in_mid_stream(begin: Begin) -> None:
     assert stream.options == {"gain": 3.0}
 
 
-def test_an_option_that_the_plugin_has_no_more_is_dropped_and_told(begin: Begin, tmp_path: Path) -> None:
-    registry = Registry()
-    run_cell(PLUGINS, registry)
-    settings = fs.Settings(engine="inline")
-    with fs.Server(port=0, settings=settings, plugin_registry=registry, log=tmp_path / "log") as server:
-        stream = begin(pictures(5), server=server, loop=True, gain=3.0, history=50)
-        waiting = begin(pictures(5), server=server, gain=2.0).wait(20)
-        panel = fs.PluginPanel("bright", gain=3.0, server=server)
-        wait_for(lambda: stream.ledger["results"] > 10, f"results: {stream!r}")
-        assert stream.notice == ""
-        run_cell("@fs.plugin\ndef bright(frame, *, factor: float = 1.0):\n    return {'factor': factor}", registry)
-        wait_for(lambda: stream.results[-1].result.get("factor") == 1.0, f"results of the new code: {stream!r}")
-        said = "gain: dropped, since revision 2 of bright has no such option"
-        assert (stream.options, stream.notice) == ({}, said)
-        assert said in repr(stream)
-        assert stream.state()["problem"] == said
-        errors = stream.ledger["errors"]
-        assert {result.error_code for result in stream.results} <= {None, "INVALID_OPTIONS"}
-        before = stream.ledger["results"]
-        wait_for(lambda: stream.ledger["results"] > before + 50, f"more results: {stream!r}")
-        assert stream.ledger["errors"] == errors, "only what was under way could fail"
-        assert panel.target.state()["problem"] == said
-        assert panel.options == {}
-        panel.options = {"factor": 2.0}
-        assert panel.target.state()["problem"] == ""
-        wait_for(lambda: stream.results[-1].result.get("factor") == 2.0, f"the panel's option: {stream!r}")
-        assert (stream.notice, stream.state()["problem"]) == ("", "")
-        assert waiting.tune(factor=4.0).options == {"factor": 4.0}
-        panel.close()
-        stream.close()
-
-
-def test_another_pass_goes_without_an_option_that_is_gone(begin: Begin, tmp_path: Path) -> None:
-    registry = Registry()
-    run_cell(PLUGINS, registry)
-    settings = fs.Settings(engine="inline")
-    with fs.Server(port=0, settings=settings, plugin_registry=registry, log=tmp_path / "log") as server:
-        stream = begin(pictures(5), server=server, gain=2.0).wait(20)
-        run_cell("@fs.plugin\ndef bright(frame):\n    return {'new': True}", registry)
-        stream.play().wait(20)
-        assert stream.ledger["errors"] == 0
-        assert stream.results[-1]["new"]
-        assert "gain: dropped" in stream.notice
-
-
-OPTIONS = """
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
-
-class Named(BaseModel):
-    model_config = ConfigDict(populate_by_name=True)
-    threshold: float = Field(0.5, alias="thr")
-
-class Chosen(BaseModel):
-    gain: float = Field(1.0, validation_alias=AliasChoices("gain", "factor"))
-
-class Nested(BaseModel):
-    children: list["Nested"] = []
-
-class Former(BaseModel):
-    gain: float = 1.0
-
-    @model_validator(mode="before")
-    @classmethod
-    def renamed(cls, given):
-        return {"gain": given["factor"]} if "factor" in given else given
-
-def takes(model):
-    def called(frame, *, options):
-        return options.model_dump()
-    called.__annotations__["options"] = model
-    fs.plugin(model.__name__, engine="inline")(called)
-
-for model in (Named, Chosen, Nested, Former):
-    takes(model)
-"""
-
-
-@pytest.mark.parametrize(
-    ("plugin", "options"),
-    [
-        ("Named", {"threshold": 0.25}),
-        ("Named", {"thr": 0.25}),
-        ("Chosen", {"factor": 2.0}),
-        ("Nested", {"children": [{"children": []}]}),
-        ("Former", {"factor": 2.0}),
-    ],
-)
-def test_no_option_is_dropped_that_the_plugin_takes(
-    begin: Begin, tmp_path: Path, plugin: str, options: dict[str, Any]
-) -> None:
-    registry = Registry()
-    run_cell(OPTIONS, registry)
-    settings = fs.Settings(engine="inline")
-    with fs.Server(port=0, settings=settings, plugin_registry=registry, log=tmp_path / "log") as server:
-        stream = begin(pictures(3), plugin, server=server, options=options).wait(20)
-        panel = fs.PluginPanel(plugin, server=server, **options)
-        assert (stream.options, stream.notice, stream.ledger["results"]) == (options, "", 3)
-        assert (panel.options, panel.target.state()["problem"]) == (options, "")
-        assert next(iter(options.values())) in stream.results[-1].result.values()
-        panel.close()
-
-
-def test_an_option_set_while_another_is_dropped_holds(
-    begin: Begin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    registry = Registry()
-    run_cell(PLUGINS, registry)
-    settings = fs.Settings(engine="inline")
-    with fs.Server(port=0, settings=settings, plugin_registry=registry, log=tmp_path / "log") as server:
-        panel = fs.PluginPanel("bright", gain=2.0, server=server)
-        stream = begin(pictures(5), server=server, gain=2.0).wait(20)
-        run_cell("@fs.plugin\ndef bright(frame, *, factor: float = 1.0):\n    return {'factor': factor}", registry)
-
-        def meanwhile(room: str, setting: Callable[[], None]) -> threading.Thread:
-            """Has another thread set options just after what is to be dropped was found out, and before it is."""
-            setter = threading.Thread(target=setting)
-
-            def slowly(*asked: Any) -> Any:
-                monkeypatch.setattr(f"forgesyte_nb.workbench.{room}.without_gone", without_gone)
-                setter.start()
-                setter.join(0.2)  # it may have to wait until this has returned
-                return without_gone(*asked)
-
-            monkeypatch.setattr(f"forgesyte_nb.workbench.{room}.without_gone", slowly)
-            return setter
-
-        of_stream = meanwhile("stream", lambda: setattr(stream, "options", {"factor": 3.0}))
-        stream.play()
-        of_stream.join(20)
-        assert stream.options == {"factor": 3.0}
-        of_panel = meanwhile("panel", lambda: setattr(panel, "options", {"factor": 4.0}))
-        panel.target.state()
-        of_panel.join(20)
-        assert panel.options == {"factor": 4.0}
-        panel.close()
-
-
 def test_an_intent_set_while_it_connects_holds(begin: Begin) -> None:
     stream = begin(pictures(300)).set_intent("freshest").wait(20)
     assert stream.ledger["skipped"] > 0
@@ -304,6 +166,12 @@ def test_mistakes_are_told_in_the_cell(begin: Begin) -> None:
         begin(pictures(1), gian=1)
     with pytest.raises(fs.InvalidOptions, match=r"^sped: no such .*; did you mean speed=, which stream\(\) takes"):
         begin(pictures(1), sped=2)
+    with pytest.raises(fs.InvalidOptions, match=r"^url: no such .*; did you mean server=, which stream\(\) takes"):
+        begin(pictures(1), url="ws://127.0.0.1:9")
+    with pytest.raises(fs.InvalidOptions, match=r"JSON cannot say.*; did you mean server=, which stream\(\) takes"):
+        begin(pictures(1), url=object())
+    with pytest.raises(fs.PluginNotFound, match=r"No plugin 'theirs'.*; did you mean server=, which stream\(\) takes"):
+        begin(pictures(1), "theirs", url="ws://127.0.0.1:9")
     with pytest.raises(fs.SourceError, match="nowhere"):
         begin("nowhere.mp4")
     with pytest.raises(ValueError, match="speed"):
@@ -430,6 +298,25 @@ def test_a_snapshot_has_the_result_drawn_over_the_picture(begin: Begin) -> None:
     assert image_rgb.std() > 10
     with pytest.raises(ValueError, match="3 pictures are kept"):
         stream.snapshot(3)
+
+
+def test_a_snapshot_before_the_first_result_says_how_to_wait(begin: Begin) -> None:
+    ready = threading.Event()
+
+    def camera() -> Iterator[np.ndarray]:
+        assert ready.wait(20)
+        yield from pictures(1)
+
+    stream = begin(camera())
+    said = r"no picture yet: <Stream camera .*; next\(iter\(stream\)\) waits for the first result, stream\.wait\(\)"
+    with pytest.raises(ValueError, match=said):
+        stream.snapshot()
+    ready.set()
+    next(iter(stream))
+    assert stream.snapshot().size == (32, 24)
+    without = begin(pictures(1), server="ws://127.0.0.1:9").wait(60)
+    with pytest.raises(ValueError, match=r"no picture: <Stream .* failed: No server at .*, 0 results>$"):
+        without.snapshot()
 
 
 def test_results_are_bounded_and_the_forgotten_counted(begin: Begin) -> None:
