@@ -156,7 +156,7 @@ def test_texts(server: Apart, figures: Figures) -> None:
 
 @pytest.mark.timeout(7200)
 def test_binary_messages(server: Apart, figures: Figures) -> None:
-    number = 25_000 if figures.soak else 500
+    number = 25_000 if figures.soak else 1000
     counts = fuzz_over_a_socket(server, figures, binaries(), what="binary messages", number=number, binary=True)
     assert set(counts) - {"closed"} == {*AT_THE_DOOR, "taken"}
 
