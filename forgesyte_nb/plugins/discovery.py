@@ -48,19 +48,24 @@ def plugin_folders(asked: Sequence[str | os.PathLike[str]] = ()) -> list[Path]:
     named = [Path(part) for part in os.environ.get(FOLDERS_VARIABLE, "").split(os.pathsep) if part]
     folders: list[Path] = []
     for folder in [shipped_folder(), *named, Path("plugins"), *map(Path, asked)]:
-        resolved = folder.expanduser().resolve()
+        resolved = _at_home(folder).resolve()
         if resolved.is_dir() and resolved not in folders:
             folders.append(resolved)
     for folder in map(Path, asked):
-        if not folder.expanduser().is_dir():
+        if not _at_home(folder).is_dir():
             raise PluginDefinitionError(f"no plugin folder {str(folder)!r}; make it, or name another with plugins=")
     return folders
+
+
+def _at_home(folder: Path) -> Path:
+    """With `~` replaced, where that names a user; `Path.expanduser` raises `RuntimeError` for one there is not."""
+    return Path(os.path.expanduser(folder))
 
 
 def discover(registry: Registry, folders: Iterable[Path]) -> None:
     """Load everything that is found; what fails is remembered in the registry."""
     for named in filter(None, os.environ.get(FOLDERS_VARIABLE, "").split(os.pathsep)):
-        if not Path(named).expanduser().is_dir():
+        if not _at_home(Path(named)).is_dir():
             registry.fail(named, f"no such folder; {FOLDERS_VARIABLE} names it")
     shipped, *others = folders
     _load_folder(registry, shipped)

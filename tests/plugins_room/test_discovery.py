@@ -116,6 +116,8 @@ def test_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert plugin_folders([asked, str(asked)]) == [shipped_folder(), named, here / "plugins", asked]
     with pytest.raises(PluginDefinitionError, match="no plugin folder"):
         plugin_folders([tmp_path / "missing"])
+    with pytest.raises(PluginDefinitionError, match="no plugin folder '~nobody_of_that_name/p'"):
+        plugin_folders(["~nobody_of_that_name/p"])
 
 
 def test_a_changed_file_is_a_new_revision_and_an_equal_one_is_not(tmp_path: Path) -> None:
