@@ -78,7 +78,9 @@ def test_a_view_of_a_stream_without_pictures_has_only_text(serve_on: Callable[..
     page = Page(view)
     page.post("open")
     page.say("watch", feed=stream.feed.feed_id)
-    assert page.heard("feed_state")["state"]["status"] == "ended"
+    state = page.heard("feed_state")["state"]
+    assert (state["status"], state["problem"]) == ("failed", stream.problem)
+    assert "has no" in stream.problem
     view.close()
     wait_for(lambda: stream.feed.watchers == 0, "no viewer")
     stream.close()
