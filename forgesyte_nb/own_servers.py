@@ -27,14 +27,14 @@ def appoint(url: str) -> None:
     _appointed = url
 
 
-def is_appointed(url: str) -> bool:
+def was_appointed(url: str) -> bool:
     """Whether what is there is, or was last, that of `serve()`."""
     return url in _line
 
 
 def appointed() -> str:
-    """Where the server of `serve()` is, or was last; empty if there was none."""
-    return _appointed
+    """Where the server of `serve()` is; empty if none runs."""
+    return _appointed if _appointed in _secrets else ""
 
 
 def leave(url: str) -> None:

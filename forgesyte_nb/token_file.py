@@ -64,11 +64,11 @@ def make_token(path: Path) -> str:
     Raises:
         ServerError: As `read_token`, or if it cannot be made.
     """
-    if path.is_symlink() or path.exists():
-        return read_token(path)
-    if not path.parent.is_dir():
-        raise ServerError(f"{path} cannot be made: there is no folder {path.parent}; make it, or name another file")
     try:
+        if path.is_symlink() or path.exists():
+            return read_token(path)
+        if not path.parent.is_dir():
+            raise ServerError(f"{path} cannot be made: there is no folder {path.parent}; make it, or name another file")
         _make(path)
     except (OSError, ValueError) as error:
         raise ServerError(

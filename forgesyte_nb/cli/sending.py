@@ -35,7 +35,7 @@ def send_files(arguments: argparse.Namespace, token: str | None) -> int:
     """
     sources = open_sources(arguments.files)
     options = dict(arguments.option)
-    sent, failures, damaged = 0, [], []
+    sent, failures, damaged, ended = 0, [], [], ""
     with BlockingClient(arguments.url, token=token) as client, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # a damaged file is told of below, in our own words
         try:
@@ -50,13 +50,12 @@ def send_files(arguments: argparse.Namespace, token: str | None) -> int:
                 if stream.problem is not None:
                     damaged.append(str(stream.problem))
         except (PluginNotFound, InvalidOptions) as error:
-            _say(f"ended, since every frame would be refused: {in_a_shell(str(error))}")
-            return 1
-    for problem in damaged:
+            ended = f"ended, since every frame would be refused: {in_a_shell(str(error))}"
+    for problem in [*damaged, *filter(None, [ended])]:
         _say(problem)
     if failures:
         _say(f"{len(failures)} of {sent} frames failed; {failures[0]}")
-    return 1 if failures or damaged else 0
+    return 1 if failures or damaged or ended else 0
 
 
 def _say(text: str) -> None:

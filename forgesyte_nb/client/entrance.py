@@ -2,7 +2,7 @@
 
 The server that is there may have been replaced by one with another secret: of a server of this process it is known,
 a file is read again. A secret goes to the server it belongs to and to nobody who has its port after it. Who was made
-for the server of this process's `serve()`, and not for a URL, follows it to another port.
+for the server of this process's `serve()`, and not for a URL or with a secret, follows it to another port.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from websockets.asyncio.client import ClientConnection
 
 from forgesyte_nb.client.connecting import NoWayIn, default_url, open_socket, websocket_url
 from forgesyte_nb.errors import ConnectionLost, ServerError
-from forgesyte_nb.own_servers import appointed, is_appointed, secret_of
+from forgesyte_nb.own_servers import appointed, secret_of, was_appointed
 from forgesyte_nb.token_file import token_of
 
 
@@ -46,16 +46,18 @@ class Entrance:
         self._url = websocket_url(default_url() if server is None else str(getattr(server, "url", server)))
         token_of(token)  # a file that is none says so now
         self._token = token
-        is_named_by_url = server is not None and not hasattr(server, "settings")
-        self._is_known = token is None and not is_named_by_url
-        self._follows = is_appointed(self._url) and not is_named_by_url
+        is_server = hasattr(server, "settings")
+        self._is_known = token is None and (server is None or is_server)
+        # By default it is where the server of `serve()` runs now that counts: another process may have had it before.
+        is_successor = was_appointed(self._url) if is_server else self._url == appointed()
+        self._follows = self._is_known and is_successor
         self._ping = {"ping_interval_s": ping_interval_s, "ping_timeout_s": ping_timeout_s}
         self._offer_v2 = offer_v2
 
     @property
     def url(self) -> str:
         """Base URL of the server, where it is now."""
-        return appointed() if self._follows else self._url
+        return (self._follows and appointed()) or self._url
 
     async def enter(self, client_id: str) -> ClientConnection:
         """Connect once, with the secret of now.
@@ -63,14 +65,14 @@ class Entrance:
         Raises:
             ConnectionLost: If nobody answers there, or it refuses, saying what to do.
         """
-        url = self.url
+        self._url = url = self.url
         secret = self._secret(url)
         try:
             socket = await self._open(url, client_id, secret)
         except NoWayIn:
             if (self.url, self._secret(self.url)) == (url, secret):
                 raise
-            url = self.url
+            self._url = url = self.url
             socket = await self._open(url, client_id, self._secret(url))  # it was replaced meanwhile
         self._is_known = True
         return socket

@@ -97,7 +97,8 @@ class ResultStream:
             after_answers: Whether they wait until what is under way is answered: it is expected to be refused and sent
                 again, and nothing of the stream may overtake it.
         """
-        self._after_answers = self._after_answers or after_answers
+        if after_answers:
+            self._after_answers = True
         self._options = options
 
     def switch(self, intent: Intent, in_flight: int) -> None:

@@ -271,9 +271,6 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
             self._read_bytes = _SHORT_READ_BYTES
         elif nbytes >= self._read_bytes:
             self._read_bytes = _READ_BYTES
-        if self.session is not None and self.protocol.state is not OPEN:
-            self.release()
-        self._end_in_time()
 
     def _read(self, data: memoryview) -> None:
         """Take messages of one frame straight to the dispatcher, and let the library have the rest."""
@@ -290,6 +287,9 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
                 reader.end()
         if reader.early_bytes > _EARLY_BYTES:
             self.transport.pause_reading()
+        if self.session is not None and protocol.state is not OPEN:
+            self.release()
+        self._end_in_time()
 
     def _end_in_time(self) -> None:
         """Told the end, a peer that does not let go is cut off; the library would do so only within a `recv`."""
@@ -369,8 +369,9 @@ async def serve_session(connection: FrameConnection) -> None:
     dispatcher = connection.dispatcher
     if dispatcher is None:
         return
-    connection.open(dispatcher.reception.enter(connection.client_id, numbered=connection.subprotocol is not None))
+    session = dispatcher.reception.enter(connection.client_id, numbered=connection.subprotocol is not None)
     try:
+        connection.open(session)
         await connection.wait_closed()
     finally:
         connection.release()

@@ -25,6 +25,7 @@ BINARY = int(Opcode.BINARY)
 _FINAL = 0x80
 _MASKED = 0x80
 _MESSAGES = {_FINAL | TEXT, _FINAL | BINARY}  # without reserved bits: no extension is ever negotiated here
+_OPCODES = frozenset(map(int, Opcode))
 _MASK_BYTES = 4
 _END_OF_REQUEST = b"\r\n\r\n"
 _SHORT = struct.Struct("!BB")
@@ -35,7 +36,7 @@ _LONG = struct.Struct("!BBQ")
 class FrameReader:
     """Cuts what one client sends.
 
-    Frames are kept back until `open`: a client need not wait for the answer to its handshake.
+    Frames, pings too, are kept back until `open`, or the end: a client need not wait for the answer to its handshake.
     """
 
     __slots__ = ("_ended", "_fragments", "_held", "_left", "_max_bytes", "_opened", "_request")
@@ -112,14 +113,17 @@ class FrameReader:
         self._left -= at
         while end - at >= _SHORT.size and not self._ended:
             first, second = view[at], view[at + 1]
+            if first & 0x0F not in _OPCODES or not second & _MASKED:
+                self._ended, at = True, end  # the library refuses that without its length
+                break
             size, start = second & 0x7F, at + _SHORT.size
             if size > 125:
                 start += 2 if size == 126 else 8
                 size = int.from_bytes(view[at + 2 : start], "big")
             if start > end:
                 break
-            start += _MASK_BYTES if second & _MASKED else 0
-            if first in _MESSAGES and second & _MASKED and size <= self._max_bytes and not self._fragments:
+            start += _MASK_BYTES
+            if first in _MESSAGES and size <= self._max_bytes and not self._fragments:
                 if passed < at:
                     yield at, PASSED_ON, view[passed:at]
                     passed = at

@@ -239,6 +239,7 @@ class Stream(StreamResults):
 
     def _set_options(self, options: dict[str, Any]) -> None:
         with self._changed:  # else the stream's thread could put back what it is about to drop something from
+            self._drop_refused()  # what is under way with options of an old revision is not overtaken
             self._options, self._dropped = self._checked(options), ""
             self._waiting_options = not self.running
             self._pass.retune(self._options)

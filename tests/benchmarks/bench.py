@@ -22,7 +22,7 @@ PICTURES: Mapping[str, Callable[[int], list[bytes]]] = {
 }
 
 
-_LOOK_S, _REST_S, _RESTLESS_S = 0.1, 0.01, 5.0  # at rest is who works no more than 10 ms within 100
+_LOOK_S, _REST_S, _RESTLESS_S = 0.1, 0.015, 5.0  # at rest is who works for no more than one tick of 10 ms in 100
 
 
 class Skipped(Exception):

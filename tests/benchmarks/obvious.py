@@ -81,7 +81,9 @@ async def endpoint(websocket: WebSocket, client_id: str) -> None:
 async def main() -> None:
     """Serve until stdin is closed."""
     server = uvicorn.Server(
-        uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", ws_per_message_deflate=False)
+        uvicorn.Config(
+            app, host="127.0.0.1", port=0, log_level="error", ws_per_message_deflate=False, ws_ping_interval=None
+        )
     )
     serving = asyncio.create_task(server.serve())
     while not server.started:

@@ -105,6 +105,14 @@ def test_send_ends_at_the_first_if_every_frame_would_be_refused(
     assert "did you mean" in only_line(done.stderr)
 
 
+def test_what_failed_before_the_end_is_told_with_it(serving: Serving, folder: Path) -> None:
+    done = run("send", "nope.png", "pictures/a.png", "--plugin", "cuont", "--url", serving.url, cwd=folder)
+    assert done.returncode == 1
+    ended, failed = done.stderr.splitlines()
+    assert "ended, since every frame would be refused: No plugin 'cuont'" in ended
+    assert "1 of 2 frames failed; nope.png: " in failed
+
+
 def test_send_to_nobody(folder: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

@@ -52,6 +52,8 @@ def test_what_cannot_be_read_or_made_says_why_and_what_to_do(tmp_path: Path) -> 
         fs.serve(port=0, token=tmp_path / "nowhere" / "token")
     with pytest.raises(fs.ServerError, match=r"cannot be made .*: name a file in a folder of yours"):
         make_token(Path("/proc/token"))
+    with pytest.raises(fs.ServerError, match=r"cannot be made .File name too long.: name a file in a folder of yours"):
+        make_token(tmp_path / ("x" * 300))
     with pytest.raises(fs.ServerError, match="nosuch cannot be read"):
         fs.Client("ws://localhost:1", token=tmp_path / "nosuch")
 

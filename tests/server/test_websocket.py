@@ -79,6 +79,19 @@ def test_all_that_comes_right_behind_the_handshake_is_answered(server: fs.Server
     assert {result(opened)["error_code"] for _ in range(3000)} == {"INVALID_MESSAGE"}
 
 
+@pytest.mark.parametrize("last", [bytes([0x80 | CLOSE, 0x82, 0, 0, 0, 0, 0x03, 0xE8]), bytes([0x80 | TEXT, 1, 65])])
+def test_an_end_right_behind_the_handshake_is_the_end(server: fs.Server, raw: Raw, last: bytes) -> None:
+    """A goodbye, or a frame that is not masked, of a peer that does not let go of the connection."""
+    opened = raw(server)
+    lines = ["GET /ws/brief HTTP/1.1", f"Host: localhost:{server.port}", *(": ".join(header) for header in upgrade())]
+    opened.socket.sendall("\r\n".join([*lines, "", ""]).encode() + last)
+    said = b""
+    while data := opened.socket.recv(4096):
+        said += data
+    assert b"101 Switching Protocols" in said
+    wait_for(lambda: server.stats()["connections"] == 0, "its session to be left")
+
+
 def test_an_empty_text_is_answered(server: fs.Server, raw: Raw) -> None:
     opened = raw(server).open()
     opened.send_frame(TEXT, b"")

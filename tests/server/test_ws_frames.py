@@ -77,6 +77,11 @@ def test_the_rest_is_the_librarys(frame: bytes) -> None:
     assert fed(reader(), frame) == [(PASSED_ON, frame)]
 
 
+@pytest.mark.parametrize("start", [b"\x81\x7e\x03", b"\x83\xff"])
+def test_what_no_server_takes_is_passed_on_before_its_length_is_known(start: bytes) -> None:
+    assert fed(reader(), start) == [(PASSED_ON, start)]
+
+
 def test_after_the_last_fragment_messages_are_taken_out_again() -> None:
     fragments = masked(b"one", final=False) + masked(b"two", Opcode.CONT)
     assert fed(reader(), fragments + masked(b"three")) == [(PASSED_ON, fragments), (TEXT, b"three")]

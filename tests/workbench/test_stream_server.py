@@ -117,3 +117,26 @@ def test_a_server_of_its_own_at_the_kernels_old_port_is_no_successor(
         with fs.BlockingClient(other) as client:
             assert client.url == other.url
     assert accepted(second)
+
+
+def test_a_secret_that_was_given_is_for_the_server_it_was_given_for(
+    kernel: Callable[..., fs.Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = kernel(token="of the first")  # noqa: S106 -- of the test
+    monkeypatch.setenv("FORGESYTE_NB_URL", first.url)
+    given = [fs.Client(url, token="of the first") for url in (None, first)]  # noqa: S106
+    second = kernel(port=free_port(tmp_path))
+    monkeypatch.setenv("FORGESYTE_NB_URL", first.url)
+    given.append(fs.Client(token="of the first"))  # noqa: S106
+    assert [client.url for client in given] == [first.url] * 3
+    second.close()
+
+
+def test_who_comes_when_nothing_runs_looks_where_it_is_told(
+    kernel: Callable[..., fs.Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = kernel()
+    second = kernel(port=free_port(tmp_path))
+    second.close()
+    monkeypatch.setenv("FORGESYTE_NB_URL", first.url)
+    assert fs.Client().url == first.url, "not where the last server was: somebody else may listen there"
