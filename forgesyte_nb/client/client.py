@@ -70,8 +70,8 @@ class Client:
 
         Args:
             url: Base URL of the server, or a `Server`; by default what `FORGESYTE_NB_URL` says, else
-                "ws://localhost:8000". The server of this process's `serve()` is followed to another port, unless a URL or
-                a token is given.
+                "ws://localhost:8000". The server of this process's `serve()` is followed to another port, unless a URL
+                or a token is given.
             client_id: Its name at the server; unique by default.
             token: The server's secret, or the path of a file with it, if it has one; of a `Server`, and where no `url`
                 is given, it is known. Read again for each connection. Travels in a header, is never shown.
