@@ -1,6 +1,7 @@
 """The servers that run in this process, by their URL, and their secrets: its own clients need not be told them.
 
-One of them at a time is that of `serve()`. Whoever was made for it goes where its successor is, on whatever port.
+One of them at a time is that of `serve()`. Whoever was made for it, and was given neither a URL nor
+a secret, goes where its successor is, on whatever port.
 
 A server enters itself before it lets anyone in and leaves when it is closed. Whoever comes back to a URL finds here
 what the server that has it by then asks for. URLs are compared whole: a secret goes to the server it belongs to, and to

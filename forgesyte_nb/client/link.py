@@ -224,7 +224,7 @@ class Link:
                 if self._is_for_the_moment(message, frame):
                     self._try_again(frame, self._patience.pause_s(frame.attempts))
                     return
-                if self._has_other_options(message, frame):
+                if self._renews_options(message, frame):
                     self._try_again(frame, 0)
                     return
                 self._finish(frame, frame.answered(message, time.monotonic()), message.get("job_id"))
@@ -247,13 +247,13 @@ class Link:
             and frame.attempts <= self._patience.max_retries
         )
 
-    def _has_other_options(self, message: dict[str, Any], frame: SentFrame) -> bool:
-        """Whether a frame was refused for its options, before it became a job, and can be sent with others."""
+    def _renews_options(self, message: dict[str, Any], frame: SentFrame) -> bool:
+        """Give a frame that was refused for its options, before it became a job, others; whether there are any."""
         return (
             message.get("error_code") == InvalidOptions.code
             and not message.get("job_id")
             and frame.attempts <= self._patience.max_retries
-            and frame.has_other_options()
+            and frame.renew_options()
         )
 
     def _try_again(self, frame: SentFrame, pause_s: float) -> None:

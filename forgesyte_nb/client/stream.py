@@ -204,7 +204,7 @@ class ResultStream:
     async def _forward(self, picture: Picture, order: int, options: bytes) -> None:
         frame = SentFrame(self._frame_ids(), self._plugin, options, self.stream_id, picture, _nobody)
         frame.deliver = lambda result: self._deliver(frame, order, result)
-        frame.has_other_options = lambda: self._renew_options(frame)
+        frame.renew_options = lambda: self._renew_options(frame)
         self._under_way.add(frame)
         self.sent += 1
         if isinstance(picture, RawImage) and picture.unreadable:

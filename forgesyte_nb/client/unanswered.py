@@ -34,7 +34,7 @@ class SentFrame:
         stream_id: Which stream of this client it belongs to.
         picture: The picture.
         deliver: Called once with its `Result`.
-        has_other_options: Called when it was refused for its options; true if it has been given others.
+        renew_options: Called when it was refused for its options, to give it others; whether there were any.
         chosen: Whether the sender chose `frame_id`, so that another client may have chosen the same.
         wire_id: Its name on the wire, where it was sent last.
         jobs: The job that each of its names on the wire became; empty before anything is known of it.
@@ -50,7 +50,7 @@ class SentFrame:
     stream_id: str
     picture: Picture
     deliver: Callable[[Result], object]
-    has_other_options: Callable[[], bool] = bool
+    renew_options: Callable[[], bool] = lambda: False
     chosen: bool = False
     wire_id: str = ""
     jobs: dict[str, str] = field(default_factory=dict)
