@@ -23,8 +23,8 @@ _POLL_S = 0.2
 SPIN = """\
 import json, time
 spins, began, deadline = 0, time.time(), time.monotonic() + {longest_s}
-print("spinning", flush=True)
 try:
+    print("spinning", flush=True)  # inside: the interrupt may come as soon as this is seen
     while time.monotonic() < deadline:
         for _ in range(100_000):
             spins += 1
