@@ -35,7 +35,7 @@ def block_mapper(bench: Bench, scale: Scale) -> list[Row]:
 
 def face_detector(bench: Bench, scale: Scale) -> list[Row]:
     """A network of 80 ms; against the obvious server only."""
-    return _rows(bench, scale, "face_detector", "stills", in_flight=6, window_s=2.0)
+    return _rows(bench, scale, "face_detector", "stills", in_flight=6, window_s=5.0)
 
 
 def _rows(
@@ -56,7 +56,7 @@ def _rows(
     slow = window_s > 1
     rounds = bench.rounds(scale)
     if slow:
-        rounds = min(rounds, 6 if scale == BASE else 1)
+        rounds = min(rounds, 8 if scale == BASE else 1)
     elif scale != BASE:
         # Larger frames take longer, and a window must hold some dozens of them.
         rounds, window_s = min(rounds, 3), window_s * (1 + scale.area / 8)
