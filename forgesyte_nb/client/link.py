@@ -225,6 +225,7 @@ class Link:
                     self._try_again(frame, self._patience.pause_s(frame.attempts))
                     return
                 if self._renews_options(message, frame):
+                    self.unanswered.rename(frame)
                     self._try_again(frame, 0)
                     return
                 self._finish(frame, frame.answered(message, time.monotonic()), message.get("job_id"))
@@ -252,7 +253,6 @@ class Link:
         return (
             message.get("error_code") == InvalidOptions.code
             and not message.get("job_id")
-            and frame.attempts <= self._patience.max_retries
             and frame.renew_options()
         )
 

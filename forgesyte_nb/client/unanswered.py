@@ -4,7 +4,8 @@ A frame is answered once. When a connection breaks, its frames are sent again on
 may come for the same frame, from the job that was thought lost: it is recognised by its `frame_id` or `job_id` and
 swallowed. Messages about other clients' frames (a subscriber gets those too) are left alone: from the first
 subscription on, a frame whose `frame_id` its sender chose travels under a name that nobody else can have chosen, and
-the messages about it get the chosen one back.
+the messages about it get the chosen one back. A frame that was refused and is sent with other options gets such a name,
+too.
 """
 
 from __future__ import annotations
@@ -135,10 +136,19 @@ class Unanswered:
         if self.overhears and frame.chosen and frame.wire_id in ("", frame.frame_id):
             if not frame.jobs.get(frame.frame_id):
                 self._by_wire_id.pop(frame.frame_id, None)  # nothing would tell an answer to it from another client's
-            frame.wire_id = f"{frame.frame_id}{self._mark}{next(self._numbers)}"
+            frame.wire_id = self._new_name(frame)
         frame.wire_id, frame.job_id = frame.wire_id or frame.frame_id, ""
         self._by_wire_id[frame.wire_id] = frame
         return frame.wire_id
+
+    def rename(self, frame: SentFrame) -> None:
+        """It was refused, and is another frame from now on: the refusal may come again after a connection broke."""
+        self._by_wire_id.pop(frame.wire_id, None)
+        self._remember(frame, frame.wire_id)
+        frame.wire_id, frame.attempts = self._new_name(frame), 0
+
+    def _new_name(self, frame: SentFrame) -> str:
+        return f"{frame.frame_id}{self._mark}{next(self._numbers)}"
 
     def find(self, message: dict[str, Any]) -> SentFrame | None:
         """The unanswered frame that a message is about."""
@@ -174,6 +184,9 @@ class Unanswered:
                 del self._by_wire_id[wire_id]
         for known in {frame.wire_id, *frame.jobs.values(), job_id}:
             if known:
-                self._answered[known] = frame.chosen and known == frame.frame_id
+                self._remember(frame, known)
+
+    def _remember(self, frame: SentFrame, known: str) -> None:
+        self._answered[known] = frame.chosen and known == frame.frame_id
         while len(self._answered) > _REMEMBERED:
             self._answered.popitem(last=False)

@@ -140,8 +140,37 @@ async def test_what_is_refused_for_options_is_sent_again_in_front_of_what_waits(
             found = [result async for result in results]
     assert [result.error_code for result in found] == [None] * 5
     assert [result.seq for result in found] == list(range(5))
-    assert heard == [result.frame_id for result in found]
+    assert [wire_id.partition("~")[0] for wire_id in heard] == [result.frame_id for result in found]
     assert (results.sent, results.answered, results.failed) == (5, 5, 0)
+
+
+@pytest.mark.parametrize("breaks", [False, True])
+async def test_a_refusal_that_comes_again_is_swallowed(picture, breaks):
+    """A server that knows the seed alone repeats what may not have arrived; the picture has other options by then."""
+    heard = []
+
+    async def refuse(socket):
+        heard.append(json.loads(await socket.recv()))
+        if len(heard) == 1:
+            results.retune(b'{"k":2}')
+            refused["frame_id"] = heard[0]["frame_id"]
+            await socket.send(json.dumps(refused))
+            heard.append(json.loads(await socket.recv()))
+            if breaks:
+                return  # without an answer to the second
+        await socket.send(json.dumps(refused))
+        await socket.send(json.dumps({**RESULT, "frame_id": heard[-1]["frame_id"], "plugin": "ocr"}))
+        await socket.wait_closed()
+
+    refused = {"type": "error", "error_code": "INVALID_OPTIONS", "message": "k: no", "timestamp": "", "plugin": "ocr"}
+    async with websockets.serve(refuse, "127.0.0.1", 0) as listening:
+        url = f"ws://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+        async with Client(url, offer_v2=False, max_retries=int(breaks), backoff_s=0.01) as client, asyncio.timeout(20):
+            results = client.stream([picture], "ocr", k=1)
+            found = [result async for result in results]
+    assert [(result.error, result["text"]) for result in found] == [(None, "a")]
+    assert [frame["options"] for frame in heard] == [{"k": 1}, *[{"k": 2}] * (1 + breaks)]
+    assert len({frame["frame_id"] for frame in heard}) == 2
 
 
 async def test_options_that_stay_refused_are_an_error_once(server, picture):
