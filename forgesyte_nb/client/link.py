@@ -250,11 +250,7 @@ class Link:
 
     def _renews_options(self, message: dict[str, Any], frame: SentFrame) -> bool:
         """Give a frame that was refused for its options, before it became a job, others; whether there are any."""
-        return (
-            message.get("error_code") == InvalidOptions.code
-            and not message.get("job_id")
-            and frame.renew_options()
-        )
+        return message.get("error_code") == InvalidOptions.code and not message.get("job_id") and frame.renew_options()
 
     def _try_again(self, frame: SentFrame, pause_s: float) -> None:
         frame.job_id = ""  # if there is another connection before, it goes out there

@@ -2,10 +2,8 @@
 
 `FrameConnection` is a `websockets` server connection that hands each complete message straight to the dispatcher
 as bytes, in the callback in which it arrived: nothing is ever awaited between socket and dispatcher, so reading
-never stops and pings are always answered. What the session's outbox holds is written once per turn of the loop, in
-one write, and not at all while the peer is too slow to take it. Now and then a ping asks for a receipt: its pong
-proves what the peer's side has received, whatever client it is, and the session forgets that much. Handshake,
-keepalive, limits and closing are the library's.
+never stops and pings are always answered. What the session's outbox holds goes out through an `OutboxWriter`.
+Handshake, limits and closing are the library's.
 """
 
 from __future__ import annotations
@@ -23,15 +21,14 @@ from websockets.protocol import CLOSED, CLOSING, OPEN, Event
 from websockets.server import ServerProtocol
 
 from forgesyte_nb.dispatch import Dispatcher
-from forgesyte_nb.outbox.sent_log import KEPT_BYTES
+from forgesyte_nb.server.outbox_writer import WRITE_LIMIT_BYTES, OutboxWriter
 from forgesyte_nb.server.peer_tcp import is_unreachable
-from forgesyte_nb.server.ws_frames import BINARY, PASSED_ON, FrameReader, frames_of, ping_of
+from forgesyte_nb.server.ws_frames import BINARY, PASSED_ON, Fragments, FrameReader
 from forgesyte_nb.sessions import Session
 
 _READ_BYTES = 256 * 1024
 _SHORT_READ_BYTES = 8 * 1024
 _TINY_BYTES = 64
-_MOST_TINY_FRAGMENTS = 1024
 _MOST_UNREAD_PONG_BYTES = 1024 * 1024
 _FRAME_HEAD_BYTES = 2
 _ENDING = (CLOSING, CLOSED)
@@ -41,12 +38,6 @@ _FAILURES = {1006, 1011, 1012, 1013, 1014, 4001}
 """Close codes of whoever did not mean to leave (RFC 6455 section 7.4.1): an error of its own, a restart; and that of
 `forgesyte.js` for a server that has not answered."""
 
-_RECEIPT = b"seen "  # longer than the random payload of a ping of the library, which is none of these
-
-RECEIPT_MESSAGES = 64
-RECEIPT_DELAY_S = 0.5
-"""After so many messages, or so long after one, the client's side is asked what has arrived."""
-
 PROBE_S = 1.5
 """A peer that has acknowledged nothing for so long, when another client of its name has come, is gone."""
 
@@ -55,15 +46,6 @@ PROBE_PAUSE_S = 0.1
 
 CLOSE_TIMEOUT_S = 2.0
 """A peer that has been told the end has so long to let go of the connection."""
-
-UPDATES_DELAY_S = 0.002
-"""So long `pending` and `processing` wait for something to be written with."""
-
-FLUSH_BYTES = 1024 * 1024
-"""What is owed is written in portions of this size, so that little is on its way when a connection breaks."""
-
-WRITE_LIMIT_BYTES = 256 * 1024
-"""Bytes in the transport's own buffer from which on messages stay in the outbox."""
 
 
 class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
@@ -84,37 +66,31 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
         self.session: Session | None = None
         self.dispatcher: Dispatcher | None = None
         self.client_id = ""
+        self._writer = OutboxWriter(self)
+        self.wake, self.wake_later = self._writer.wake, self._writer.wake_later
         self._reader = FrameReader(protocol.max_message_size or 0)
-        self._parts = bytearray()  # of a message in fragments: those may be tiny, and an object each would add up
-        self._fragments = 0
-        self._binary = False
+        self._fragments = Fragments()
         self._frames = 0  # in what was read last
         self._read_bytes = _SHORT_READ_BYTES
         self._unread_pong_bytes = 0
-        self._scheduled = False
         self.heard_at = self.reached_at = 0.0
         self.on_lost: Callable[[], None] = _nobody
-        self._unasked = 0
-        self._series = 0  # of receipts: how often the session was changed
         self._cut_for = ""
         self._pong = asyncio.Event()
-        self._receipt_timer: asyncio.TimerHandle | None = None
         self._end_timer: asyncio.TimerHandle | None = None
         self._probe_timer: asyncio.TimerHandle | None = None
         self._probed_at = float("-inf")
 
     def open(self, session: Session) -> None:
         """Begin to serve a session."""
-        self.session = session
-        session.connect(self)
+        self.take_over(session)
         self._reader.open()
         self._read(memoryview(b""))  # of a client that is faster than the server, or did not wait for its answer
         self.transport.resume_reading()
 
     def take_over(self, session: Session) -> None:
-        """Serve another session from now on; what was put into the outbox of this one for now is written first."""
-        self._flush()
-        self._series += 1  # receipts asked for before count the messages of the other session
+        """Serve another session from now on."""
+        self._writer.serve(session.outbox)
         self.session = session
         session.connect(self)
 
@@ -131,21 +107,17 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
             if event.fin:
                 self._message(bytes(event.data), binary=opcode is Opcode.BINARY)
             else:
-                self._parts, self._fragments = bytearray(event.data), 1
-                self._binary = opcode is Opcode.BINARY
+                self._fragments.begin(event)
         elif opcode is Opcode.CONT:
-            self._parts += event.data
-            self._fragments += 1
-            if self._fragments > _MOST_TINY_FRAGMENTS + 2 * len(self._parts) // _TINY_BYTES:
-                self._fail(CloseCode.MESSAGE_TOO_BIG, f"{self._fragments} fragments, most of them tiny")
-            elif event.fin:
-                whole, self._parts = bytes(self._parts), bytearray()
-                self._message(whole, binary=self._binary)
+            whole = self._fragments.add(event)
+            if self._fragments.too_many:
+                self._fail(CloseCode.MESSAGE_TOO_BIG, self._fragments.too_many)
+            elif whole is not None:
+                self._message(whole, binary=self._fragments.binary)
         elif opcode is Opcode.PING:
             self._ponged(len(event.data))
-        elif opcode is Opcode.PONG and bytes(event.data).startswith(_RECEIPT):
+        elif opcode is Opcode.PONG and self._writer.confirm(bytes(event.data)):
             self._pong.set()
-            self._confirm(bytes(event.data[len(_RECEIPT) :]))
         else:
             super().process_event(event)
 
@@ -154,11 +126,6 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
         self._unread_pong_bytes += size + _FRAME_HEAD_BYTES if self.paused else 0
         if self._unread_pong_bytes > _MOST_UNREAD_PONG_BYTES:
             self._fail(CloseCode.POLICY_VIOLATION, "pings whose pongs are not read")
-
-    def _confirm(self, receipt: bytes) -> None:
-        series, _, number = receipt.partition(b".")
-        if self.session is not None and series == b"%d" % self._series and number.isdigit():
-            self.session.outbox.confirm(int(number))
 
     def _message(self, data: bytes, *, binary: bool) -> None:
         session, dispatcher = self.session, self.dispatcher
@@ -184,7 +151,7 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
         while self.ping_interval is not None:
             await asyncio.sleep(self.ping_interval)
             self._pong.clear()
-            self.transport.write(self._receipt())
+            self._writer.ask()
             try:
                 async with asyncio.timeout(self.ping_timeout):
                     await self._pong.wait()
@@ -196,62 +163,13 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
                     self._end_in_time()
                 return
 
-    # Writing
-
-    def wake(self) -> None:
-        """There is something in the outbox: write it in the next turn of the loop."""
-        if not self._scheduled:
-            self._scheduled = True
-            self.loop.call_soon(self._flush)
-
-    def wake_later(self) -> None:
-        """For updates alone: a write and a wake-up of the client that a short job's result would follow at once."""
-        if not self._scheduled:
-            self.loop.call_later(UPDATES_DELAY_S, self._schedule_waiting)
-
-    def _schedule_waiting(self) -> None:
-        if self.session is not None and self.session.outbox.waiting:
-            self.wake()
-
-    def _flush(self) -> None:
-        """Write what the outbox holds in one write; of very much a portion, and the rest in the next turns."""
-        self._scheduled = False
-        session = self.session
-        if session is None or self.paused or self.protocol.state is not OPEN:
-            return
-        outbox = session.outbox
-        messages = outbox.take(FLUSH_BYTES)
-        data = frames_of(messages)
-        self._unasked += len(messages)
-        if self._unasked >= RECEIPT_MESSAGES or len(data) >= WRITE_LIMIT_BYTES:
-            data += self._receipt()
-        elif self._receipt_timer is None and messages:
-            self._receipt_timer = self.loop.call_later(RECEIPT_DELAY_S, self._ask_for_receipt)
-        pictures = outbox.take_pictures()
-        if pictures:
-            data += frames_of(pictures, Opcode.BINARY)
-        self.transport.write(data)
-        if outbox.waiting:
-            self.wake()
-
     def finish(self) -> None:
         """The server ends: write what the peer is owed, however slow it is; one that asked for nothing is cut off."""
         if self.request is None:  # a browser opens connections ahead, for requests that may never come
             if hasattr(self, "transport"):
                 self.transport.abort()
-        elif self.session is not None and self.protocol.state is OPEN:
-            self.transport.write(frames_of(self.session.outbox.take(KEPT_BYTES)))
-
-    def _receipt(self) -> bytes:
-        """A ping whose pong tells what has arrived; every WebSocket client answers it, by the protocol."""
-        self._unasked = 0
-        number = self.session.outbox.seq if self.session is not None else 0
-        return ping_of(_RECEIPT + b"%d.%d" % (self._series, number))
-
-    def _ask_for_receipt(self) -> None:
-        self._receipt_timer = None
-        if self._unasked and self.protocol.state is OPEN:
-            self.transport.write(self._receipt())
+        else:
+            self._writer.write_all()
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where the loop puts what it reads: one buffer for all its connections, emptied before the next read."""
@@ -308,7 +226,7 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
         """The peer has caught up."""
         super().resume_writing()
         self._unread_pong_bytes = 0
-        self.wake()
+        self._writer.wake()
 
     def release(self) -> None:
         """The connection is ending: its session is free for the client's next one, at once."""
@@ -316,10 +234,8 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
         if session is None or dispatcher is None:
             return
         self.session = None
+        self._writer.stop()
         dispatcher.reception.leave(session, now=time.monotonic(), for_good=self.left(), reason=self._reason())
-        if self._receipt_timer is not None:
-            self._receipt_timer.cancel()
-            self._receipt_timer = None
 
     def probe(self) -> None:
         """Another client of this name has come: is it the same one, and this peer gone?"""
@@ -331,7 +247,7 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
         self._probe_timer = None
         if self.protocol.state is OPEN:
             self._probed_at = self.loop.time()
-            self.transport.write(self._receipt())
+            self._writer.ask()
             self.loop.call_later(PROBE_S, self._judge, self._probed_at)
 
     def _judge(self, asked_at: float) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from websockets.frames import Opcode
+from websockets.frames import Frame, Opcode
 
 try:
     from websockets.speedups import apply_mask
@@ -27,6 +27,8 @@ _MASKED = 0x80
 _MESSAGES = {_FINAL | TEXT, _FINAL | BINARY}  # without reserved bits: no extension is ever negotiated here
 _OPCODES = frozenset(map(int, Opcode))
 _MASK_BYTES = 4
+_TINY_BYTES = 64
+_MOST_TINY_FRAGMENTS = 1024
 _END_OF_REQUEST = b"\r\n\r\n"
 _SHORT = struct.Struct("!BB")
 _MIDDLE = struct.Struct("!BBH")
@@ -145,6 +147,39 @@ class FrameReader:
         if first & 0x08:
             return self._fragments  # control frames may come between
         return not first & _FINAL
+
+
+class Fragments:
+    """A message whose frames come one by one, as the library parses them.
+
+    Attributes:
+        binary: Whether it is a binary one.
+        too_many: Why it must not go on; empty as long as it may.
+    """
+
+    __slots__ = ("_count", "_parts", "binary", "too_many")
+
+    def __init__(self) -> None:
+        """Made without a message."""
+        self._parts, self._count = bytearray(), 0  # fragments may be tiny: an object each would add up
+        self.binary = False
+        self.too_many = ""
+
+    def begin(self, frame: Frame) -> None:
+        """Take the first."""
+        self._parts, self._count = bytearray(frame.data), 1
+        self.binary = frame.opcode is Opcode.BINARY
+
+    def add(self, frame: Frame) -> bytes | None:
+        """Take the next; the message, if that was the last."""
+        self._parts += frame.data
+        self._count += 1
+        if self._count > _MOST_TINY_FRAGMENTS + 2 * len(self._parts) // _TINY_BYTES:
+            self.too_many = f"{self._count} fragments, most of them tiny"
+        if not frame.fin:
+            return None
+        whole, self._parts = bytes(self._parts), bytearray()
+        return whole
 
 
 def frames_of(messages: list[bytes], opcode: Opcode = Opcode.TEXT) -> bytes:

@@ -22,7 +22,7 @@ import pytest
 
 from forgesyte_nb.dispatch import Dispatcher
 from forgesyte_nb.plugins.registry import Registry
-from forgesyte_nb.server import connection
+from forgesyte_nb.server import outbox_writer
 from forgesyte_nb.server.async_server import AsyncServer
 from forgesyte_nb.server.binding import bind
 from forgesyte_nb.sessions import Session
@@ -115,8 +115,8 @@ async def test_all_cases_pass_but_those_that_are_explained(figures: Figures) -> 
 
 
 async def test_receipts_are_all_that_9_7_objects_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "RECEIPT_MESSAGES", 1_000_000)
-    monkeypatch.setattr(connection, "RECEIPT_DELAY_S", 1_000.0)
+    monkeypatch.setattr(outbox_writer, "RECEIPT_MESSAGES", 1_000_000)
+    monkeypatch.setattr(outbox_writer, "RECEIPT_DELAY_S", 1_000.0)
     async with echo_server() as url:
         results = await run_cases(url, "9.7.*")
     assert len(results) == 6

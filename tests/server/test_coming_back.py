@@ -19,7 +19,8 @@ from websockets.exceptions import ConnectionClosed
 import forgesyte_nb as fs
 from forgesyte_nb.plugins.registry import Registry
 from forgesyte_nb.server import connection
-from forgesyte_nb.server.connection import PROBE_S, RECEIPT_MESSAGES
+from forgesyte_nb.server.connection import PROBE_S
+from forgesyte_nb.server.outbox_writer import RECEIPT_MESSAGES
 from tests.conftest import Connect, SeedClient, get, run_cell, wait_for
 from tests.server.conftest import WAITS, RawSocket, log_of
 
