@@ -9,18 +9,17 @@ from __future__ import annotations
 import http
 from collections.abc import Callable
 from importlib import resources
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 from websockets.datastructures import Headers
 from websockets.http11 import Response
 
-from forgesyte_nb.dispatch import Dispatcher
 from forgesyte_nb.job_messages import summary_of
 from forgesyte_nb.plugins.contract import Plugin
 from forgesyte_nb.plugins.payload import is_cell
-from forgesyte_nb.plugins.registry import Registry
 from forgesyte_nb.server.metrics import exposition
+from forgesyte_nb.server.reports import ServerView
 
 JOBS_SHOWN = 200
 
@@ -41,16 +40,6 @@ _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
     "media-src 'self' blob:; connect-src 'self' ws: wss:; base-uri 'none'; frame-ancestors 'self'"
 )
-
-
-class ServerView(Protocol):
-    """What look-ups may see of a server."""
-
-    dispatcher: Dispatcher
-    registry: Registry
-
-    def engine_stats(self) -> dict[str, dict[str, Any]]:
-        """Numbers of the running engines."""
 
 
 def look_up(path: str, view: ServerView) -> Response:

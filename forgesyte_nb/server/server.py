@@ -7,7 +7,6 @@ with `close()`, with its `with` block, or with the process. A process that is fo
 from __future__ import annotations
 
 import atexit
-import itertools
 import os
 import threading
 import weakref
@@ -18,11 +17,11 @@ from typing import Any, Self
 
 from forgesyte_nb import own_servers
 from forgesyte_nb.errors import PluginDefinitionError, ServerError
-from forgesyte_nb.job_messages import summary_of
 from forgesyte_nb.keywords import known_keywords
 from forgesyte_nb.plugins.contract import Plugin
 from forgesyte_nb.plugins.discovery import FolderWatch, asked_folders, discover, plugin_folders
 from forgesyte_nb.plugins.registry import Entry, Registry, registry
+from forgesyte_nb.server import reports
 from forgesyte_nb.server.binding import bind
 from forgesyte_nb.server.gate import ANY_HOST
 from forgesyte_nb.server.local import LocalConnections, Send, Take
@@ -188,44 +187,15 @@ class Server:
 
     def stats(self) -> dict[str, Any]:
         """Counts: connections, accepted frames, results, errors, refusals, active jobs, and the engines' numbers."""
-        self._check_running()
-
-        def count() -> dict[str, Any]:
-            dispatcher = self._async.dispatcher
-            return {
-                "connections": len(dispatcher.sessions.connected()),
-                "accepted": dispatcher.tally.accepted,
-                "results": dispatcher.tally.results,
-                "errors": dispatcher.tally.errors,
-                "refused": sum(dispatcher.tally.refused.values()),
-                "active": len(dispatcher.jobs.active),
-                "engines": self._async.engine_stats(),
-            }
-
-        return self._on_loop(count)
+        return self._ask(reports.stats)
 
     def clients(self) -> list[dict[str, Any]]:
         """Who is connected: `client_id`, and how many `frames` it has sent, the busiest first."""
-        self._check_running()
-
-        def ask() -> list[dict[str, Any]]:
-            connected = self._async.dispatcher.sessions.connected()
-            return [{"client_id": session.client_id, "frames": session.frames} for session in connected]
-
-        return sorted(self._on_loop(ask), key=lambda client: -client["frames"])
+        return self._ask(reports.clients)
 
     def sender_of(self, job_id: str) -> str:
         """Client id of who sent the frame of a job; empty if the job is not known, or no longer."""
-        self._check_running()
-
-        def ask() -> str:
-            jobs = self._async.dispatcher.jobs
-            active, ended = jobs.active.get(job_id), jobs.ended(job_id)
-            if active is not None:
-                return str(active.owner.client_id)
-            return "" if ended is None else str(ended.summary["client_id"])
-
-        return self._on_loop(ask)
+        return self._ask(lambda view: reports.sender_of(view, job_id))
 
     def recent_jobs(self, most: int) -> list[tuple[dict[str, Any], bytes | None]]:
         """The newest jobs that the server knows: those that have ended, the first to end first, then those under way.
@@ -240,14 +210,11 @@ class Server:
         Raises:
             ServerError: If the server is closed.
         """
+        return self._ask(lambda view: reports.recent_jobs(view, most))
+
+    def _ask(self, report: Callable[[reports.ServerView], Answer]) -> Answer:
         self._check_running()
-
-        def ask() -> list[tuple[dict[str, Any], bytes | None]]:
-            jobs = self._async.dispatcher.jobs
-            ended = [(one.summary, one.terminal) for one in itertools.islice(jobs.recent(), most)]
-            return [*reversed(ended), *((summary_of(job), None) for job in jobs.active.values())][-most:]
-
-        return self._on_loop(ask)
+        return self._on_loop(lambda: report(self._async))
 
     def _on_loop(self, ask: Callable[[], Answer]) -> Answer:
         """Ask on the loop's thread, and wait for the answer; an inline plugin is on that thread already."""
