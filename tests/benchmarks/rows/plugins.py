@@ -52,26 +52,13 @@ def _rows(
 ) -> list[Row]:
     if not (PLUGIN_FILES / f"{plugin}.py").is_file():
         return []
-    messages = bench.messages(plugin, kind, scale.area)
-    slow = window_s > 1
-    rounds = bench.rounds(scale)
-    if slow:
-        rounds = min(rounds, 8 if scale == BASE else 1)
-    elif scale != BASE:
-        # Larger frames take longer, and a window must hold some dozens of them.
-        rounds, window_s = min(rounds, 3), window_s * (1 + scale.area / 8)
-    seconds = window_s / 2 if bench.quick and slow else bench.seconds(window_s)
+    rounds, seconds = _rounds_and_seconds(bench, scale, window_s)
     clients *= scale.clients
+    messages = bench.messages(plugin, kind, scale.area)
+    servers = {"ours": ("ours", "processes"), "(b)": ("obvious",)}
     with contextlib.ExitStack() as stack:
         ready = stack.enter_context(
-            contestants(
-                bench,
-                messages,
-                {"ours": ("ours", "processes"), "(b)": ("obvious",)},
-                seconds=seconds,
-                clients=clients,
-                in_flight=in_flight,
-            )
+            contestants(bench, messages, servers, seconds=seconds, clients=clients, in_flight=in_flight)
         )
         if least_of_bare is not None:
             pair = Pair(plugin, kind, scale.area, clients)
@@ -82,13 +69,24 @@ def _rows(
             ready["bare beside (a)"] = carried(pair, port, messages, pace=pace, seconds=seconds, clients=clients)
         measured = bench.in_turns(ready, rounds)
     detail = per_second(measured)
-    rows = []
+
+    def row(one: str, other: str, target: float | None) -> Row:
+        ratios = by_round(measured[one], measured[other])
+        return median_row(f"{plugin}, {one} / {other}", ratios, target=target, detail=detail, scale=scale)
+
+    rows = [row("ours", "(b)", least_of_obvious)]
     if least_of_bare is not None:
-        ratios = by_round(measured["ours"], measured["bare processes"])
-        name = f"{plugin}, ours / bare processes"
-        rows.append(median_row(name, ratios, target=least_of_bare, detail=detail, scale=scale))
-        ratios = by_round(measured["bare beside (a)"], measured["bare processes"])
-        rows.append(median_row(f"{plugin}, bare beside (a) / bare processes", ratios, detail=detail, scale=scale))
-    ratios = by_round(measured["ours"], measured["(b)"])
-    rows.append(median_row(f"{plugin}, ours / (b)", ratios, target=least_of_obvious, detail=detail, scale=scale))
+        bare = "bare processes"
+        rows = [row("ours", bare, least_of_bare), row("bare beside (a)", bare, None), *rows]
     return rows
+
+
+def _rounds_and_seconds(bench: Bench, scale: Scale, window_s: float) -> tuple[int, float]:
+    """How many rounds, and the length of a window in each, for a plugin that needs `window_s` at the base scale."""
+    rounds = bench.rounds(scale)
+    if window_s > 1:
+        return min(rounds, 8 if scale == BASE else 1), window_s / 2 if bench.quick else window_s
+    if scale != BASE:
+        # Larger frames take longer, and a window must hold some dozens of them.
+        rounds, window_s = min(rounds, 3), window_s * (1 + scale.area / 8)
+    return rounds, bench.seconds(window_s)
