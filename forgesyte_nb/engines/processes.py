@@ -12,8 +12,9 @@ from typing import Any
 
 from forgesyte_nb.engines.contract import Listener, Outcome
 from forgesyte_nb.engines.lane_memory import LANE_TASKS
-from forgesyte_nb.engines.lanes import LaneEngine, Slot
+from forgesyte_nb.engines.lanes import LaneEngine
 from forgesyte_nb.engines.raised import raise_in_cell
+from forgesyte_nb.engines.slot import Slot
 from forgesyte_nb.engines.worker_process import WorkerProcess
 from forgesyte_nb.errors import PluginDefinitionError, PluginError, WireError
 from forgesyte_nb.plugins.registry import Entry

@@ -17,9 +17,9 @@ from typing import Any, Protocol
 
 from forgesyte_nb.engines.contract import Outcome
 from forgesyte_nb.engines.lane_memory import LaneMemory
-from forgesyte_nb.engines.lanes import Slot
 from forgesyte_nb.engines.pipe import Inbox, Kind, message
 from forgesyte_nb.engines.runner import PluginKey
+from forgesyte_nb.engines.slot import Slot
 from forgesyte_nb.engines.worker_output import WorkerOutput
 from forgesyte_nb.engines.worker_start import cause_of_death, descendants, open_process, start_process
 from forgesyte_nb.errors import WIRE_ERRORS, PluginError, WireError
