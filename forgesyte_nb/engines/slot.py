@@ -1,4 +1,4 @@
-"""A slot is the place for a lane: what the lane in it offers to its engine, and the engine's view of both.
+"""A slot is the place for a lane: what the lane in it offers and tells to its engine, and the engine's view of both.
 
 The lane may be replaced, the slot stays. Jobs that were handed over are in the slot, in order, until they have ended.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Protocol
 
+from forgesyte_nb.engines.contract import Outcome
 from forgesyte_nb.jobs import Job
 
 
@@ -28,6 +29,28 @@ class Lane(Protocol):
 
     def forget_streams(self, prefix: str) -> None:
         """Let go of the states of all streams whose key starts so."""
+
+
+class LaneListener(Protocol):
+    """What a lane tells its engine, and may ask it; always on the loop."""
+
+    def expected_s(self, plugin: str) -> float:
+        """What a frame of a plugin takes, by experience."""
+
+    def lane_ready(self, slot: Slot) -> None:
+        """The lane has done its starting and takes jobs."""
+
+    def lane_started(self, slot: Slot, started_at: float | None = None) -> None:
+        """The lane has started on the first of its jobs: now, or at a time in monotonic seconds."""
+
+    def lane_progressed(self, slot: Slot, percent: float) -> None:
+        """The running plugin reports progress."""
+
+    def lane_ended(self, slot: Slot, outcome: Outcome) -> None:
+        """The first of its jobs is done."""
+
+    def lane_returned(self, slot: Slot, job: Job) -> None:
+        """The lane will not start a job that was recalled."""
 
 
 class Slot:
