@@ -1,20 +1,20 @@
-"""The part that all engines with lanes share: which job goes to which lane, deadlines, and lanes that die.
+"""The part that all engines with lanes share: jobs are handed over, run, and taken back; deadlines, and lanes that die.
 
-`LaneEngine` hands jobs to `Lane`s and hears from them; it knows neither processes nor threads. A lane has one job
-running and, if jobs of that plugin are short, some handed over ahead so that the lane never waits for the loop; of
-longer ones one, as long as there are enough for all lanes. If the running one takes long after all, or another lane is
-idle, those behind it are taken back. Only the job that had started pays for a crash; one handed over but not started
-goes to another lane. A stream of a stateful plugin stays with the lane that got it first.
+`LaneEngine` hands jobs to `Lane`s, as `Placement` says, and hears from them; it knows neither processes nor threads. A
+lane has one job running and maybe some that were handed over ahead. If the running one takes long after all, or another
+lane is idle, those behind it are taken back. Only the job that had started pays for a crash; one handed over but not
+started goes to another lane.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict, deque
-from typing import Any, Protocol
+from typing import Any
 
 from forgesyte_nb.engines.contract import Listener, Outcome, closed_outcome, unreadable
+from forgesyte_nb.engines.placement import SHORT_S, Placement
+from forgesyte_nb.engines.slot import Slot
 from forgesyte_nb.engines.start_order import StartOrder
 from forgesyte_nb.engines.waiting import WaitingJobs
 from forgesyte_nb.errors import PluginError, ProcessingTimeout
@@ -22,67 +22,21 @@ from forgesyte_nb.jobs import Job
 from forgesyte_nb.settings import Settings
 
 WATCH_INTERVAL_S = 0.05
-SHORT_S = 0.05
-"""Jobs are handed over ahead as long as all of a lane's together should take less than this."""
 
 START_S = 30.0
 """A lane that is still starting has so much longer to load the plugin of its first job."""
 
-AHEAD_S = 0.25
-"""One job that takes up to so long is handed over ahead, if more wait than there are lanes; others may come, too."""
-
 _LATE = 2.0  # times the time that a job should take
 _MAX_DEATHS = 3
 _MANY_OWNERS = 4
-_MAX_PINNED = 10_000
-
-
-class Lane(Protocol):
-    """What a lane must offer to the engine."""
-
-    def hand_over(self, job: Job) -> None:
-        """Take one more job; `OSError` if its picture cannot be read back from the backlog's file."""
-
-    def kill(self, reason: str) -> None:
-        """Stop whatever is running, now; the engine hears `lane_died`."""
-
-    def recall(self, job: Job) -> bool:
-        """Take back a job that was handed over; whether it certainly will not start."""
-
-    def tell_cancelled(self, job: Job) -> None:
-        """Tell the plugin that runs, or will run, for `job` that nobody waits any more."""
-
-    def forget_streams(self, prefix: str) -> None:
-        """Let go of the states of all streams whose key starts so."""
-
-
-class Slot:
-    """A place for a lane, and the engine's view of it.
-
-    Attributes:
-        lane: The lane in it; None while a dead one is being replaced.
-        jobs: Handed over and not ended, in order; the first is running or about to.
-        deadline: When the running job is overdue, monotonic seconds; infinite while none runs.
-        stuck: Whether the running job takes so long that nothing is handed over ahead.
-        overrun: The job that was ended for running too long; its lane's death is no news.
-        ready: Whether the lane could start at once; a process that is still starting could not.
-    """
-
-    __slots__ = ("deadline", "jobs", "lane", "overrun", "ready", "running", "stuck")
-
-    def __init__(self) -> None:
-        """Make an empty slot."""
-        self.lane: Lane | None = None
-        self.jobs: deque[Job] = deque()
-        self.running: Job | None = None
-        self.deadline = float("inf")
-        self.stuck = False
-        self.overrun: Job | None = None
-        self.ready = True
 
 
 class LaneEngine:
-    """Base of the engines with lanes; a subclass fills slots with lanes in `_fill`."""
+    """Base of the engines with lanes; a subclass fills slots with lanes in `_fill`.
+
+    Attributes:
+        expected_s: What a frame of a plugin takes, by experience.
+    """
 
     name = "lanes"
     lane_jobs = 2
@@ -95,8 +49,8 @@ class LaneEngine:
         self._order = StartOrder(listener)
         self._waiting = WaitingJobs()
         self._slots = [Slot() for _ in range(settings.lanes)]
-        self._pinned: OrderedDict[str, Slot] = OrderedDict()
-        self._expected_s: dict[str, float] = {}
+        self._placement = Placement(self._slots, self._waiting, self.lane_jobs)
+        self.expected_s = self._placement.expected_s
         self._loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self._watch: asyncio.TimerHandle | None = None
         self._closed = False
@@ -133,8 +87,7 @@ class LaneEngine:
 
     def forget_streams(self, prefix: str) -> None:
         """Let go of streams, here and in the lanes."""
-        for stream_key in [key for key in self._pinned if key.startswith(prefix)]:
-            del self._pinned[stream_key]
+        self._placement.forget_streams(prefix)
         for slot in self._slots:
             if slot.lane is not None:
                 slot.lane.forget_streams(prefix)
@@ -150,7 +103,7 @@ class LaneEngine:
             "busy": sum(1 for slot in self._slots if slot.jobs),
             "waiting": len(self._waiting),
             "replaced": self._replaced,
-            "streams": len(self._pinned),
+            "streams": self._placement.streams,
         }
 
     # Handing over
@@ -158,60 +111,11 @@ class LaneEngine:
     def _pump(self) -> None:
         """Hand over jobs while there is room for them."""
         # With many clients it is worth to see first whether there is room for anybody.
-        while self._waiting and (self._waiting.owners < _MANY_OWNERS or self._has_room_anywhere()):
-            taken = self._waiting.take(self._room_for)
+        while self._waiting and (self._waiting.owners < _MANY_OWNERS or self._placement.has_room_anywhere()):
+            taken = self._waiting.take(self._placement.room_for)
             if taken is None:
                 break
             self._hand_over(*taken)
-
-    def _room_for(self, job: Job) -> Slot | None:
-        """Where there is room for a job; None if nowhere."""
-        if job.stream_key:
-            slot = self._pinned.get(job.stream_key)
-            if slot is None:
-                slot = min(self._slots, key=self._load)
-                self._pinned[job.stream_key] = slot
-                if len(self._pinned) > _MAX_PINNED:
-                    self._pinned.popitem(last=False)
-            else:
-                self._pinned.move_to_end(job.stream_key)  # who is pinned longest without a frame goes first
-            return slot if slot.lane is not None and self._has_room(slot) else None
-        ahead = None
-        at_work = False
-        for slot in self._slots:
-            if slot.lane is None:
-                continue
-            if slot.ready and not slot.jobs:
-                return slot
-            at_work = at_work or slot.ready or len(slot.jobs) > 0
-            if slot.ready and self._has_room(slot) and (ahead is None or len(slot.jobs) < len(ahead.jobs)):
-                ahead = slot
-        if at_work:
-            return ahead
-        # All lanes are still starting: the first gets one job, so that jobs do not overtake each other.
-        return next((slot for slot in self._slots if slot.lane is not None), None)
-
-    def _load(self, slot: Slot) -> tuple[int, int]:
-        return sum(1 for pinned in self._pinned.values() if pinned is slot), len(slot.jobs)
-
-    def _has_room(self, slot: Slot) -> bool:
-        jobs = slot.jobs
-        count = len(jobs)
-        if not count:
-            return True
-        if slot.stuck or count >= self.lane_jobs:
-            return False
-        longest_s = max(self.expected_s(jobs[0].entry.plugin.name), self.expected_s(jobs[-1].entry.plugin.name))
-        if count * longest_s < SHORT_S:
-            return True
-        return count == 1 and longest_s < AHEAD_S and len(self._waiting) >= len(self._slots)
-
-    def expected_s(self, plugin: str) -> float:
-        """What a frame of a plugin takes, by experience; long, as long as there is none."""
-        return self._expected_s.get(plugin, 1.0)
-
-    def _has_room_anywhere(self) -> bool:
-        return any(slot.lane is not None and self._has_room(slot) for slot in self._slots)
 
     def _hand_over(self, job: Job, slot: Slot) -> None:
         job.attempts += 1
@@ -257,10 +161,7 @@ class LaneEngine:
         slot.running = None
         slot.stuck = False
         slot.deadline = float("inf") if not slot.jobs else time.monotonic() + self._settings.setup_timeout_s
-        name = job.entry.plugin.name
-        spent_s = (outcome.plugin_ms + outcome.decode_ms) / 1000
-        known_s = self._expected_s.get(name)
-        self._expected_s[name] = spent_s if known_s is None else known_s + 0.2 * (spent_s - known_s)
+        self._placement.learn(job.entry.plugin.name, (outcome.plugin_ms + outcome.decode_ms) / 1000)
         if self._waiting:
             self._pump()
         elif not slot.jobs:
@@ -285,8 +186,7 @@ class LaneEngine:
         slot.deadline = float("inf")
         if jobs:
             jobs[0].deaths += 1
-        for stream_key in [key for key, pinned in self._pinned.items() if pinned is slot]:
-            del self._pinned[stream_key]
+        self._placement.lost(slot)
         for job in reversed(jobs):
             if job is overrun:
                 continue

@@ -12,8 +12,9 @@ from typing import Any
 
 from forgesyte_nb.engines.contract import Listener, Outcome
 from forgesyte_nb.engines.lane_memory import LANE_TASKS
-from forgesyte_nb.engines.lanes import LaneEngine, Slot
+from forgesyte_nb.engines.lanes import LaneEngine
 from forgesyte_nb.engines.raised import raise_in_cell
+from forgesyte_nb.engines.slot import Slot
 from forgesyte_nb.engines.worker_process import WorkerProcess
 from forgesyte_nb.errors import PluginDefinitionError, PluginError, WireError
 from forgesyte_nb.plugins.registry import Entry
@@ -149,9 +150,9 @@ class ProcessEngine(LaneEngine):
     def worker_died(self, worker: WorkerProcess, cause: str) -> None:
         """Replace it; whoever ran there is answered."""
         self._workers.discard(worker)
-        if not self._closed and (worker.slot is not None or worker is self._spare or worker.was_killed):
+        if not self._closed and (worker.slot is not None or worker is self._spare or worker.process.was_killed):
             self.logged("processes", f"worker {worker.process.pid} {cause}")
-        failed = not worker.ready.is_set() and not worker.was_killed and not self._closed
+        failed = not worker.ready.is_set() and not worker.process.was_killed and not self._closed
         if worker is self._spare:
             self._spare = None
             if failed:
@@ -193,7 +194,7 @@ class ProcessEngine(LaneEngine):
             worker.close()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_CLOSE_S):
-                await asyncio.gather(*(worker.ended() for worker in workers))
+                await asyncio.gather(*(worker.process.ended() for worker in workers))
         for worker in workers:
             worker.kill("the server was closed")
         while self._tasks:

@@ -17,9 +17,10 @@ from typing import Any
 
 from forgesyte_nb.engines.contract import Listener, Outcome, unreadable
 from forgesyte_nb.engines.interrupt import Interruptible, Stopped
-from forgesyte_nb.engines.lanes import LaneEngine, Slot
+from forgesyte_nb.engines.lanes import LaneEngine
 from forgesyte_nb.engines.raised import raise_in_cell
 from forgesyte_nb.engines.runner import LaneRunner, task_of
+from forgesyte_nb.engines.slot import Slot
 from forgesyte_nb.errors import PluginError, WireError
 from forgesyte_nb.jobs import Job
 from forgesyte_nb.plugins.registry import Entry

@@ -1,7 +1,7 @@
 """A worker process: one lane, one socket to the server, and memory shared with it.
 
 It is started as `python -c "…; main()" forgesyte_nb.engines.worker SOCKET MEMORY`, not with `-m`, so that a file in
-the working directory cannot shadow a library (see `processes.py`).
+the working directory cannot shadow a library (see `child_process.py`).
 
 It reads tasks, runs them one at a time, and answers; the result becomes JSON here. What the server need not hear at
 once, the results of short tasks while more of them wait, is put into the post box, and the server is rung up for

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from forgesyte_nb.engines.contract import Outcome
-from forgesyte_nb.engines.lanes import LaneEngine, Slot
+from forgesyte_nb.engines.lanes import LaneEngine
+from forgesyte_nb.engines.slot import Slot
 from forgesyte_nb.jobs import Job
 from forgesyte_nb.settings import Settings
 from tests.engines.conftest import Bench
@@ -263,12 +264,12 @@ async def test_new_streams_go_to_the_lane_with_the_fewest(lanes: Any) -> None:
 async def test_of_too_many_streams_the_one_without_frames_longest_loses_its_place(
     lanes: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("forgesyte_nb.engines.lanes._MAX_PINNED", 2)
+    monkeypatch.setattr("forgesyte_nb.engines.placement._MAX_PINNED", 2)
     bench = lanes(2)
     for stream in ("old", "used", "old", "new"):
         bench.send("s", plugin="s", stream=stream)
         next(bench.engine.lane(n) for n in (0, 1) if bench.engine.lane(n).names).run()
-    assert [key.split("/")[1] for key in bench.engine._pinned] == ["old", "new"]
+    assert [key.split("/")[1] for key in bench.engine._placement._pinned] == ["old", "new"]
 
 
 async def test_closing_answers_what_waits_runs_and_is_held_back(lanes: Any) -> None:

@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 
-from forgesyte_nb.engines.lanes import LaneEngine, Slot
+from forgesyte_nb.engines.contract import Listener
+from forgesyte_nb.engines.lanes import LaneEngine
 from forgesyte_nb.engines.pipe import Inbox, Kind, message
+from forgesyte_nb.engines.placement import Placement
+from forgesyte_nb.engines.slot import Slot
 from forgesyte_nb.jobs import Job
 from forgesyte_nb.settings import Settings
 from tests.engines.conftest import Bench
@@ -23,24 +26,30 @@ class BusyLane:
     def forget_streams(self, prefix: str) -> None: ...
 
 
-class CountingLanes(LaneEngine):
+class CountingPlacement(Placement):
     asked = 0
+
+    def room_for(self, job: Job) -> Slot | None:
+        self.asked += 1
+        return super().room_for(job)
+
+
+class BusyLanes(LaneEngine):
+    def __init__(self, settings: Settings, listener: Listener) -> None:
+        super().__init__(settings, listener)
+        self._placement = self.placement = CountingPlacement(self._slots, self._waiting, self.lane_jobs)
 
     def _fill(self, slot: Slot) -> None:
         slot.lane = BusyLane()
-
-    def _room_for(self, job: Job) -> Slot | None:
-        self.asked += 1
-        return super()._room_for(job)
 
 
 async def test_with_all_lanes_busy_a_frame_does_not_ask_on_behalf_of_every_client(tiny: bytes) -> None:
     bench: Any = Bench(tiny)
     bench.cell("@fs.plugin\ndef p(frame): return {}")
-    bench.engine = engine = CountingLanes(Settings(workers=2), bench)
+    bench.engine = engine = BusyLanes(Settings(workers=2), bench)
     engine.start()
     jobs = [bench.submit("p", owner=owner) for owner in range(200)]
-    assert engine.asked < 20
+    assert 0 < engine.placement.asked < 20
     engine._answer_all()
     assert all(job.ended for job in jobs)
 

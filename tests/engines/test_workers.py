@@ -135,7 +135,7 @@ async def test_a_forked_child_does_not_hide_the_death_of_its_worker(
 ) -> None:
     """With descriptors of processes and without them, as on systems that have none."""
     if not watched:
-        monkeypatch.setattr("forgesyte_nb.engines.worker_process.open_process", lambda pid: -1)
+        monkeypatch.setattr("forgesyte_nb.engines.child_process._open_process", lambda pid: -1)
     monkeypatch.setenv("FORGESYTE_TEST_CHILD", str(tmp_path / "child"))
     open_files = len(os.listdir("/proc/self/fd"))
     bench = open_bench("processes", workers=1)

@@ -1,19 +1,22 @@
-"""How the system is asked for a worker process, and what it says of its end.
+"""A worker process as the operating system knows it: how it is started, watched and killed, and how it ended.
 
 A worker starts with SIGINT blocked, with one thread in each of its libraries, and with a memory allocator that keeps
-what it has.
+what it has. What is said to it, and what it answers, is not known here.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+_LOOK_INTERVAL_S = 0.005
 _PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
 # Not `-m`: neither the working directory nor the package's own folder may shadow a library. What the plugins import
 # from there is found later: a plugin comes with the `sys.path` of its sender.
@@ -31,7 +34,75 @@ _WORKER_ENVIRONMENT = {
 }
 
 
-def start_process(theirs: socket.socket, memory: int, output: int) -> subprocess.Popen[bytes]:
+class ChildProcess:
+    """One worker process, from its start to its end.
+
+    Attributes:
+        pid: Its number.
+        descriptor: What becomes readable when it ends, while it is watched; else -1.
+    """
+
+    def __init__(self, theirs: socket.socket, memory: int, output: int) -> None:
+        """Start it, with its end of the socket, the lane's memory, and where its stdout and stderr go.
+
+        Raises:
+            OSError: If the system has no more processes or memory.
+        """
+        self._process = _start(theirs, memory, output)
+        self.pid = self._process.pid
+        self.descriptor = -1
+        self._reason = ""
+
+    def watch(self, on_end: Callable[[], None]) -> None:
+        """Have the running loop call `on_end` when it ends, where a loop can watch a process."""
+        with contextlib.suppress(OSError):
+            self.descriptor = _open_process(self.pid)
+        if self.descriptor >= 0:
+            asyncio.get_running_loop().add_reader(self.descriptor, on_end)
+
+    def unwatch(self) -> None:
+        """Watch it no longer."""
+        if self.descriptor >= 0:
+            asyncio.get_running_loop().remove_reader(self.descriptor)
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it has; asks the system."""
+        return self._process.poll() is not None
+
+    @property
+    def was_killed(self) -> bool:
+        """Whether it ended, or is about to, because we would have it so."""
+        return bool(self._reason)
+
+    def kill(self, reason: str) -> None:
+        """End it, whatever it is doing, and what it has started."""
+        self._reason = reason
+        if self.has_ended:
+            return
+        children = _descendants(self.pid)
+        self._process.kill()
+        for pid in children:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+
+    def abandon(self) -> None:
+        """End it before it was told anything."""
+        self._process.kill()
+
+    async def ended(self) -> str:
+        """Wait for its end, and return a sentence on how it came.
+
+        By looking, not with a thread: when the interpreter is about to end, no thread can be started any more.
+        """
+        while (returncode := self._process.poll()) is None:
+            await asyncio.sleep(_LOOK_INTERVAL_S)
+        return _cause_of_death(returncode, self._reason)
+
+
+def _start(theirs: socket.socket, memory: int, output: int) -> subprocess.Popen[bytes]:
     """Start a worker with SIGINT blocked, so that the stop button cannot hit it before it ignores the signal."""
     environment = {**_WORKER_ENVIRONMENT, **os.environ}
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -48,7 +119,7 @@ def start_process(theirs: socket.socket, memory: int, output: int) -> subprocess
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
-def cause_of_death(returncode: int, reason: str) -> str:
+def _cause_of_death(returncode: int, reason: str) -> str:
     """A sentence on how a process ended: as we would have it, for `reason`, or by itself."""
     if reason:
         return f"was stopped: {reason}"
@@ -67,16 +138,16 @@ def cause_of_death(returncode: int, reason: str) -> str:
     return f"its worker process ended itself with exit code {returncode}; a new one has taken its place"
 
 
-def descendants(pid: int) -> list[int]:
+def _descendants(pid: int) -> list[int]:
     """Processes that a process has started, and those that these have (Linux; elsewhere none are known)."""
     found: list[int] = []
     for children in Path(f"/proc/{pid}/task").glob("*/children"):
         with contextlib.suppress(OSError):
             for child in map(int, children.read_text().split()):
-                found += [child, *descendants(child)]
+                found += [child, *_descendants(child)]
     return found
 
 
-def open_process(pid: int) -> int:
+def _open_process(pid: int) -> int:
     """A descriptor that becomes readable when the process ends (Linux); -1 where there is no such thing."""
     return os.pidfd_open(pid) if sys.platform == "linux" else -1
