@@ -83,6 +83,10 @@ class ThreadLane:
         """The plugin that runs for it may look at `ctx.cancelled`."""
         self._cancelled.add(job)
 
+    def _ended(self, job: Job, outcome: Outcome) -> None:
+        self._cancelled.discard(job)  # here: it may be cancelled until this is known
+        self._engine.lane_ended(self._slot, outcome)
+
     def forget_streams(self, prefix: str) -> None:
         """Let go of states, in the thread that owns them."""
         self._work.put(lambda: self._runner.forget_streams(prefix))
@@ -108,8 +112,7 @@ class ThreadLane:
                 outcome = self._outcome(job)
         except Stopped:
             outcome = Outcome(error=PluginError("stopped"))  # answered already; nobody listens any more
-        self._cancelled.discard(job)
-        self._say(self._engine.lane_ended, self._slot, outcome)
+        self._say(self._ended, job, outcome)
 
     def _outcome(self, job: Job) -> Outcome:
         try:

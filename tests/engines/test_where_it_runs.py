@@ -209,7 +209,7 @@ def test_functions_and_classes_of_cells_in_a_real_kernel(kernel: Any, engine: st
 
 
 def test_the_stop_button_during_a_cell_hurts_no_frame(kernel: Any, tmp_path: Path) -> None:
-    started, go_on = tmp_path / "started", tmp_path / "go on"
+    started, spins, go_on = tmp_path / "started", tmp_path / "spins", tmp_path / "go on"
     kernel(CLIENT)
     kernel(
         "import forgesyte_nb as fs, threading, time\n"
@@ -218,7 +218,8 @@ def test_the_stop_button_during_a_cell_hurts_no_frame(kernel: Any, tmp_path: Pat
         "server = fs.serve(port=0, engine='processes')\ngot = []\n"
         "thread = threading.Thread(target=lambda: got.extend(ask(server.url, 'held', 4)))\nthread.start()"
     )
-    kernel.start("while True: time.sleep(0.01)")
+    kernel.start(f"open({str(spins)!r}, 'w').close()\nwhile True: time.sleep(0.01)")
+    wait_for(spins.exists, "the cell to run")
     wait_for(started.exists, "a frame to be under way")
     assert os.getpgid(kernel.pid) != os.getpgid(0), "the interrupt goes to the kernel's whole group"
     kernel.interrupt()
