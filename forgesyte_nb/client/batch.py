@@ -7,6 +7,7 @@ calling thread alone.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
 from collections.abc import Iterable, Iterator
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from forgesyte_nb.client.blocking_stream import BlockingStream
+    from forgesyte_nb.client.stream import ResultStream
 
 _FIRST = ("name", "seq", "ok", "error_code", "message")
 _LAST = ("processing_time_ms", "latency_ms", "result")
@@ -92,6 +94,16 @@ def collect(stream: BlockingStream, *, progress: bool) -> pd.DataFrame:
             if not any(row["ok"] for row in rows):
                 raise
             warnings.warn(f"{error}; the table ends after {len(rows)} pictures", stacklevel=4)
+    return _table(rows)
+
+
+async def gather(stream: ResultStream) -> pd.DataFrame:
+    """The table of a stream's results, for those who await it: whatever ends the stream early is raised."""
+    rows: list[dict[str, Any]] = []
+    async with contextlib.aclosing(aiter(stream)) as results:
+        async for result in results:
+            check_for_all(result)
+            rows.append(_row(result))
     return _table(rows)
 
 

@@ -8,33 +8,25 @@ server's queue short, and reconnection that loses nothing. Everything runs on th
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import itertools
 import os
 import secrets
-import weakref
 from typing import TYPE_CHECKING, Any, Self
 
 from forgesyte_nb.client.entrance import Entrance
 from forgesyte_nb.client.inbox import Messages
 from forgesyte_nb.client.link import Link
 from forgesyte_nb.client.listeners import Listener, Listeners
-from forgesyte_nb.client.pictures import Picture, RawImage, as_picture
 from forgesyte_nb.client.results import Result
-from forgesyte_nb.client.sources import many_in, open_source
+from forgesyte_nb.client.sender import Sender
+from forgesyte_nb.client.sources import open_source
 from forgesyte_nb.client.stream import Intent, ResultStream
-from forgesyte_nb.client.unanswered import SentFrame
 from forgesyte_nb.client.upkeep import Patience
-from forgesyte_nb.client.wire_format import encode_options
-from forgesyte_nb.errors import ProcessingTimeout, SourceError
 from forgesyte_nb.keywords import known_keywords, own_keywords, with_own_keywords
 from forgesyte_nb.protocol.topics import CLIENT_ID, check_topic
 from forgesyte_nb.settings import Settings
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_FRESH_IN_FLIGHT = 2  # one in a worker, one on its way: more would only make the freshest picture old
 
 
 class Client:
@@ -97,23 +89,15 @@ class Client:
             raise ValueError(f"client_id={client_id!r}: 1 to 128 of the characters A-Z a-z 0-9 _ . : -")
         if window < 1:
             raise ValueError(f"window={window}: at least one frame must be under way")
-        self._window = window
         self._listeners = Listeners()
-        self._messages: weakref.WeakSet[Messages] = weakref.WeakSet()  # gone when nobody looks any more
-        self._streams = itertools.count(1)
-        self._frames = map(f"{secrets.token_hex(4)}-{{}}".format, itertools.count(1))
         patience = Patience(
             reconnect=reconnect, max_retries=max_retries, backoff_s=backoff_s, max_backoff_s=max_backoff_s, quiet=quiet
         )
-        self._link = Link(self._dial, self._heard, window=window, patience=patience)
+        self._link = Link(self._dial, self._listeners.put, window=window, patience=patience)
+        self._sender = Sender(self._link, window=window)
 
     async def _dial(self) -> Any:
         return await self._entrance.enter(self.client_id)
-
-    def _heard(self, message: dict[str, Any]) -> None:
-        self._listeners.put(message)
-        for messages in self._messages:
-            messages.put(message)
 
     async def connect(self) -> None:
         """Connect; after `ConnectionLost` it may be called again.
@@ -127,9 +111,6 @@ class Client:
     async def close(self) -> None:
         """Say goodbye. What is unanswered ends with `ConnectionLost`; `drain` first to wait for it."""
         await self._link.close()
-        for messages in self._messages:
-            messages.inbox.close()
-        self._messages.clear()
         await self._listeners.stop()
 
     async def __aenter__(self) -> Self:
@@ -188,9 +169,7 @@ class Client:
 
     def messages(self, *types: str) -> Messages:
         """All messages from now on, or those of some types, as dicts; ends when the client is closed."""
-        messages = Messages(types)
-        self._messages.add(messages)
-        return messages
+        return self._listeners.messages(types)
 
     async def subscribe(self, topic: str) -> None:
         """Receive what is published to `topic`: "all", a job's id, or "plugin_<name>". Survives reconnection.
@@ -240,9 +219,7 @@ class Client:
             ValueError: If a frame of that id is unanswered.
         """
         await self._listeners.calm()
-        frame = self._frame(image, plugin, options, stream_id, frame_id)
-        await self._link.submit(frame)
-        return frame.frame_id
+        return await self._sender.send(image, plugin, options, frame_id=frame_id, stream_id=stream_id)
 
     async def analyze(
         self,
@@ -270,20 +247,8 @@ class Client:
             ConnectionLost: If the client is not connected, or the server was lost for good.
             SourceError: If the image cannot be read, is none, or holds many, as a video does.
         """
-        answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        frame = self._frame(image, plugin, {**(options or {}), **more_options}, stream_id, None)
-        frame.deliver = lambda result: None if answer.done() else answer.set_result(result)
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._link.submit(frame)
-                result = await answer
-        except TimeoutError:
-            raise ProcessingTimeout(
-                f"{plugin} did not answer within timeout_s={timeout_s:g}; give it longer, or see what the server is "
-                "busy with"
-            ) from None
-        finally:
-            self._link.forget(frame)
+        chosen = {**(options or {}), **more_options}
+        result = await self._sender.ask(image, plugin, chosen, timeout_s=timeout_s, stream_id=stream_id)
         if result.error is not None:
             with own_keywords(self.analyze, more_options):
                 raise result.error
@@ -324,19 +289,13 @@ class Client:
             SourceError: If the source cannot be opened.
             InvalidOptions: If the options cannot be said in JSON.
         """
-        opened = open_source(source, every=every, loop=loop, fps=fps)
-        freshest = (intent or ("freshest" if opened.live else "every_frame")) == "freshest"
-        return ResultStream(
-            opened,
+        return self._sender.stream(
+            open_source(source, every=every, loop=loop, fps=fps),
             plugin,
-            encode_options({**(options or {}), **more_options}),
-            send=self._link.submit,
-            forget=self._link.forget,
-            frame_ids=self._frames.__next__,
-            stream_id=f"stream_{next(self._streams)}",
+            {**(options or {}), **more_options},
             intent=intent,
             ordered=ordered,
-            in_flight=in_flight or (min(_FRESH_IN_FLIGHT, self._window) if freshest else self._window),
+            in_flight=in_flight,
             explain=lambda error: with_own_keywords(error, self.stream, more_options),
         )
 
@@ -351,16 +310,11 @@ class Client:
             PluginNotFound: If there is no such plugin.
             InvalidOptions: If the plugin refuses the options.
         """
-        from forgesyte_nb.client.batch import check_for_all, to_frame
+        from forgesyte_nb.client.batch import gather
 
         stream = self.stream(source, plugin, options, ordered=True, every=every, **more_options)
-        found: list[Result] = []
         with own_keywords(self.batch, more_options):
-            async with contextlib.aclosing(aiter(stream)) as results:
-                async for result in results:
-                    check_for_all(result)
-                    found.append(result)
-        return to_frame(found)
+            return await gather(stream)
 
     async def drain(self, timeout_s: float | None = None) -> None:
         """Wait until every frame is answered and every listener has been called.
@@ -372,26 +326,6 @@ class Client:
             await self._link.idle()
             await self._listeners.idle()
 
-    def _frame(
-        self, image: Any, plugin: str, options: dict[str, Any] | None, stream_id: str, frame_id: str | None
-    ) -> SentFrame:
-        if many := many_in(image):
-            named = image if isinstance(image, (str, os.PathLike)) else "this"
-            raise SourceError(
-                f"{named} is {many}; analyze and send_frame take one image: stream(…) sends all pictures that are in "
-                "it and gives a result for each, batch(…) a table"
-            )
-        picture: Picture = as_picture(image)
-        if isinstance(picture, RawImage) and picture.unreadable:
-            raise SourceError(f"{picture.unreadable}: there is nothing to send")
-        chosen = frame_id is not None
-        name = frame_id if frame_id is not None else next(self._frames)
-        return SentFrame(name, plugin, encode_options(options), stream_id, picture, _nobody, chosen=chosen)
-
     def __repr__(self) -> str:
         state = "connected" if self.connected else "not connected"
         return f"<Client {self.client_id} {self.url} {state}, {self.unanswered} unanswered>"
-
-
-def _nobody(_result: Result) -> None:
-    """A frame whose answer goes to the listeners alone."""

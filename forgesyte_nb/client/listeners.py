@@ -1,7 +1,8 @@
-"""`Listeners`: the functions a user registered, called with each message, in order, beside the reader.
+"""`Listeners`: who hears what a client receives: the functions a user registered, and those who iterate over messages.
 
-Plain and async functions alike. They run in a task of their own, so a slow one delays the next call and never the
-socket; one that raises is reported in the log and the others go on.
+Functions, plain and async alike, are called with each message, in order, beside the reader: they run in a task of their
+own, so a slow one delays the next call and never the socket; one that raises is reported in the log and the others go
+on. Who iterates has an inbox of its own, which is gone when nobody looks any more.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import weakref
 from collections.abc import Callable
 from typing import Any
 
-from forgesyte_nb.client.inbox import Inbox
+from forgesyte_nb.client.inbox import Inbox, Messages
 
 Message = dict[str, Any]
 Listener = Callable[[Message], Any]
@@ -23,11 +25,12 @@ _log = logging.getLogger("forgesyte_nb.client")
 
 
 class Listeners:
-    """Functions by the `type` of message they listen to."""
+    """Functions by the `type` of message they listen to, and iterators."""
 
     def __init__(self) -> None:
         """Make it without any; `start` begins to call them."""
         self._by_type: dict[str, list[Listener]] = {}
+        self._iterated: weakref.WeakSet[Messages] = weakref.WeakSet()
         self._inbox: Inbox[Message] = Inbox()
         self._task: asyncio.Task[None] | None = None
         self._idle = asyncio.Event()
@@ -45,6 +48,12 @@ class Listeners:
             raise TypeError(f"{listener!r} cannot be called; give a function of one argument, the message")
         self._by_type.setdefault(kind, []).append(listener)
 
+    def messages(self, types: tuple[str, ...]) -> Messages:
+        """All messages from now on, or those of some types, to be iterated over until `stop`."""
+        messages = Messages(types)
+        self._iterated.add(messages)
+        return messages
+
     @property
     def dropped(self) -> int:
         """Messages dropped because listeners were too slow."""
@@ -56,12 +65,14 @@ class Listeners:
         return self._task is not None and asyncio.current_task() is self._task
 
     def put(self, message: Message) -> None:
-        """Have the listeners called with a message."""
+        """Have a message heard."""
         if message["type"] in self._by_type:
             self._idle.clear()
             self._inbox.put(message)
             if len(self._inbox) >= _BUSY:
                 self._calm.clear()
+        for messages in self._iterated:
+            messages.put(message)
 
     def start(self) -> None:
         """Begin to call listeners, on the running loop."""
@@ -78,7 +89,10 @@ class Listeners:
         await self._idle.wait()
 
     async def stop(self) -> None:
-        """Stop; calls that have not begun are dropped."""
+        """Stop; calls that have not begun are dropped, iterators end."""
+        for messages in self._iterated:
+            messages.inbox.close()
+        self._iterated.clear()
         task, self._task = self._task, None
         if task is not None and task is not asyncio.current_task():
             task.cancel()

@@ -58,6 +58,7 @@ class History:
         pictures: The last pictures, oldest first.
         forgotten: Results that were dropped because there were too many.
         total: Results ever added.
+        back: How many pictures before the newest the one is that viewers look at; None if they follow the newest.
     """
 
     def __init__(self, *, results: int = MOST_RESULTS, result_bytes: int = MOST_RESULT_BYTES) -> None:
@@ -67,6 +68,7 @@ class History:
         self.pictures: deque[Shown] = deque()
         self.forgotten = 0
         self.total = 0
+        self.back: int | None = None
         self._most, self._most_bytes = results, result_bytes
         self._sizes: deque[int] = deque()
         self._bytes = 0
@@ -92,7 +94,20 @@ class History:
                 self._picture_bytes > MOST_PICTURE_BYTES and len(self.pictures) > 1
             ):
                 self._picture_bytes -= len(self.pictures.popleft().payload)
+            if self.back is not None:
+                self.back = min(self.back + 1, len(self.pictures) - 1)
         return shown
+
+    def look(self, back: int | None) -> Shown | None:
+        """Have viewers look at the picture so many before the newest, or follow the newest; which that is, if any.
+
+        Raises:
+            ValueError: If there is no such picture any more.
+        """
+        if back is not None and not 0 <= back < len(self.pictures):
+            raise ValueError(f"show({back}): the last {len(self.pictures)} pictures are kept, 0 is the newest")
+        self.back = back
+        return self.pictures[-1 - (back or 0)] if self.pictures else None
 
 
 def _shown(result: Result) -> Shown | None:

@@ -55,6 +55,10 @@ class Counts:
             "pending": self.pending,
         }
 
+    def __str__(self) -> str:
+        told = {name: number for name, number in self.as_dict().items() if name != "sent"}
+        return ", ".join(f"{number} {name}" for name, number in told.items() if number or name == "results")
+
 
 class Pace:
     """Frames per second and latencies of late."""

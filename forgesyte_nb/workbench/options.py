@@ -1,4 +1,7 @@
-"""The options of a plugin as the notebook holds them: a dict that the plugin's own schema has checked."""
+"""The options of a plugin as the notebook holds them: a dict that the plugin's own schema has checked.
+
+`ChosenOptions` are those of a stream or a panel, which outlive the revision of the plugin that they were chosen for.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,61 @@ from typing import Any
 
 from forgesyte_nb.client.sources import Source
 from forgesyte_nb.client.wire_format import encode_options
-from forgesyte_nb.errors import InvalidOptions
+from forgesyte_nb.errors import InvalidOptions, PluginNotFound
 from forgesyte_nb.plugins.contract import Plugin
 from forgesyte_nb.plugins.registry import Registry
+
+
+class ChosenOptions:
+    """What was chosen of the options of a plugin, whatever becomes of the plugin.
+
+    Not thread-safe: whoever has them holds a lock, else one thread could put back what another is about to drop
+    something from.
+
+    Attributes:
+        values: The options; a change makes another dict.
+        dropped: Which of them were dropped since they were chosen, and why; else empty.
+    """
+
+    def __init__(self, registry: Registry | None, plugin: str, options: dict[str, Any]) -> None:
+        """Choose the first; see `choose`.
+
+        Args:
+            registry: Where the plugin is; None if that is in another process, whose server then checks them itself.
+            plugin: Its name.
+            options: The options.
+        """
+        self._registry, self._plugin = registry, plugin
+        self.choose(options)
+
+    def choose(self, options: dict[str, Any]) -> None:
+        """Have these from now on.
+
+        Raises:
+            PluginNotFound: If there is no such plugin; nothing has changed then.
+            InvalidOptions: If its schema refuses them; nothing has changed then.
+        """
+        registry = self._registry
+        self.values = dict(options) if registry is None else checked_options(registry, self._plugin, options)
+        self.dropped = ""
+
+    @property
+    def plugin_in_force(self) -> Plugin | None:
+        """The plugin as it is now, if it is in this process."""
+        if self._registry is None:
+            return None
+        try:
+            return self._registry.entry(self._plugin).plugin
+        except PluginNotFound:
+            return None
+
+    def drop_refused(self) -> bool:
+        """Go on without those that a new revision of the plugin takes no more; whether there were any."""
+        plugin, before = self.plugin_in_force, self.values
+        if plugin is not None:
+            self.values, said = without_refused(plugin, before)
+            self.dropped = said or self.dropped
+        return self.values != before
 
 
 def checked_options(registry: Registry, plugin: str, options: dict[str, Any]) -> dict[str, Any]:

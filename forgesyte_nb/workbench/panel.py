@@ -11,10 +11,9 @@ from typing import Any
 
 from forgesyte_nb.failures import failure_book
 from forgesyte_nb.feeds import Feed, feed_book
-from forgesyte_nb.plugins.contract import Plugin
 from forgesyte_nb.server.server import Server
 from forgesyte_nb.workbench.failures import Failure, told_of, traceback_of
-from forgesyte_nb.workbench.options import checked_options, stream_code, without_refused
+from forgesyte_nb.workbench.options import ChosenOptions, stream_code
 from forgesyte_nb.workbench.streams import streams_of
 from forgesyte_nb.workbench.ticking import ticker
 
@@ -37,9 +36,8 @@ class OptionsBoard:
         self.plugin = plugin
         self._server = server
         self._told: dict[str, Any] = {}
-        self._notice = ""
         self._lock = threading.Lock()
-        self._options = checked_options(server.registry, plugin, options)
+        self._chosen = ChosenOptions(server.registry, plugin, options)
         self.feed: Feed = feed_book().open("panel", plugin, self._control)
         self.feed.tell(self.state())
         self.feed.on_watched = lambda: ticker.start(self._tick)
@@ -48,15 +46,15 @@ class OptionsBoard:
     def options(self) -> dict[str, Any]:
         """What was chosen. Can be set: it is checked, and all running streams of the plugin take it."""
         self._drop_refused()
-        return dict(self._options)
+        return dict(self._chosen.values)
 
     @options.setter
     def options(self, options: dict[str, Any]) -> None:
-        checked = checked_options(self._server.registry, self.plugin, options)
         with self._lock:
-            self._options, self._notice = checked, ""
+            self._chosen.choose(options)
+            chosen = self._chosen.values
         for stream in streams_of(self.plugin):
-            stream.options = checked
+            stream.options = chosen
         self._tick()
 
     @property
@@ -70,20 +68,15 @@ class OptionsBoard:
     @property
     def code(self) -> str:
         """A call with these options, to be copied into a cell."""
-        return stream_code('"street.mp4"', self.plugin, self._options)
+        return stream_code('"street.mp4"', self.plugin, self._chosen.values)
 
     def close(self) -> None:
         """Offer no controls any longer; twice is once."""
         self.feed.close("the panel was closed: run its cell again")
 
-    def _drop_refused(self) -> Plugin | None:
-        """Keep no option that the plugin in force takes no more; the plugin in force, if there is one."""
-        found = {plugin.name: plugin for plugin in self._server.registry.plugins()}.get(self.plugin)
+    def _drop_refused(self) -> None:
         with self._lock:
-            kept, said = (self._options, "") if found is None else without_refused(found, self._options)
-            if said:
-                self._options, self._notice = kept, said
-        return found
+            self._chosen.drop_refused()
 
     def _control(self, action: str, value: Any) -> Any:
         if action == "traceback":
@@ -103,7 +96,8 @@ class OptionsBoard:
     def state(self) -> dict[str, Any]:
         """How things stand, as viewers are told."""
         registry = self._server.registry
-        found = self._drop_refused()
+        self._drop_refused()
+        found = self._chosen.plugin_in_force
         streams = streams_of(self.plugin)
         return {
             "title": self.plugin,
@@ -111,9 +105,9 @@ class OptionsBoard:
             "plugin_revision": None if found is None else found.revision,
             "about": "" if found is None else found.description,
             "schema": None if found is None else found.schema.json_schema,
-            "options": self._options,
+            "options": self._chosen.values,
             "code": self.code,
             "streams": len(streams),
-            "problem": registry.failures.get(self.plugin, "") or self._notice,
+            "problem": registry.failures.get(self.plugin, "") or self._chosen.dropped,
             "failures": told_of(self.failures),
         }

@@ -8,30 +8,23 @@ tabled, plotted and watched, during and after. One pass ends by itself with its 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self
 
 from forgesyte_nb.client.results import Result
 from forgesyte_nb.client.stream import Intent
-from forgesyte_nb.errors import PluginNotFound
 from forgesyte_nb.feeds import Feed, feed_book
 from forgesyte_nb.keywords import known_keywords
-from forgesyte_nb.plugins.contract import Plugin
 from forgesyte_nb.plugins.registry import Registry
-from forgesyte_nb.workbench.failures import told_of
 from forgesyte_nb.workbench.history import Shown
 from forgesyte_nb.workbench.ledger import Counts
-from forgesyte_nb.workbench.options import checked_options, stream_code, without_refused
+from forgesyte_nb.workbench.options import ChosenOptions, stream_code
 from forgesyte_nb.workbench.playback import Playback
-from forgesyte_nb.workbench.stream_controls import controls_of
-from forgesyte_nb.workbench.stream_pass import IN_FLIGHT, Route, StreamPass
+from forgesyte_nb.workbench.stream_feed import controls_of, state_of
+from forgesyte_nb.workbench.stream_pass import Route, StreamPass, check_intent
 from forgesyte_nb.workbench.stream_results import StreamResults
 
 if TYPE_CHECKING:
     from forgesyte_nb import LivePlot, PluginPanel, StreamView
-
-Heard = Callable[[Result, float], object]
-"""Called with each result and its time (`time.monotonic()`), on the stream's thread."""
 
 
 class Stream(StreamResults):
@@ -62,7 +55,7 @@ class Stream(StreamResults):
         source_code: str,
     ) -> None:
         """Made, and begun, by `fs.stream`."""
-        _check_intent(intent)
+        check_intent(intent)
         if not isinstance(history, int) or history < 1:
             raise ValueError(f"history={history!r}: the number of results that are kept, 1 or more")
         super().__init__(most_results=history)
@@ -70,14 +63,12 @@ class Stream(StreamResults):
         self.playback = playback
         self.intent: Intent = intent
         self.status = "playing"
-        self.problem = self._dropped = ""
+        self.problem = ""
         self._waiting_options = False  # whether some were chosen since the last pass ended
-        self._route, self._registry, self._source_code = route, registry, source_code
-        self._options = self._checked(options)
+        self._route, self._source_code = route, source_code
+        self._chosen = ChosenOptions(registry, route.plugin, options)
         self._before = Counts()  # of earlier passes
         self._again = False
-        self._back: int | None = None
-        self._heard: tuple[Heard, ...] = ()
         self.feed: Feed = feed_book().open("stream", f"{playback.name} → {self.plugin}", controls_of(self))
         self.feed.on_watched = self._tell
         self._pass: StreamPass
@@ -95,7 +86,7 @@ class Stream(StreamResults):
                 f"forgesyte-{self.feed.feed_id}",
                 self.playback,
                 self._route,
-                self._options,
+                self._chosen.values,
                 self.intent,
                 heard=self._take,
                 refused=self._drop_refused,
@@ -114,31 +105,12 @@ class Stream(StreamResults):
         self._tell()
 
     def _take(self, result: Result) -> None:
-        at_s = time.monotonic()
-        shown = self.remember(result, at_s, self._options)
-        for heard in self._heard:
-            heard(result, at_s)
-        if shown is not None and not self._is_held():
+        shown = self.remember(result, time.monotonic(), self._chosen.values)
+        if shown is not None and self._history.back is None:
             self._show(shown)
-
-    def _is_held(self) -> bool:
-        """Whether viewers look back; the picture that they look at is one further back then."""
-        with self._changed:
-            if self._back is not None:
-                self._back = min(self._back + 1, len(self._history.pictures) - 1)
-            return self._back is not None
 
     def _show(self, shown: Shown) -> None:
         self.feed.show(shown.payload, shown.content_type, **shown.about)
-
-    def on_result(self, heard: Heard) -> Callable[[], None]:
-        """Call `heard(result, at_s)` with each result to come, on the stream's thread; returns how to end that."""
-        self._heard = (*self._heard, heard)
-
-        def end() -> None:
-            self._heard = tuple(other for other in self._heard if other is not heard)
-
-        return end
 
     # Controls
 
@@ -150,7 +122,7 @@ class Stream(StreamResults):
     def play(self) -> Self:
         """Go on after a pause, with viewers live again; after its end, begin another pass."""
         with self._changed:
-            self._back = None
+            self._history.back = None
             if self.running:
                 self.playback.play()
                 self.status = "playing"
@@ -177,7 +149,7 @@ class Stream(StreamResults):
             ValueError: If `count` is less than 1.
         """
         with self._changed:
-            self._back = None
+            self._history.back = None
             if not self._active and not self.feed.ended:
                 self._begin(paused=True)
             self.playback.step(count)
@@ -218,7 +190,7 @@ class Stream(StreamResults):
     @property
     def options(self) -> dict[str, Any]:
         """The plugin's options that were chosen. Can be set: they are checked, and hold from the next picture on."""
-        return dict(self._options)
+        return dict(self._chosen.values)
 
     @options.setter
     def options(self, options: dict[str, Any]) -> None:
@@ -232,17 +204,17 @@ class Stream(StreamResults):
         Which it has dropped, since a new revision of the plugin takes them no more; or that they wait for another pass.
         """
         if not self._waiting_options:
-            return self._dropped
+            return self._chosen.dropped
         if self.feed.ended:
             return "the options have no effect: the stream is closed; run its cell again, or fs.stream(…)"
         return f"the options wait for another pass: this one has {self.status}; play() begins it"
 
     def _set_options(self, options: dict[str, Any]) -> None:
-        with self._changed:  # else the stream's thread could put back what it is about to drop something from
+        with self._changed:
             self._drop_refused()  # what is under way with options of an old revision is not overtaken
-            self._options, self._dropped = self._checked(options), ""
+            self._chosen.choose(options)
             self._waiting_options = not self.running
-            self._pass.retune(self._options)
+            self._pass.retune(self._chosen.values)
 
     def tune(self, **options: Any) -> Self:
         """Change some options and keep the others. When its pass has ended they wait for the next; see `notice`.
@@ -252,7 +224,7 @@ class Stream(StreamResults):
         """
         with self._changed:
             self._drop_refused()
-            self._set_options({**self._options, **options})
+            self._set_options({**self._chosen.values, **options})
         self._tell()
         return self
 
@@ -262,7 +234,7 @@ class Stream(StreamResults):
         Raises:
             ValueError: If it is neither.
         """
-        _check_intent(intent)
+        check_intent(intent)
         self.intent = intent
         self._pass.switch(intent)
         self._tell()
@@ -275,40 +247,17 @@ class Stream(StreamResults):
             ValueError: If there is no such picture any more.
         """
         with self._changed:
-            pictures = self._history.pictures
-            if back is not None and not 0 <= back < len(pictures):
-                raise ValueError(f"show({back}): the last {len(pictures)} pictures are kept, 0 is the newest")
-            shown = pictures[-1 - (back or 0)] if pictures else None
-            self._back = back
+            shown = self._history.look(back)
         if shown is not None:
             self._show(shown)
         self._tell()
         return self
 
-    def _checked(self, options: dict[str, Any]) -> dict[str, Any]:
-        """The options, if the plugin takes them; a server elsewhere checks them itself."""
-        return dict(options) if self._registry is None else checked_options(self._registry, self.plugin, options)
-
     def _drop_refused(self) -> None:
         """Go on without options that a new revision of the plugin takes no more: it would refuse every picture."""
-        plugin = self._plugin_in_force()
         with self._changed:
-            kept, said = (self._options, "") if plugin is None else without_refused(plugin, self._options)
-            if said:
-                self._dropped = said
-            if kept != self._options:
-                self._options = kept
-                if self._active:
-                    self._pass.retune(kept, after_answers=True)
-
-    def _plugin_in_force(self) -> Plugin | None:
-        """The plugin, if its server is in this process."""
-        if self._registry is None:
-            return None
-        try:
-            return self._registry.entry(self.plugin).plugin
-        except PluginNotFound:
-            return None
+            if self._chosen.drop_refused() and self._active:
+                self._pass.retune(self._chosen.values, after_answers=True)
 
     # What came of it
 
@@ -328,7 +277,7 @@ class Stream(StreamResults):
     @property
     def code(self) -> str:
         """A call that makes such a stream with the options of now, to be copied into a cell."""
-        return stream_code(self._source_code, self.plugin, self._options)
+        return stream_code(self._source_code, self.plugin, self._chosen.values)
 
     # Looking at it: by the public names of the widgets, which are loaded now at the earliest
 
@@ -362,49 +311,10 @@ class Stream(StreamResults):
 
     def state(self) -> dict[str, Any]:
         """How things stand, as viewers are told."""
-        playback, plugin = self.playback, self._plugin_in_force()
         with self._changed:
-            return {
-                "title": self.feed.title,
-                "source": playback.name,
-                "source_fps": playback.fps,
-                "live": playback.live,
-                "length": playback.length,
-                "speed": playback.speed,
-                "plugin": self.plugin,
-                "plugin_revision": None if plugin is None else plugin.revision,
-                "about": "" if plugin is None else plugin.description,
-                "schema": None if plugin is None else plugin.schema.json_schema,
-                "options": self._options,
-                "code": self.code,
-                "intent": self.intent,
-                "status": self.status,
-                "problem": self.problem or self.notice,
-                "trouble": self.trouble,
-                "failures": told_of(self._failures.all()),
-                "ledger": self._counts().as_dict(),
-                "rate_fps": round(self._pace.rate_fps, 1),
-                "latency_ms": self._pace.latency_ms(),
-                "history": {"length": len(self._history.pictures), "back": self._back},
-            }
+            return state_of(self, self._chosen.plugin_in_force, self._history)
 
     def __repr__(self) -> str:
-        counts = self._counts()
-        told = ", ".join(
-            f"{number} {name}"
-            for name, number in (
-                ("results", counts.results),
-                ("errors", counts.errors),
-                ("skipped", counts.skipped),
-                ("pending", counts.pending),
-            )
-            if number or name == "results"
-        )
         said = self.problem or self.trouble or self.notice
         problem = f": {said}" if said else ""
-        return f"<Stream {self.playback.name} → {self.plugin}, {self.status}{problem}, {told}>"
-
-
-def _check_intent(intent: str) -> None:
-    if intent not in IN_FLIGHT:
-        raise ValueError(f"intent={intent!r}: choose 'every_frame' (nothing is skipped) or 'freshest'")
+        return f"<Stream {self.playback.name} → {self.plugin}, {self.status}{problem}, {self._counts()}>"

@@ -32,6 +32,12 @@ IN_FLIGHT: dict[Intent, int] = {"every_frame": 8, "freshest": 2}
 """Pictures under way: enough to keep the workers busy, few enough for controls to act at once."""
 
 
+def check_intent(intent: str) -> None:
+    """Raise `ValueError` if it is none."""
+    if intent not in IN_FLIGHT:
+        raise ValueError(f"intent={intent!r}: choose 'every_frame' (nothing is skipped) or 'freshest'")
+
+
 @dataclass(frozen=True)
 class Route:
     """Where the pictures go.

@@ -1,4 +1,4 @@
-"""`StreamResults`: what has come of a stream, and how one reads it: as a list, by waiting, as a table, as a picture.
+"""`StreamResults`: what has come of a stream, and how one has it: listed, waited for, told, as a table, as a picture.
 
 Whoever brings the results calls `remember` from a thread of its own; all else may be called from any thread, during the
 stream and after it.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Self
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from PIL.Image import Image as PILImage
 
+Heard = Callable[[Result, float], object]
+"""Called with each result and its time (`time.monotonic()`), on the stream's thread."""
+
 
 class StreamResults:
     """Results so far, and those to come."""
@@ -32,6 +35,7 @@ class StreamResults:
         self._failures = Failures()
         self._active = False
         self._changed = threading.Condition()
+        self._heard: tuple[Heard, ...] = ()
 
     def remember(self, result: Result, at_s: float, options: dict[str, Any]) -> Shown | None:
         """Take a result; what there is to show of it, if anything.
@@ -47,7 +51,18 @@ class StreamResults:
             if result.error is not None:
                 self._failures.add(Failure.of_result(result, result.error, options))
             self._changed.notify_all()
+        for heard in self._heard:
+            heard(result, at_s)
         return shown
+
+    def on_result(self, heard: Heard) -> Callable[[], None]:
+        """Call `heard(result, at_s)` with each result to come, on the stream's thread; returns how to end that."""
+        self._heard = (*self._heard, heard)
+
+        def end() -> None:
+            self._heard = tuple(other for other in self._heard if other is not heard)
+
+        return end
 
     @property
     def failures(self) -> list[Failure]:

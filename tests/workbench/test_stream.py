@@ -273,6 +273,15 @@ def test_who_looks_back_stays_there_until_it_plays_on(begin: Begin) -> None:
     assert stream.state()["history"]["back"] is None
 
 
+def test_who_looks_back_as_a_result_comes_sees_the_picture_that_was_asked_for(begin: Begin) -> None:
+    stream = begin(pictures(6)).wait(20)
+    stream.on_result(lambda _result, _at_s: stream.show(1))
+    stream.play().wait(20)
+    assert stream.state()["history"]["back"] == 1
+    assert stream.feed.picture is not None
+    assert stream.feed.picture.about["source_seq"] == 4
+
+
 def test_viewers_can_steer(begin: Begin) -> None:
     stream = begin("synthetic")
     stream.feed.control("pause", None)

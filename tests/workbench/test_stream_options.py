@@ -166,24 +166,24 @@ def test_an_option_set_while_another_is_dropped_holds(
         stream = begin(pictures(5), server=server, gain=2.0).wait(20)
         run_cell("@fs.plugin\ndef bright(frame, *, factor: float = 1.0):\n    return {'factor': factor}", registry)
 
-        def meanwhile(room: str, setting: Callable[[], None]) -> threading.Thread:
+        def meanwhile(setting: Callable[[], None]) -> threading.Thread:
             """Has another thread set options just after what is to be dropped was found out, and before it is."""
             setter = threading.Thread(target=setting)
 
             def slowly(*asked: Any) -> Any:
-                monkeypatch.setattr(f"forgesyte_nb.workbench.{room}.without_refused", without_refused)
+                monkeypatch.setattr("forgesyte_nb.workbench.options.without_refused", without_refused)
                 setter.start()
                 setter.join(0.2)  # it may have to wait until this has returned
                 return without_refused(*asked)
 
-            monkeypatch.setattr(f"forgesyte_nb.workbench.{room}.without_refused", slowly)
+            monkeypatch.setattr("forgesyte_nb.workbench.options.without_refused", slowly)
             return setter
 
-        of_stream = meanwhile("stream", lambda: setattr(stream, "options", {"factor": 3.0}))
+        of_stream = meanwhile(lambda: setattr(stream, "options", {"factor": 3.0}))
         stream.play()
         of_stream.join(20)
         assert stream.options == {"factor": 3.0}
-        of_panel = meanwhile("panel", lambda: setattr(panel, "options", {"factor": 4.0}))
+        of_panel = meanwhile(lambda: setattr(panel, "options", {"factor": 4.0}))
         panel.target.state()
         of_panel.join(20)
         assert panel.options == {"factor": 4.0}

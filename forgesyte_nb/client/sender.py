@@ -1,0 +1,108 @@
+"""`Sender`: what a user has made into frames, each with a name that no other has, and sent.
+
+An answer goes one of three ways: to the listeners alone (`send`), to the one who waits for it (`ask`), or into a stream
+of results (`stream`). It belongs to one client and one link, and neither connects nor listens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import secrets
+from typing import Any
+
+from forgesyte_nb.client.link import Link
+from forgesyte_nb.client.pictures import Picture, RawImage, as_picture
+from forgesyte_nb.client.results import Result
+from forgesyte_nb.client.sources import Source, many_in
+from forgesyte_nb.client.stream import Explain, Intent, ResultStream
+from forgesyte_nb.client.unanswered import SentFrame
+from forgesyte_nb.client.wire_format import encode_options
+from forgesyte_nb.errors import ProcessingTimeout, SourceError
+
+_FRESH_IN_FLIGHT = 2  # one in a worker, one on its way: more would only make the freshest picture old
+
+
+class Sender:
+    """Names frames and streams, and sends them."""
+
+    def __init__(self, link: Link, *, window: int) -> None:
+        """Send over a link that has room for `window` frames."""
+        self._link, self._window = link, window
+        self._streams = itertools.count(1)
+        self._frame_ids = map(f"{secrets.token_hex(4)}-{{}}".format, itertools.count(1))
+
+    async def send(
+        self, image: Any, plugin: str, options: dict[str, Any] | None, *, frame_id: str | None, stream_id: str
+    ) -> str:
+        """Send a picture and return the name of its frame; see `Client.send_frame`."""
+        frame = self._frame(image, plugin, options, stream_id, frame_id)
+        await self._link.submit(frame)
+        return frame.frame_id
+
+    async def ask(
+        self, image: Any, plugin: str, options: dict[str, Any], *, timeout_s: float | None, stream_id: str
+    ) -> Result:
+        """Send a picture and wait for its result, which may be an error; see `Client.analyze`."""
+        answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        frame = self._frame(image, plugin, options, stream_id, None)
+        frame.deliver = lambda result: None if answer.done() else answer.set_result(result)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._link.submit(frame)
+                return await answer
+        except TimeoutError:
+            raise ProcessingTimeout(
+                f"{plugin} did not answer within timeout_s={timeout_s:g}; give it longer, or see what the server is "
+                "busy with"
+            ) from None
+        finally:
+            self._link.forget(frame)
+
+    def stream(
+        self,
+        source: Source,
+        plugin: str,
+        options: dict[str, Any],
+        *,
+        intent: Intent | None,
+        ordered: bool,
+        in_flight: int | None,
+        explain: Explain,
+    ) -> ResultStream:
+        """Begin a stream of a source that is open; see `Client.stream`."""
+        freshest = (intent or ("freshest" if source.live else "every_frame")) == "freshest"
+        return ResultStream(
+            source,
+            plugin,
+            encode_options(options),
+            send=self._link.submit,
+            forget=self._link.forget,
+            frame_ids=self._frame_ids.__next__,
+            stream_id=f"stream_{next(self._streams)}",
+            intent=intent,
+            ordered=ordered,
+            in_flight=in_flight or (min(_FRESH_IN_FLIGHT, self._window) if freshest else self._window),
+            explain=explain,
+        )
+
+    def _frame(
+        self, image: Any, plugin: str, options: dict[str, Any] | None, stream_id: str, frame_id: str | None
+    ) -> SentFrame:
+        if many := many_in(image):
+            named = image if isinstance(image, (str, os.PathLike)) else "this"
+            raise SourceError(
+                f"{named} is {many}; analyze and send_frame take one image: stream(…) sends all pictures that are in "
+                "it and gives a result for each, batch(…) a table"
+            )
+        picture: Picture = as_picture(image)
+        if isinstance(picture, RawImage) and picture.unreadable:
+            raise SourceError(f"{picture.unreadable}: there is nothing to send")
+        chosen = frame_id is not None
+        name = frame_id if frame_id is not None else next(self._frame_ids)
+        return SentFrame(name, plugin, encode_options(options), stream_id, picture, _nobody, chosen=chosen)
+
+
+def _nobody(_result: Result) -> None:
+    """A frame whose answer goes to the listeners alone."""

@@ -1,0 +1,78 @@
+"""The feed of a stream: what its viewers are told, and what they may ask for, by the names on the wire."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from forgesyte_nb.plugins.contract import Plugin
+from forgesyte_nb.workbench.failures import told_of, traceback_of
+from forgesyte_nb.workbench.history import History
+
+if TYPE_CHECKING:
+    from forgesyte_nb.workbench.stream import Stream
+
+
+def state_of(stream: Stream, plugin: Plugin | None, history: History) -> dict[str, Any]:
+    """How a stream stands.
+
+    Args:
+        stream: The stream, which holds its lock, so that all of it is of one moment.
+        plugin: Its plugin in force, if that is in this process.
+        history: What it remembers.
+    """
+    playback = stream.playback
+    return {
+        "title": stream.feed.title,
+        "source": playback.name,
+        "source_fps": playback.fps,
+        "live": playback.live,
+        "length": playback.length,
+        "speed": playback.speed,
+        "plugin": stream.plugin,
+        "plugin_revision": None if plugin is None else plugin.revision,
+        "about": "" if plugin is None else plugin.description,
+        "schema": None if plugin is None else plugin.schema.json_schema,
+        "options": stream.options,
+        "code": stream.code,
+        "intent": stream.intent,
+        "status": stream.status,
+        "problem": stream.problem or stream.notice,
+        "trouble": stream.trouble,
+        "failures": told_of(stream.failures),
+        "ledger": stream.ledger,
+        "rate_fps": stream.rate_fps,
+        "latency_ms": stream.latency_ms,
+        "history": {"length": len(history.pictures), "back": history.back},
+    }
+
+
+def controls_of(stream: Stream) -> Callable[[str, Any], Any]:
+    """The controls of a stream's feed; they hold the stream weakly, since its feed must not keep it alive."""
+    held = weakref.ref(stream)
+
+    def control(action: str, value: Any) -> Any:
+        found = held()
+        if found is None:
+            raise ValueError("the stream is gone")
+        if action == "options":
+            found.options = value
+            return found.options
+        if action == "traceback":
+            return traceback_of(found.failures, value)
+        if action == "speed":
+            found.speed = value
+        elif action == "intent":
+            found.set_intent(value)
+        elif action == "step":
+            found.step(1 if value is None else int(value))
+        elif action == "show":
+            found.show(value)
+        elif action in ("play", "pause", "stop"):
+            getattr(found, action)()
+        else:
+            raise ValueError(f"a stream has no action {action!r}")
+        return None
+
+    return control
