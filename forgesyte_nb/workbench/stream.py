@@ -68,7 +68,7 @@ class Stream(StreamResults):
         self._route, self._source_code = route, source_code
         self._chosen = ChosenOptions(registry, route.plugin, options)
         self._before = Counts()  # of earlier passes
-        self._again = False
+        self._again = self._closing = False
         self.feed: Feed = feed_book().open("stream", f"{playback.name} → {self.plugin}", controls_of(self))
         self.feed.on_watched = self._tell
         self._pass: StreamPass
@@ -99,7 +99,7 @@ class Stream(StreamResults):
             self._before, self._active = self._counts(), False
             self.problem = problem
             self.status = "failed" if problem else "stopped" if self.status == "stopped" else "ended"
-            if self._again:
+            if self._again and not self._closing:
                 self._begin()
             self._changed.notify_all()
         self._tell()
@@ -128,7 +128,7 @@ class Stream(StreamResults):
                 self.status = "playing"
             elif self._active:
                 self._again = True  # it is stopping: its last answers are still to come
-            elif not self.feed.ended:
+            elif not self._closing:
                 self._begin()
         self._tell()
         return self
@@ -150,7 +150,7 @@ class Stream(StreamResults):
         """
         with self._changed:
             self._history.back = None
-            if not self._active and not self.feed.ended:
+            if not self._active and not self._closing:
                 self._begin(paused=True)
             self.playback.step(count)
             if self.running:
@@ -173,6 +173,7 @@ class Stream(StreamResults):
 
         The last answers are waited for, two seconds at the most; what is unanswered then ends with `ConnectionLost`.
         """
+        self._closing = True  # and stays so: nothing begins another pass
         self.stop()
         self._pass.join()
         self.feed.close("the stream was closed: run its cell again, or fs.stream(…)")

@@ -356,6 +356,26 @@ def test_where_the_pictures_go_tells_no_secret() -> None:
     assert "hidden" not in repr(Route("ws://192.0.2.1:8000", "hidden", "bright"))  # tracebacks may show it
 
 
+def test_playing_while_it_closes_begins_no_other_pass(begin: Begin) -> None:
+    heard, go_on = threading.Event(), threading.Event()
+
+    def hold(_result: fs.Result, _at_s: float) -> None:
+        heard.set()
+        go_on.wait(20)
+
+    stream = begin("synthetic")
+    stream.on_result(hold)
+    assert heard.wait(20)
+    closing = threading.Thread(target=stream.close)
+    closing.start()
+    wait_for(lambda: stream.status == "stopped", "it to be closing")
+    stream.play()
+    go_on.set()
+    closing.join(20)
+    stream.wait(20)
+    assert (stream.status, bool(stream.feed.ended)) == ("stopped", True)
+
+
 def test_closing_gives_up_what_is_not_answered_soon(tmp_path: Path) -> None:
     slow = "@fs.plugin\ndef slow(frame, ctx):\n    while not ctx.cancelled:\n        time.sleep(0.01)\n    return {}"
     registry, settings = Registry(), fs.Settings(engine="threads", workers=1, plugin_timeout_s=600)
