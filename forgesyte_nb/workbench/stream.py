@@ -101,8 +101,10 @@ class Stream(StreamResults):
             self.status = "failed" if problem else "stopped" if self.status == "stopped" else "ended"
             if self._again and not self._closing:
                 self._begin()
-            self._changed.notify_all()
-        self._tell()
+            try:
+                self._tell()  # first: who waited for the end finds it in the feed, too
+            finally:
+                self._changed.notify_all()
 
     def _take(self, result: Result) -> None:
         shown = self.remember(result, time.monotonic(), self._chosen.values)

@@ -81,7 +81,7 @@ class Kernel:
 
     def start(self, code: str) -> None:
         """Begin to run a cell."""
-        self._client.execute(code)
+        self._client.execute(code, stop_on_error=False)  # else the cell after its end may be aborted
 
     def interrupt(self) -> None:
         """As the stop button does it, to the whole process group; returns when the cell has ended with it."""

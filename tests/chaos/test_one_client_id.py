@@ -13,6 +13,7 @@ import itertools
 import json
 import time
 from collections.abc import AsyncIterable, Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -28,8 +29,14 @@ from tests.server.conftest import RawSocket
 
 SUITE = "clients that share a client_id"
 PLUGINS = """
-import time
+import os, time
 import forgesyte_nb as fs
+
+@fs.plugin(timeout_s=60.0)
+def held(frame, *, until: str) -> dict:
+    while not os.path.exists(until):
+        time.sleep(0.01)
+    return {"gray": float(frame.gray.mean())}
 
 @fs.plugin
 def short(frame) -> dict:
@@ -65,19 +72,22 @@ async def send_many(client: SeedStyle, name: str, image: bytes, count: int) -> N
 
 @pytest.mark.skipif(not CAN_VANISH, reason="only Linux lets a connection vanish, and tells the server of it")
 async def test_one_whose_machine_fell_silent_is_taken_over_while_its_twin_goes_on(
-    server: Apart, figures: Figures, tiny: bytes
+    server: Apart, figures: Figures, tiny: bytes, tmp_path: Path
 ) -> None:
+    vanished = tmp_path / "vanished"
     async with contextlib.AsyncExitStack() as stack:
         proxies = [stack.enter_context(FaultProxy(server.port)) for _ in range(2)]
         phone, twin = [
             await stack.enter_async_context(SeedStyle(proxy.url, "client_1736612345", ping_interval=None))
             for proxy in proxies
         ]
-        await send_many(phone, "of the phone", tiny, 100)
+        await send_many(phone, "of the phone", tiny, 99)
+        await phone.frame("the phone's last", tiny, "held", {"until": str(vanished)})
         await send_many(twin, "of the twin", tiny, 100)
         await until(lambda: len(phone.ledger.accepted) == 100 and twin.answered >= 5, "frames under way")
         assert phone.answered < 100
         await asyncio.to_thread(proxies[0].vanish)
+        vanished.touch()
         began = time.monotonic()
         phone.break_off()
         await until(lambda: "is back already" in server.log.read_text(), "the phone's session to be taken over")

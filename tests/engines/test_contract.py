@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from forgesyte_nb.errors import InvalidImage, InvalidOptions, PluginError, ProcessingTimeout
+from tests.conftest import PATIENCE_S
 from tests.engines.conftest import Bench, Open
 
 BASICS = """
@@ -122,7 +123,9 @@ async def test_of_too_many_streams_the_least_recently_used_is_forgotten(open_ben
     assert seen == [("a", 1), ("b", 1), ("a", 2), ("c", 1), ("a", 3), ("b", 1), ("b", 2)]
 
 
-async def test_starts_are_announced_in_the_order_sent(basics: Bench) -> None:
+async def test_starts_are_announced_in_the_order_sent(basics: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A busy machine may keep a worker from starting for longer than the others are held back for it.
+    monkeypatch.setattr("forgesyte_nb.engines.start_order.PATIENCE_S", PATIENCE_S)
     jobs = [basics.submit("shade") for _ in range(200)]
     await asyncio.gather(*(basics.outcome(job) for job in jobs))
     started = [frame_id for kind, frame_id, *_ in basics.heard if kind == "started"]

@@ -56,8 +56,8 @@ import time
 @fs.plugin
 class loops:
     def setup(self, ctx):
-        began.append(1)
         try:
+            began.append(1)
             while True: time.sleep(0.001)
         finally:
             began.append(2)

@@ -75,8 +75,8 @@ async def test_frames_behind_a_stuck_one_are_not_lost(open_bench: Open, engine_n
 
 async def test_the_time_of_one_frame_does_not_count_for_the_next(open_bench: Open, engine_name: str) -> None:
     bench = open_bench(engine_name, workers=1)
-    bench.cell("import time\n@fs.plugin(timeout_s=0.5)\ndef naps(frame):\n    time.sleep(0.04)\n    return {}")
-    jobs = [bench.submit("naps") for _ in range(25)]
+    bench.cell("import time\n@fs.plugin(timeout_s=1.5)\ndef naps(frame):\n    time.sleep(0.04)\n    return {}")
+    jobs = [bench.submit("naps") for _ in range(50)]
     for job in jobs:
         assert await bench.result(job) == {}
 

@@ -161,7 +161,7 @@ def kernel() -> Any:
             return text
 
         def start(self, code: str) -> None:
-            client.execute(code)
+            client.execute(code, stop_on_error=False)  # else the cell after its end may be aborted
 
         def interrupt(self) -> None:
             """As the stop button does it; returns when the cell has ended."""

@@ -230,7 +230,7 @@ async def test_workers_that_die_before_they_are_ready_are_an_answer_and_come_bac
 async def test_a_time_limit_ends_the_processes_that_a_plugin_has_started(open_bench: Open, tmp_path: Path) -> None:
     bench = open_bench("processes", workers=1)
     bench.cell(
-        "import subprocess\n@fs.plugin(timeout_s=0.5)\ndef calls(frame, *, path: str):\n"
+        "import subprocess\n@fs.plugin(timeout_s=2.0)\ndef calls(frame, *, path: str):\n"
         "    subprocess.run(['sh', '-c', f'sleep 600 & echo $$ $! > {path}.new; mv {path}.new {path}; wait'])\n"
         "    return {}"
     )

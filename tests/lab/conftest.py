@@ -31,15 +31,17 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import BrowserContext, ViewportSize, async_playwright
+from playwright.async_api import BrowserContext, ViewportSize, async_playwright, expect
 
 from tests.lab.jupyter_lab import JupyterLab, kernels
-from tests.lab.notebook import WIDE, Notebook
+from tests.lab.notebook import PATIENCE_S, WIDE, Notebook
 from tests.page.conftest import CHROMIUM, FLAGS
 
 IPYKERNELS = ["python3", "ipykernel-6.31", "ipykernel-7.1"]  # python3: the one of this environment, the current 7.x
 
 OpenNotebook = Callable[..., Awaitable[Notebook]]
+
+expect.set_options(timeout=PATIENCE_S * 1000)
 
 
 @pytest.fixture(scope="session")
@@ -84,6 +86,7 @@ async def open_notebook(
         empty = {"cells": [], "metadata": {"kernelspec": {"name": kernel, "display_name": kernel}}}
         content = {**empty, "nbformat": 4, "nbformat_minor": 5}
         body = {"type": "notebook", "format": "json", "content": content}
+        await asyncio.to_thread(lab.ensure_running)
         await asyncio.to_thread(lab.api, f"contents/{name}", "PUT", body)
         page = await browser.new_page()
         notebook = Notebook(page, lab, name, tmp_path)

@@ -14,6 +14,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -58,16 +59,19 @@ class JupyterLab:
         self.folder = folder
         self.notebooks = folder / "notebooks"
         self._token = secrets.token_hex(16)
-        environment = self._lay_out()
+        self._environment = self._lay_out()
         self._log = (folder / "jupyter.log").open("wb")
-        command = [sys.executable, "-c", LAUNCHER, str(self.notebooks)]
+        self._start()
+
+    def _start(self) -> None:
         self._process = subprocess.Popen(
-            command,
+            [sys.executable, "-c", LAUNCHER, str(self.notebooks)],
             cwd=self.notebooks,
-            env=environment,
+            env=self._environment,
             stdin=subprocess.PIPE,
             stdout=self._log,
             stderr=subprocess.STDOUT,
+            start_new_session=True,  # what tests send to their own process group does not reach it
         )
         try:
             self.url = self._wait_for_url()
@@ -129,8 +133,19 @@ class JupyterLab:
                 except (urllib.error.URLError, ConnectionError):
                     pass  # it is written shortly before the first answer
             time.sleep(0.05)
-        log = (self.folder / "jupyter.log").read_text(errors="replace")
-        raise AssertionError(f"JupyterLab did not answer within {PATIENCE_S:g} s; its log ends:\n{log[-3000:]}")
+        raise AssertionError(f"JupyterLab did not answer within {PATIENCE_S:g} s; its log ends:\n{self._last()}")
+
+    def ensure_running(self) -> None:
+        """Start it again if it has ended, saying so: one test fails by that, and not all that come after it."""
+        code = self._process.poll()
+        if code is not None:
+            told = f"JupyterLab has ended with {code} and is started again; its log ends:\n{self._last()}"
+            self._start()
+            self.url = self._wait_for_url()
+            warnings.warn(told, stacklevel=2)
+
+    def _last(self) -> str:
+        return (self.folder / "jupyter.log").read_text(errors="replace")[-3000:]
 
     def _ask(self, url: str, method: str = "GET", body: Any = None) -> Any:
         """The answer of Jupyter's REST interface."""

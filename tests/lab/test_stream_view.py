@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 
 import pytest
@@ -129,8 +130,9 @@ async def test_a_restarted_kernel_is_found_by_the_cell_that_runs_again(notebook:
     await served(notebook)
     cell, area = await shown(notebook, "direct")
     notebook.expect_errors("WebSocket connection to .* failed")
-    await notebook.restart()
-    await expect(area.locator(".fs-badge-text")).to_have_text("lost, reconnecting …", timeout=2000)
+    restarting = asyncio.create_task(notebook.restart())  # looked at meanwhile: later it says that there is no kernel
+    await expect(area.locator(".fs-badge-text")).to_have_text("lost, reconnecting …")
+    await restarting
     await served(notebook)
     await notebook.rerun(cell)
     await notebook.show(cell)
@@ -142,7 +144,7 @@ async def test_by_comm_too_a_lost_kernel_is_said_at_once(notebook: Notebook) -> 
     await notebook.block(r"^ws://[^/]+/forgesyte_nb/")
     _, area = await shown(notebook, "comm")
     await notebook.page.evaluate("labTest.panel().sessionContext.restartKernel()")
-    await expect(area.locator(".fs-badge-text")).to_have_text("lost, reconnecting …", timeout=2000)
+    await expect(area.locator(".fs-badge-text")).to_have_text("lost, reconnecting …")
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
