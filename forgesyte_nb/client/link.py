@@ -254,11 +254,11 @@ class Link:
 
     def _try_again(self, frame: SentFrame, pause_s: float) -> None:
         frame.job_id = ""  # if there is another connection before, it goes out there
-        self._in_background(self._send_again(frame, frame.attempts, pause_s))
+        self._in_background(self._send_again(frame, (frame.wire_id, frame.attempts), pause_s))
 
-    async def _send_again(self, frame: SentFrame, attempts: int, pause_s: float) -> None:
+    async def _send_again(self, frame: SentFrame, turn: tuple[str, int], pause_s: float) -> None:
         await asyncio.sleep(pause_s)
-        waits_here = frame.connection == self._number and frame.attempts == attempts
+        waits_here = frame.connection == self._number and (frame.wire_id, frame.attempts) == turn
         if waits_here and self._socket is not None and frame in self.unanswered:
             await self._transmit(frame)
 

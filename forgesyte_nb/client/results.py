@@ -24,7 +24,7 @@ class Result:
     `result["text"]` is short for `result.result["text"]`.
 
     Attributes:
-        frame_id: Its name on the wire.
+        frame_id: Its name, as its sender gave it. On the wire, one that was sent again may have a mark behind it.
         plugin: Name of the plugin.
         result: What the plugin returned; empty if it failed.
         error: Why it failed: the class that belongs to the wire's `error_code`, or `ConnectionLost`; else None. Its

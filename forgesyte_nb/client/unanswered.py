@@ -42,7 +42,7 @@ class SentFrame:
         job_id: The job it became when it was sent last; empty before its first message.
         sent_at: When it was first sent, monotonic seconds; 0 before.
         connection: Number of the connection it was last sent on; 0 before.
-        attempts: How often it was sent.
+        attempts: How often it was sent with these options.
     """
 
     frame_id: str

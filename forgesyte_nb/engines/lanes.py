@@ -32,11 +32,7 @@ _MANY_OWNERS = 4
 
 
 class LaneEngine:
-    """Base of the engines with lanes; a subclass fills slots with lanes in `_fill`.
-
-    Attributes:
-        expected_s: What a frame of a plugin takes, by experience.
-    """
+    """Base of the engines with lanes; a subclass fills slots with lanes in `_fill`."""
 
     name = "lanes"
     lane_jobs = 2
@@ -50,7 +46,6 @@ class LaneEngine:
         self._waiting = WaitingJobs()
         self._slots = [Slot() for _ in range(settings.lanes)]
         self._placement = Placement(self._slots, self._waiting, self.lane_jobs)
-        self.expected_s = self._placement.expected_s
         self._loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self._watch: asyncio.TimerHandle | None = None
         self._closed = False
@@ -105,6 +100,10 @@ class LaneEngine:
             "replaced": self._replaced,
             "streams": self._placement.streams,
         }
+
+    def expected_s(self, plugin: str) -> float:
+        """What a frame of a plugin takes, by experience."""
+        return self._placement.expected_s(plugin)
 
     # Handing over
 

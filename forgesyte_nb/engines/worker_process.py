@@ -102,7 +102,7 @@ class WorkerProcess(asyncio.BufferedProtocol):
             theirs.callback(self._memory.close_file)
             self.process = ChildProcess(their_socket, self._memory.file, output_end)
             ours.pop_all()  # started: from here on they are closed when it ends
-        self._tasks = WorkerTasks(engine, self, self._memory)
+        self._tasks = WorkerTasks(engine, self._memory)
         self._socket.setblocking(False)
         self._transport: asyncio.Transport | None = None
         self._unsent = [message(Kind.SETTINGS, (settings.max_result_bytes, settings.stream_states))]
@@ -162,7 +162,7 @@ class WorkerProcess(asyncio.BufferedProtocol):
         if not self.gone.is_set():
             begun = self._memory.begun()
             self.collect()  # what it has answered since is no longer at work
-            self._tasks.begun(self.slot, *begun)
+            self._tasks.begun(self._own_slot, *begun)
 
     def process_ended(self) -> None:
         """The process has ended; its socket need not have."""
@@ -191,6 +191,12 @@ class WorkerProcess(asyncio.BufferedProtocol):
             cause = f"worker processes cannot start: {cause}\n{self.output.last_lines}".rstrip()
         self._plugins.lost(cause)
         self._engine.worker_died(self, cause)
+
+    @property
+    def _own_slot(self) -> Slot | None:
+        """Its slot, unless it has none, or another lane is in it by now."""
+        slot = self.slot
+        return slot if slot is not None and slot.lane is self else None
 
     # Lane
 
@@ -253,14 +259,14 @@ class WorkerProcess(asyncio.BufferedProtocol):
             self.ready.set()
             engine.start_succeeded(slot)
             engine.worker_ready()
-            if slot is not None and slot.lane is self:
-                engine.lane_ready(slot)
+            if (own := self._own_slot) is not None:
+                engine.lane_ready(own)
         elif kind == Kind.GARBLED:
             self._garbled(body)
         elif kind == Kind.LOADED:
             self._plugins.loaded(*body)
         else:
-            self._tasks.hear(slot, kind, body, tail)
+            self._tasks.hear(self._own_slot, kind, body, tail)
 
     def close(self) -> None:
         """Hang up; the worker ends by itself."""

@@ -12,7 +12,7 @@ from typing import Any
 from forgesyte_nb.engines.contract import Outcome
 from forgesyte_nb.engines.lane_memory import LaneMemory
 from forgesyte_nb.engines.pipe import Kind, message
-from forgesyte_nb.engines.slot import Lane, LaneListener, Slot
+from forgesyte_nb.engines.slot import LaneListener, Slot
 from forgesyte_nb.errors import WIRE_ERRORS
 from forgesyte_nb.jobs import Job
 
@@ -23,16 +23,14 @@ _LAST_WORDS = (Kind.RESULT, Kind.FAILED, Kind.RECALLED)
 class WorkerTasks:
     """One worker's tasks, on the server's side."""
 
-    def __init__(self, engine: LaneListener, lane: Lane, memory: LaneMemory) -> None:
+    def __init__(self, engine: LaneListener, memory: LaneMemory) -> None:
         """None yet.
 
         Args:
             engine: Who is told.
-            lane: The worker; nobody is told of a slot that has another lane by now.
-            memory: What is shared with it.
+            memory: What is shared with the worker.
         """
         self._engine = engine
-        self._lane = lane
         self._memory = memory
         self._handed = 0
         self._jobs: dict[int, Job] = {}
@@ -68,9 +66,15 @@ class WorkerTasks:
         return next((number for number, one in self._jobs.items() if one is job), 0)
 
     def begun(self, slot: Slot | None, number: int, started_at: float) -> Job | None:
-        """A task has begun, which may be known already; its job, or None if nobody waits for it any more."""
+        """A task has begun, which may be known already; its job, or None if nobody waits for it any more.
+
+        Args:
+            slot: The worker's; None if another lane is in it by now.
+            number: The task.
+            started_at: When it began, monotonic seconds.
+        """
         job = self._jobs.get(number)
-        if slot is None or slot.lane is not self._lane or slot.overrun is not None:
+        if slot is None or slot.overrun is not None:
             return None  # the last words of a worker whose job has been answered
         if job is None or not slot.jobs or slot.jobs[0] is not job:
             return None
@@ -97,5 +101,5 @@ class WorkerTasks:
             decode_ms, plugin_ms, output, code, text, detail = more
             error = WIRE_ERRORS[code](text, detail=detail)  # the runner knows no others
             engine.lane_ended(slot, Outcome(None, error, decode_ms, plugin_ms, output))
-        elif kind == Kind.RECALLED and slot.lane is self._lane:
+        elif kind == Kind.RECALLED:
             engine.lane_returned(slot, job)  # it seemed to have begun when it was recalled

@@ -23,12 +23,11 @@ from websockets.server import ServerProtocol
 from forgesyte_nb.dispatch import Dispatcher
 from forgesyte_nb.server.outbox_writer import WRITE_LIMIT_BYTES, OutboxWriter
 from forgesyte_nb.server.peer_tcp import is_unreachable
-from forgesyte_nb.server.ws_frames import BINARY, PASSED_ON, Fragments, FrameReader
+from forgesyte_nb.server.ws_frames import BINARY, PASSED_ON, TINY_BYTES, Fragments, FrameReader
 from forgesyte_nb.sessions import Session
 
 _READ_BYTES = 256 * 1024
 _SHORT_READ_BYTES = 8 * 1024
-_TINY_BYTES = 64
 _MOST_UNREAD_PONG_BYTES = 1024 * 1024
 _FRAME_HEAD_BYTES = 2
 _ENDING = (CLOSING, CLOSED)
@@ -185,7 +184,7 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
         self._frames = 0
         self._read(_of_this_thread.read_view[:nbytes])
         # Each frame costs 10 µs, however little is in it: of very many the others are not kept waiting for long.
-        if self._frames * _TINY_BYTES > nbytes:
+        if self._frames * TINY_BYTES > nbytes:
             self._read_bytes = _SHORT_READ_BYTES
         elif nbytes >= self._read_bytes:
             self._read_bytes = _READ_BYTES

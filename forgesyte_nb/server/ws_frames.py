@@ -22,12 +22,14 @@ PASSED_ON = 0
 TEXT = int(Opcode.TEXT)
 BINARY = int(Opcode.BINARY)
 
+TINY_BYTES = 64
+"""A frame costs some 10 µs, however little is in it: of those that hold less it is their number that counts."""
+
 _FINAL = 0x80
 _MASKED = 0x80
 _MESSAGES = {_FINAL | TEXT, _FINAL | BINARY}  # without reserved bits: no extension is ever negotiated here
 _OPCODES = frozenset(map(int, Opcode))
 _MASK_BYTES = 4
-_TINY_BYTES = 64
 _MOST_TINY_FRAGMENTS = 1024
 _END_OF_REQUEST = b"\r\n\r\n"
 _SHORT = struct.Struct("!BB")
@@ -174,7 +176,7 @@ class Fragments:
         """Take the next; the message, if that was the last."""
         self._parts += frame.data
         self._count += 1
-        if self._count > _MOST_TINY_FRAGMENTS + 2 * len(self._parts) // _TINY_BYTES:
+        if self._count > _MOST_TINY_FRAGMENTS + 2 * len(self._parts) // TINY_BYTES:
             self.too_many = f"{self._count} fragments, most of them tiny"
         if not frame.fin:
             return None

@@ -60,9 +60,9 @@ class ChosenOptions:
         except PluginNotFound:
             return None
 
-    def drop_refused(self) -> bool:
-        """Go on without those that a new revision of the plugin takes no more; whether there were any."""
-        plugin, before = self.plugin_in_force, self.values
+    def drop_refused(self, plugin: Plugin | None) -> bool:
+        """Go on without those that this revision of the plugin takes no more; whether there were any."""
+        before = self.values
         if plugin is not None:
             self.values, said = without_refused(plugin, before)
             self.dropped = said or self.dropped

@@ -11,6 +11,7 @@ from typing import Any
 
 from forgesyte_nb.failures import failure_book
 from forgesyte_nb.feeds import Feed, feed_book
+from forgesyte_nb.plugins.contract import Plugin
 from forgesyte_nb.server.server import Server
 from forgesyte_nb.workbench.failures import Failure, told_of, traceback_of
 from forgesyte_nb.workbench.options import ChosenOptions, stream_code
@@ -74,9 +75,12 @@ class OptionsBoard:
         """Offer no controls any longer; twice is once."""
         self.feed.close("the panel was closed: run its cell again")
 
-    def _drop_refused(self) -> None:
+    def _drop_refused(self) -> Plugin | None:
+        """Go on without options that the plugin in force takes no more; that plugin."""
         with self._lock:
-            self._chosen.drop_refused()
+            plugin = self._chosen.plugin_in_force
+            self._chosen.drop_refused(plugin)
+            return plugin
 
     def _control(self, action: str, value: Any) -> Any:
         if action == "traceback":
@@ -96,8 +100,7 @@ class OptionsBoard:
     def state(self) -> dict[str, Any]:
         """How things stand, as viewers are told."""
         registry = self._server.registry
-        self._drop_refused()
-        found = self._chosen.plugin_in_force
+        found = self._drop_refused()
         streams = streams_of(self.plugin)
         return {
             "title": self.plugin,

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, Self
 
 from forgesyte_nb.client.results import Result
 from forgesyte_nb.client.stream import Intent
-from forgesyte_nb.feeds import Feed, feed_book
+from forgesyte_nb.feeds import Feed
 from forgesyte_nb.keywords import known_keywords
 from forgesyte_nb.plugins.registry import Registry
 from forgesyte_nb.workbench.history import Shown
 from forgesyte_nb.workbench.ledger import Counts
 from forgesyte_nb.workbench.options import ChosenOptions, stream_code
 from forgesyte_nb.workbench.playback import Playback
-from forgesyte_nb.workbench.stream_feed import controls_of, state_of
+from forgesyte_nb.workbench.stream_feed import feed_of, state_of
 from forgesyte_nb.workbench.stream_pass import Route, StreamPass, check_intent
 from forgesyte_nb.workbench.stream_results import StreamResults
 
@@ -69,8 +69,7 @@ class Stream(StreamResults):
         self._chosen = ChosenOptions(registry, route.plugin, options)
         self._before = Counts()  # of earlier passes
         self._again = self._closing = False
-        self.feed: Feed = feed_book().open("stream", f"{playback.name} → {self.plugin}", controls_of(self))
-        self.feed.on_watched = self._tell
+        self.feed: Feed = feed_of(self, f"{playback.name} → {self.plugin}", self._tell)
         self._pass: StreamPass
         self._begin()
 
@@ -208,7 +207,7 @@ class Stream(StreamResults):
         """
         if not self._waiting_options:
             return self._chosen.dropped
-        if self.feed.ended:
+        if self._closing:
             return "the options have no effect: the stream is closed; run its cell again, or fs.stream(…)"
         return f"the options wait for another pass: this one has {self.status}; play() begins it"
 
@@ -259,7 +258,7 @@ class Stream(StreamResults):
     def _drop_refused(self) -> None:
         """Go on without options that a new revision of the plugin takes no more: it would refuse every picture."""
         with self._changed:
-            if self._chosen.drop_refused() and self._active:
+            if self._chosen.drop_refused(self._chosen.plugin_in_force) and self._active:
                 self._pass.retune(self._chosen.values, after_answers=True)
 
     # What came of it
@@ -305,7 +304,8 @@ class Stream(StreamResults):
         return fs.PluginPanel(self)
 
     def _tell(self) -> None:
-        self.feed.tell(self.state())
+        with self._changed:  # what is told last is how things stand
+            self.feed.tell(self.state())
 
     def _tell_watchers(self) -> None:
         self._drop_refused()

@@ -1,4 +1,7 @@
-"""The feed of a stream: what its viewers are told, and what they may ask for, by the names on the wire."""
+"""The feed of a stream: what its viewers are told, and what they may ask for, by the names on the wire.
+
+A feed does not keep its stream alive: a stream that has ended and that nobody holds goes, and its feed with it.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from forgesyte_nb.feeds import Feed, feed_book
 from forgesyte_nb.plugins.contract import Plugin
 from forgesyte_nb.workbench.failures import told_of, traceback_of
 from forgesyte_nb.workbench.history import History
@@ -48,8 +52,27 @@ def state_of(stream: Stream, plugin: Plugin | None, history: History) -> dict[st
     }
 
 
-def controls_of(stream: Stream) -> Callable[[str, Any], Any]:
-    """The controls of a stream's feed; they hold the stream weakly, since its feed must not keep it alive."""
+def feed_of(stream: Stream, title: str, tell: Callable[[], None]) -> Feed:
+    """Open the feed of a stream.
+
+    Args:
+        stream: The stream.
+        title: For people.
+        tell: A method of the stream, called when somebody begins to watch.
+    """
+    feed = feed_book().open("stream", title, _controls_of(stream))
+    held = weakref.WeakMethod(tell)
+
+    def watched() -> None:
+        if (tell := held()) is not None:
+            tell()
+
+    feed.on_watched = watched
+    weakref.finalize(stream, feed.close, "the stream is gone: run its cell again, or fs.stream(…)").atexit = False
+    return feed
+
+
+def _controls_of(stream: Stream) -> Callable[[str, Any], Any]:
     held = weakref.ref(stream)
 
     def control(action: str, value: Any) -> Any:

@@ -173,6 +173,37 @@ async def test_a_refusal_that_comes_again_is_swallowed(picture, breaks):
     assert len({frame["frame_id"] for frame in heard}) == 2
 
 
+async def test_a_pause_before_other_options_does_not_send_them_twice(picture, monkeypatch):
+    """The queue is full, and before that pause is over the connection breaks, and the picture gets other options."""
+    pauses = iter([1.0, 0.5])  # of the queue, then of the connection, which is back first
+    monkeypatch.setattr("random.uniform", lambda least, most: next(pauses, most))
+    heard = []
+
+    async def refuse(socket):
+        async def take(answer):
+            frame = json.loads(await socket.recv())
+            heard.append(frame)
+            await socket.send(json.dumps({**answer, "frame_id": frame["frame_id"], "plugin": "ocr", "timestamp": ""}))
+
+        if not heard:
+            await take({"type": "error", "error_code": "QUEUE_FULL", "message": "full"})
+            return
+        results.retune(b'{"k":2}')
+        await take({"type": "error", "error_code": "INVALID_OPTIONS", "message": "k: no"})
+        heard.append(json.loads(await socket.recv()))
+        with contextlib.suppress(TimeoutError):
+            heard.append(json.loads(await asyncio.wait_for(socket.recv(), 0.4)))  # were it to be sent again
+        await socket.send(json.dumps({**RESULT, "frame_id": heard[-1]["frame_id"], "plugin": "ocr"}))
+        await socket.wait_closed()
+
+    async with websockets.serve(refuse, "127.0.0.1", 0) as listening:
+        url = f"ws://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+        async with Client(url, offer_v2=False, backoff_s=0.2) as client, asyncio.timeout(20):
+            results = client.stream([picture], "ocr", k=1)
+            assert [result.error async for result in results] == [None]
+    assert [frame["options"] for frame in heard] == [{"k": 1}, {"k": 1}, {"k": 2}]
+
+
 async def test_options_that_stay_refused_are_an_error_once(server, picture):
     async with Client(server.url) as client:
         results = client.stream([picture] * 3, "mean", k="none")

@@ -139,7 +139,7 @@ async def test_a_restarted_kernel_is_found_by_the_cell_that_runs_again(notebook:
     await drawn_by(notebook, "direct")
 
 
-async def test_by_comm_too_a_lost_kernel_is_said_at_once(notebook: Notebook) -> None:
+async def test_by_comm_too_a_lost_kernel_is_said(notebook: Notebook) -> None:
     await notebook.block_port(await served(notebook))
     await notebook.block(r"^ws://[^/]+/forgesyte_nb/")
     _, area = await shown(notebook, "comm")

@@ -86,7 +86,7 @@ class Watching:
         return Sample(time.monotonic(), mib, self._kernel.num_fds(), self._kernel.num_threads(), *drawn)
 
     async def samples(self, seconds: float, interval_s: float) -> list[Sample]:
-        """At the beginning and after each interval, in which something must be drawn, however long that takes."""
+        """At the beginning and after each interval, in which something must have been drawn."""
         taken = [await self.sample()]
         end = taken[0].at_s + seconds
         plot_interval = math.ceil(PLOT_PAUSE_S / interval_s)

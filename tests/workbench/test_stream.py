@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import json
 import subprocess
 import sys
 import threading
+import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -382,10 +385,38 @@ def test_playing_while_it_closes_begins_no_other_pass(begin: Begin) -> None:
     closing.start()
     wait_for(lambda: stream.status == "stopped", "it to be closing")
     stream.play()
+    stream.options = {"gain": 2.0}
+    assert "the stream is closed" in stream.notice
     go_on.set()
     closing.join(20)
     stream.wait(20)
     assert (stream.status, bool(stream.feed.ended)) == ("stopped", True)
+
+
+def test_who_waited_for_its_end_finds_it_in_the_feed(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    go = threading.Event()
+    stream = begin(held(go, pictures(1)), intent="every_frame")
+    tell = stream._tell
+
+    def slow() -> None:
+        if stream.status == "ended":
+            time.sleep(0.1)
+        tell()
+
+    monkeypatch.setattr(stream, "_tell", slow)
+    go.set()
+    stream.wait(20)
+    assert json.loads(stream.feed.state)["status"] == "ended"
+
+
+def test_one_that_has_ended_and_that_nobody_holds_goes_and_its_feed_with_it(server: fs.Server) -> None:
+    stream = fs.stream(pictures(2), "bright", server=server).wait(20)
+    feed, held_weakly = stream.feed, weakref.ref(stream)
+    del stream
+    wait_for(lambda: (gc.collect(), held_weakly() is None)[1], "it to go")
+    assert "the stream is gone" in feed.ended
+    with pytest.raises(ValueError, match="the stream is gone"):
+        feed.control("play", None)
 
 
 def test_closing_gives_up_what_is_not_answered_soon(tmp_path: Path) -> None:
