@@ -54,7 +54,18 @@ class Frame:
         decode_ms: Milliseconds spent decoding so far.
     """
 
-    __slots__ = ("_bgr", "_encoded", "_gray", "_header", "_rgb", "captured_at", "decode_ms", "frame_id", "seq")
+    __slots__ = (
+        "_bgr",
+        "_encoded",
+        "_gray",
+        "_header",
+        "_lossless",
+        "_rgb",
+        "captured_at",
+        "decode_ms",
+        "frame_id",
+        "seq",
+    )
 
     def __init__(
         self,
@@ -87,20 +98,31 @@ class Frame:
         self._rgb: Image8 | None = None
         self._bgr: Image8 | None = None
         self._gray: Image8 | None = None
+        self._lossless = False
         self.frame_id = frame_id
         self.seq = seq
         self.captured_at = captured_at
         self.decode_ms = 0.0
 
     @classmethod
-    def from_array(cls, image_rgb: Any, *, frame_id: str = "", seq: int = 0, captured_at: float | None = None) -> Frame:
+    def from_array(
+        cls,
+        image_rgb: Any,
+        *,
+        frame_id: str = "",
+        seq: int = 0,
+        captured_at: float | None = None,
+        lossless: bool = False,
+    ) -> Frame:
         """Make a frame from pixels.
 
         Args:
-            image_rgb: uint8 array, `(H, W, 3)` in RGB order, `(H, W)` gray, or `(H, W, 4)` whose alpha is dropped.
+            image_rgb: uint8 array, `(H, W, 3)` in RGB order, `(H, W)` or `(H, W, 1)` gray, or `(H, W, 4)` whose alpha
+                is dropped.
             frame_id: Name of the frame.
             seq: Number in its stream.
             captured_at: Time of capture, seconds since the epoch.
+            lossless: Whether its `bytes` are a PNG, in which every pixel stays as it is, rather than a JPEG.
 
         Raises:
             InvalidImage: If the dtype is not uint8 or the shape is none of these.
@@ -115,13 +137,14 @@ class Frame:
                 f"Array of {array.dtype}: a frame is uint8, 0–255; for floats of 0–1 use "
                 "(array * 255).round().astype('uint8')"
             )
-        if array.ndim == 2:
-            array = np.repeat(array[:, :, None], 3, axis=2)
+        if array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 1):
+            array = np.repeat(array.reshape(*array.shape[:2], 1), 3, axis=2)
         if array.ndim != 3 or array.shape[2] not in (3, 4) or 0 in array.shape:
             raise InvalidImage(f"Array of shape {array.shape}: expected (H, W, 3) in RGB order, or (H, W)")
         frame = cls.__new__(cls)
         frame._header = frame._encoded = frame._bgr = frame._gray = None
         frame._rgb = _read_only(np.ascontiguousarray(array[:, :, :3]).copy())
+        frame._lossless = lossless
         frame.frame_id, frame.seq, frame.captured_at, frame.decode_ms = frame_id, seq, captured_at, 0.0
         return frame
 
@@ -169,9 +192,9 @@ class Frame:
 
     @property
     def bytes(self) -> bytes:
-        """The image file: as it came in, or a JPEG made of the array."""
+        """The image file: as it came in, or made of the array: a JPEG of quality 90, or a PNG if it is lossless."""
         if self._encoded is None:
-            self._encoded = encode_jpeg(self.bgr)
+            self._encoded = encode_png(self.bgr) if self._lossless else encode_jpeg(self.bgr)
         return self._encoded
 
     @property
@@ -327,6 +350,20 @@ def encode_jpeg(image_bgr: Image8, *, quality: int = JPEG_QUALITY) -> bytes:
     done, encoded = cv2.imencode(".jpg", image_bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not done:
         raise InvalidImage(f"pixels of shape {image_bgr.shape} cannot be encoded as JPEG")
+    return encoded.tobytes()
+
+
+def encode_png(image_bgr: Image8) -> bytes:
+    """A PNG file of uint8 `(H, W, 3)` BGR pixels.
+
+    Raises:
+        InvalidImage: If OpenCV cannot encode it.
+    """
+    import cv2
+
+    done, encoded = cv2.imencode(".png", image_bgr)
+    if not done:
+        raise InvalidImage(f"pixels of shape {image_bgr.shape} cannot be encoded as PNG")
     return encoded.tobytes()
 
 

@@ -27,6 +27,8 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())
 MAX_SIDE = 1 << 20
 """Longest side in pixels; OpenCV decodes no longer one (its `CV_IO_MAX_IMAGE_WIDTH` and `_HEIGHT`)."""
 
+_NO_RANGE = {"F": "floats", "I": "32-bit numbers"}  # Pillow's modes
+
 _SMALLEST_BYTES = 26  # a BMP header; no complete file of any of the formats is shorter
 _STARTS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0*")  # of files of `FORMATS`
 _TAKEN = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
@@ -181,6 +183,11 @@ def _read_with_pillow(encoded: bytes) -> ImageHeader:
             # Pillow's own limit of size, and what it thinks of damaged notes: nobody reads that here.
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(encoded), formats=FORMATS) as picture:
+                if picture.mode in _NO_RANGE:
+                    raise InvalidImage(
+                        f"{picture.format} of {_NO_RANGE[picture.mode]}, of which nothing says what is black and "
+                        "what white: scale them to 0–255 and save them as 8 bits"
+                    )
                 return ImageHeader(picture.format or "?", picture.width, picture.height, len(picture.getbands()))
     except Image.DecompressionBombError as error:
         raise InvalidImage(f"Image is far over the limit of pixels: {error}") from error

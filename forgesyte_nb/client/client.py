@@ -204,6 +204,7 @@ class Client:
 
         Args:
             image: Bytes of an image file, a path, a uint8 array `(H, W, 3)` in RGB order, a Pillow image, a `Frame`.
+                Arrays and Pillow images travel as JPEG; `fs.Frame.from_array(array, lossless=True)` as PNG.
             plugin: Name of the plugin.
             options: The plugin's options.
             frame_id: Its name; by default one that no other frame has. Once this client has subscribed to anything,

@@ -10,6 +10,7 @@ others by then.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Coroutine
@@ -30,6 +31,7 @@ from forgesyte_nb.protocol.wire import encode
 Heard = Callable[[dict[str, Any]], None]
 
 _CLOSE_TOO_BIG = 1009
+_ACKNOWLEDGED_S = 5.0  # a server says so at once, unless it refuses the topic
 
 _log = logging.getLogger("forgesyte_nb.client")
 
@@ -59,6 +61,7 @@ class Link:
         self._good = False  # whether the connection brought an answer
         self._resumption = Resumption()
         self._acknowledged: set[str] = set()  # topics that the session at the server has
+        self._told_of_topics = asyncio.Event()
         self._renewed = False  # whether topics may be said: what was there before has been
         self._max_message_bytes = 0
         self._background: set[asyncio.Task[None]] = set()
@@ -69,7 +72,11 @@ class Link:
         return self._socket is not None
 
     async def close(self) -> None:
-        """Say goodbye; whatever waits for an answer gets `ConnectionLost`."""
+        """Say goodbye; whatever waits for an answer gets `ConnectionLost`, and what has not begun does not."""
+        if self._format.is_v2 and self._up:
+            for frame in self.unanswered:
+                if frame.job_id and not frame.outlives:
+                    await self._say(encode(Cancel(frame.job_id)))
         await self.upkeep.close()
         for task in list(self._background):
             task.cancel()
@@ -109,7 +116,7 @@ class Link:
             self._in_background(self._say(encode(Cancel(frame.job_id))))
 
     async def subscribe(self, topic: str) -> None:
-        """Subscribe now, and again on each connection to come.
+        """Subscribe now, and again on each connection to come; of `forgesyte.v2`, wait until it holds.
 
         Raises:
             ConnectionLost: If there is no connection and none is being tried.
@@ -120,6 +127,15 @@ class Link:
             self.topics[topic] = None
             if self._renewed:
                 await self._say(encode(Subscribe(topic)))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_ACKNOWLEDGED_S):
+                while self._awaits_word_of(topic):
+                    self._told_of_topics.clear()
+                    await self._told_of_topics.wait()
+
+    def _awaits_word_of(self, topic: str) -> bool:
+        known = topic in self._acknowledged or topic not in self.topics
+        return self._format.is_v2 and self.connected and not known
 
     async def unsubscribe(self, topic: str) -> None:
         """Subscribe no longer.
@@ -175,6 +191,7 @@ class Link:
             _log.debug("connection broke")
         finally:
             self._up, self._socket = False, None
+            self._told_of_topics.set()
             catching_up.cancel()
             await asyncio.gather(catching_up, return_exceptions=True)
         if socket.close_code == _CLOSE_TOO_BIG:
@@ -233,6 +250,7 @@ class Link:
             self.unanswered.find(message)
         elif kind == "subscribed":
             self._acknowledged.add(message["topic"])
+            self._told_of_topics.set()
         elif kind == "unsubscribed":
             self._acknowledged.discard(message["topic"])
         elif kind == "hello":

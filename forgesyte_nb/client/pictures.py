@@ -47,7 +47,7 @@ def as_picture(thing: Any, *, name: str = "", seq: int = 0) -> Picture:
     Args:
         thing: Bytes of an image file, the path of one, a uint8 array `(H, W, 3)` in RGB order or `(H, W)`, a
             Pillow image, or a `Frame`. Arrays and Pillow images travel as JPEG; where every pixel must stay
-            as it is, give the bytes of a PNG.
+            as it is, give `Frame.from_array(array, lossless=True)` or the bytes of a PNG.
         name: Where it came from; a path names itself.
         seq: Its number in its source.
 

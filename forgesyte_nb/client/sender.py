@@ -38,6 +38,7 @@ class Sender:
     ) -> str:
         """Send a picture and return the name of its frame; see `Client.send_frame`."""
         frame = self._frame(image, plugin, options, stream_id, frame_id)
+        frame.outlives = True
         await self._link.submit(frame)
         return frame.frame_id
 
@@ -72,6 +73,7 @@ class Sender:
         explain: Explain,
     ) -> ResultStream:
         """Begin a stream of a source that is open; see `Client.stream`."""
+        _check_name(plugin)
         freshest = (intent or ("freshest" if source.live else "every_frame")) == "freshest"
         return ResultStream(
             source,
@@ -90,6 +92,7 @@ class Sender:
     def _frame(
         self, image: Any, plugin: str, options: dict[str, Any] | None, stream_id: str, frame_id: str | None
     ) -> SentFrame:
+        _check_name(plugin)
         if many := many_in(image):
             named = image if isinstance(image, (str, os.PathLike)) else "this"
             raise SourceError(
@@ -102,6 +105,12 @@ class Sender:
         chosen = frame_id is not None
         name = frame_id if frame_id is not None else next(self._frame_ids)
         return SentFrame(name, plugin, encode_options(options), stream_id, picture, _nobody, chosen=chosen)
+
+
+def _check_name(plugin: Any) -> None:
+    if not isinstance(plugin, str):
+        name = getattr(plugin, "__name__", type(plugin).__name__)
+        raise TypeError(f"{name} is no name of a plugin: a client has only names, such as {name!r}")
 
 
 def _nobody(_result: Result) -> None:

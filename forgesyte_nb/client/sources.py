@@ -22,6 +22,8 @@ from forgesyte_nb.client.pictures import Picture, RawImage, as_picture
 from forgesyte_nb.errors import InvalidImage, SourceError
 from forgesyte_nb.keywords import known_keywords
 
+_MOST_CHANNELS = 4  # of one picture; an array of three dimensions whose last is longer is a stack of gray ones
+
 Take = Callable[[int], Picture]
 """Makes the picture of one place in a source, given its number; one that is skipped is never made."""
 
@@ -187,7 +189,7 @@ def open_source(thing: Any, *, every: int = 1, loop: bool = False, fps: float | 
     if isinstance(thing, (bytes, bytearray, memoryview)):
         return _open_picture(thing, pace)
     if hasattr(thing, "ndim"):
-        stacked = thing.ndim == 4 or (thing.ndim == 3 and thing.shape[2] not in (3, 4))
+        stacked = thing.ndim == 4 or (thing.ndim == 3 and thing.shape[2] > _MOST_CHANNELS)
         return PictureSource(thing, name="pictures", **pace) if stacked else _open_picture(thing, pace)
     if isinstance(thing, Iterable) and not hasattr(thing, "getbands"):
         return PictureSource(thing, name=_name_of(thing), **pace)

@@ -37,6 +37,7 @@ class SentFrame:
         deliver: Called once with its `Result`.
         renew_options: Called when it was refused for its options, to give it others; whether there were any.
         chosen: Whether the sender chose `frame_id`, so that another client may have chosen the same.
+        outlives: Whether the server is to work on it when the client has left: others may be subscribed to its result.
         wire_id: Its name on the wire, where it was sent last.
         jobs: The job that each of its names on the wire became; empty before anything is known of it.
         job_id: The job it became when it was sent last; empty before its first message.
@@ -53,6 +54,7 @@ class SentFrame:
     deliver: Callable[[Result], object]
     renew_options: Callable[[], bool] = lambda: False
     chosen: bool = False
+    outlives: bool = False
     wire_id: str = ""
     jobs: dict[str, str] = field(default_factory=dict)
     job_id: str = ""

@@ -98,6 +98,7 @@ class Upkeep:
         socket = self._socket = await self._dial()
         self.lost, self._retries = None, 0
         self._task = asyncio.create_task(self._keep(socket), name="forgesyte-upkeep")
+        await asyncio.sleep(0)  # it is in use when this returns
 
     async def close(self) -> None:
         """Say goodbye, and give up."""

@@ -62,11 +62,20 @@ class OptionsSchema:
                 )
         hints = type_hints(call)
         self.wants = frozenset(p.name for p in parameters[skip_first:] if p.name in INJECTED)
-        declared = next((hints.get("options") for p in parameters if p.name == "options"), None)
-        if inspect.isclass(declared) and issubclass(declared, BaseModel):
-            self.model: type[BaseModel] = declared
-        else:
-            self.model = _model_of(name, _written(name, skip_first), parameters[skip_first:], hints)
+        whole = any(p.name == "options" and p.kind is not p.VAR_KEYWORD for p in parameters[skip_first:])
+        model = hints.get("options") if whole else None
+        if model in (None, Any):
+            model = _model_of(name, _written(name, skip_first), parameters[skip_first:], hints)
+        elif not (inspect.isclass(model) and issubclass(model, BaseModel)):
+            raise PluginDefinitionError(
+                f"{name}: 'options' is the name of all options together, so it cannot be one of type "
+                f"{getattr(model, '__name__', model)}: annotate it with a pydantic model, or give it another name"
+            )
+        elif others := [p.name for p in parameters[skip_first:] if p.name not in INJECTED]:
+            raise PluginDefinitionError(
+                f"{name}: all options are fields of {model.__name__}; make {', '.join(others)} fields of it, too"
+            )
+        self.model: type[BaseModel] = model
         self.json_schema: dict[str, Any] = _json_schema_of(name, self.model)
         self._known: OrderedDict[bytes, dict[str, Any]] = OrderedDict()
 

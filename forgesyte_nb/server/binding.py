@@ -28,7 +28,7 @@ def bind(host: str, port: int | None) -> list[socket.socket]:
             if none of the ports tried is free.
     """
     if port is not None:
-        if not 0 <= int(port) <= _LARGEST_PORT:
+        if not hasattr(port, "__index__") or not 0 <= port <= _LARGEST_PORT:
             raise ServerError(f"port={port}: a port is a number from 0 to {_LARGEST_PORT}; {_OTHER_PORT}")
         try:
             return _bind_all(host, port)

@@ -65,7 +65,8 @@ class ChosenOptions:
         before = self.values
         if plugin is not None:
             self.values, said = without_refused(plugin, before)
-            self.dropped = said or self.dropped
+            if said not in self.dropped:  # what is refused still was told with what was dropped
+                self.dropped = said
         return self.values != before
 
 

@@ -68,7 +68,7 @@ class Stream(StreamResults):
         self._route, self._source_code = route, source_code
         self._chosen = ChosenOptions(registry, route.plugin, options)
         self._before = Counts()  # of earlier passes
-        self._again = self._closing = False
+        self._again = self._closing = self._in_vain = False
         self.feed: Feed = feed_of(self, f"{playback.name} → {self.plugin}", self._tell)
         self._pass: StreamPass
         self._begin()
@@ -131,6 +131,7 @@ class Stream(StreamResults):
                 self._again = True  # it is stopping: its last answers are still to come
             elif not self._closing:
                 self._begin()
+            self._in_vain = self._closing
         self._tell()
         return self
 
@@ -156,6 +157,7 @@ class Stream(StreamResults):
             self.playback.step(count)
             if self.running:
                 self.status = "paused"
+            self._in_vain = self._closing
         self._tell()
         return self
 
@@ -201,14 +203,16 @@ class Stream(StreamResults):
 
     @property
     def notice(self) -> str:
-        """What is to be known of its options; else empty.
+        """What is to be known of its options and controls; else empty.
 
-        Which it has dropped, since a new revision of the plugin takes them no more; or that they wait for another pass.
+        Which options it has dropped, since a new revision of the plugin takes them no more; that they wait for another
+        pass; that there will be none.
         """
+        if self._closing and (self._in_vain or self._waiting_options):
+            what = "the options have" if self._waiting_options else "that has"
+            return f"{what} no effect: the stream is closed; run its cell again, or fs.stream(…)"
         if not self._waiting_options:
             return self._chosen.dropped
-        if self._closing:
-            return "the options have no effect: the stream is closed; run its cell again, or fs.stream(…)"
         return f"the options wait for another pass: this one has {self.status}; play() begins it"
 
     def _set_options(self, options: dict[str, Any]) -> None:

@@ -128,6 +128,7 @@ class StreamPass:
                         self._heard(result)
             finally:
                 telling.cancel()
+                await asyncio.gather(telling, return_exceptions=True)
             return "" if self._results.problem is None else str(self._results.problem)
 
     async def _keep_telling(self) -> None:

@@ -14,6 +14,25 @@ from forgesyte_nb.client.client import Client
 from tests.client.conftest import FAST
 
 
+async def test_a_subscription_holds_when_subscribe_returns(server):
+    async with Client(server.url) as client:
+        for number in range(50):
+            topic = f"plugin_p{number}"
+            await client.subscribe(topic)
+            assert await asyncio.to_thread(server.broadcast, number, topic=topic) == 1
+
+
+async def test_a_function_is_no_name_of_a_plugin_and_that_is_said(server, picture):
+    def mean(frame): ...
+
+    async with Client(server.url) as client:
+        for call in (client.analyze(picture, mean), client.send_frame(picture, mean)):
+            with pytest.raises(TypeError, match="mean is no name of a plugin: a client has only names, such as 'mean'"):
+                await call
+        with pytest.raises(TypeError, match="no name of a plugin"):
+            client.stream([picture], mean)
+
+
 async def test_analyze_answers_one_picture_with_one_result(server, picture, offer_v2):
     async with Client(server.url, offer_v2=offer_v2) as client:
         result = await client.analyze(picture, "mean", {"k": 2})

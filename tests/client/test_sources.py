@@ -50,6 +50,7 @@ def write_video(path: Path, count: int = 10, codec: str = "mpeg4", size: int = 3
     [
         (gray(1), 1),
         (gray(1)[:, :, 0], 1),
+        (gray(1)[:, :, :1], 1),
         (np.stack([gray(1), gray(2)]), 2),
         (np.stack([gray(1)[:, :, 0], gray(2)[:, :, 0]]), 2),
         ([gray(1), gray(2)[:, :, 0], Frame.from_array(gray(3))], 3),

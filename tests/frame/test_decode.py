@@ -165,6 +165,21 @@ def test_from_array() -> None:
     assert frame.rgb.any(), "it must not change with the caller's array"
     assert (frame.size_wh, frame.format, frame.frame_id, frame.seq) == ((4, 3), "array", "f", 3)
     assert Frame(frame.bytes).rgb.shape == (3, 4, 3)
+    assert Frame.from_array(gray[:, :, None]).rgb.tolist() == np.dstack([gray] * 3).tolist()
+
+
+def test_lossless_every_pixel_stays_as_it_is() -> None:
+    labels = np.random.default_rng(1).integers(0, 255, (40, 50, 3), np.uint8)
+    frame = Frame.from_array(labels, lossless=True)
+    assert np.array_equal(Frame(frame.bytes).rgb, labels)
+    assert not np.array_equal(Frame(Frame.from_array(labels).bytes).rgb, labels)
+
+
+@pytest.mark.parametrize(("dtype", "kind"), [(np.float32, "floats"), (np.int32, "32-bit numbers")])
+def test_a_tiff_whose_numbers_have_no_range_is_refused(dtype: Any, kind: str) -> None:
+    picture = Image.fromarray(np.ones((30, 40), dtype))
+    with pytest.raises(InvalidImage, match=f"TIFF of {kind}, .*: scale them to 0–255 and save them as 8 bits"):
+        Frame(encoded(picture, "TIFF"))
 
 
 @pytest.mark.parametrize(

@@ -152,8 +152,8 @@ def test_a_port_that_this_user_may_not_have_says_so(served: Any, monkeypatch: py
     )
 
 
-@pytest.mark.parametrize("port", [70_000, -1])
-def test_a_number_that_is_no_port_is_refused(served: Any, port: int) -> None:
+@pytest.mark.parametrize("port", [70_000, -1, 80.5])
+def test_a_number_that_is_no_port_is_refused(served: Any, port: Any) -> None:
     with pytest.raises(ServerError, match=rf"port={port}: a port is a number from 0 to 65535; choose another port"):
         served(port=port)
 

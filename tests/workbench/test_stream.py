@@ -356,7 +356,10 @@ def test_closing_leaves_nothing(begin: Begin) -> None:
     stream.close()
     names = [thread.name for thread in threading.enumerate()]
     assert not [name for name in names if stream.feed.feed_id in name]
-    assert stream.play().status == "stopped"
+    assert stream.notice == ""
+    for again in (stream.play, stream.step):
+        assert again().status == "stopped"
+        assert stream.notice == "that has no effect: the stream is closed; run its cell again, or fs.stream(…)"
 
 
 @pytest.mark.parametrize(
@@ -430,6 +433,7 @@ def test_closing_gives_up_what_is_not_answered_soon(tmp_path: Path) -> None:
         assert stream.ledger["pending"] == stream.ledger["results"] == 0
         assert {result.error_code for result in stream.results} == {"CONNECTION_LOST"}
         assert stream.status == "stopped"
+        wait_for(lambda: server.stats()["active"] == 0, "the server to let go of them")
 
 
 def test_a_slow_speed_holds_the_next_picture_back_until_it_is_changed() -> None:

@@ -210,6 +210,9 @@ def test_a_required_option_of_another_type_is_told_to_be_chosen(
     run_cell("@fs.plugin\ndef bright(frame, *, gain: str):\n    return {'gain': gain}", registry)
     wait_for(lambda: stream.ledger["errors"] > 0, f"pictures that are refused: {stream!r}")
     assert stream.notice.endswith("refuses what is left of the options (gain: field required, got {}): choose others")
+    seen = stream.ledger["errors"]
+    wait_for(lambda: stream.ledger["errors"] > seen + 20, "it to have told more than once")
+    assert stream.notice.startswith("gain: dropped, since revision 2 of bright refuses its value")
     assert stream.tune(gain="high").notice == ""
     wait_for(lambda: stream.results[-1].result.get("gain") == "high", f"results again: {stream!r}")
 
