@@ -347,10 +347,7 @@ def encode_jpeg(image_bgr: Image8, *, quality: int = JPEG_QUALITY) -> bytes:
     """
     import cv2
 
-    done, encoded = cv2.imencode(".jpg", image_bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    if not done:
-        raise InvalidImage(f"pixels of shape {image_bgr.shape} cannot be encoded as JPEG")
-    return encoded.tobytes()
+    return _encode_with_opencv("JPEG", ".jpg", image_bgr, cv2.IMWRITE_JPEG_QUALITY, quality)
 
 
 def encode_png(image_bgr: Image8) -> bytes:
@@ -359,11 +356,15 @@ def encode_png(image_bgr: Image8) -> bytes:
     Raises:
         InvalidImage: If OpenCV cannot encode it.
     """
+    return _encode_with_opencv("PNG", ".png", image_bgr)
+
+
+def _encode_with_opencv(kind: str, suffix: str, image_bgr: Image8, *parameters: int) -> bytes:
     import cv2
 
-    done, encoded = cv2.imencode(".png", image_bgr)
+    done, encoded = cv2.imencode(suffix, image_bgr, parameters)
     if not done:
-        raise InvalidImage(f"pixels of shape {image_bgr.shape} cannot be encoded as PNG")
+        raise InvalidImage(f"pixels of shape {image_bgr.shape} cannot be encoded as {kind}")
     return encoded.tobytes()
 
 

@@ -21,7 +21,7 @@ from forgesyte_nb.settings import MIB
 
 _MAX_ANSWER_BYTES = 64 * MIB  # the largest result of a server with generous limits
 _OPEN_TIMEOUT_S = 10.0
-_CLOSE_TIMEOUT_S = 2.0
+CLOSE_TIMEOUT_S = 2.0
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1", "0.0.0.0", "::"})  # noqa: S104 -- to connect to, not bound
 
 
@@ -73,7 +73,7 @@ async def open_socket(
             compression=None,  # pictures are compressed already
             proxy=None if urlsplit(url).hostname in _LOOPBACK else True,
             open_timeout=_OPEN_TIMEOUT_S,
-            close_timeout=_CLOSE_TIMEOUT_S,
+            close_timeout=CLOSE_TIMEOUT_S,
             ping_interval=ping_interval_s,
             ping_timeout=ping_timeout_s,
             max_size=_MAX_ANSWER_BYTES,

@@ -31,6 +31,7 @@ from forgesyte_nb.protocol.wire import encode
 Heard = Callable[[dict[str, Any]], None]
 
 _CLOSE_TOO_BIG = 1009
+_CANCELLING_S = 0.5  # at most: the connection may be clogged by what the server does not read
 _ACKNOWLEDGED_S = 5.0  # a server says so at once, unless it refuses the topic
 
 _log = logging.getLogger("forgesyte_nb.client")
@@ -72,11 +73,12 @@ class Link:
         return self._socket is not None
 
     async def close(self) -> None:
-        """Say goodbye; whatever waits for an answer gets `ConnectionLost`, and what has not begun does not."""
-        if self._format.is_v2 and self._up:
-            for frame in self.unanswered:
-                if frame.job_id and not frame.outlives:
-                    await self._say(encode(Cancel(frame.job_id)))
+        """Cancel what nobody will hear of, and say goodbye; whatever waits for an answer gets `ConnectionLost`."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CANCELLING_S):
+                for frame in self.unanswered:
+                    if not frame.outlives:
+                        await self._cancel(frame)
         await self.upkeep.close()
         for task in list(self._background):
             task.cancel()
@@ -112,8 +114,12 @@ class Link:
         if frame not in self.unanswered:
             return
         self._remove(frame, None)
+        self._in_background(self._cancel(frame))
+
+    async def _cancel(self, frame: SentFrame) -> None:
+        """Tell the server that nobody waits for a frame, if it understands."""
         if self._format.is_v2 and frame.job_id and self._up:
-            self._in_background(self._say(encode(Cancel(frame.job_id))))
+            await self._say(encode(Cancel(frame.job_id)))
 
     async def subscribe(self, topic: str) -> None:
         """Subscribe now, and again on each connection to come; of `forgesyte.v2`, wait until it holds.

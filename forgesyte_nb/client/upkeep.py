@@ -15,7 +15,7 @@ from typing import Any
 
 from websockets.asyncio.client import ClientConnection
 
-from forgesyte_nb.client.connecting import NoWayIn, pause_s
+from forgesyte_nb.client.connecting import CLOSE_TIMEOUT_S, NoWayIn, pause_s
 from forgesyte_nb.errors import ConnectionLost
 
 Dial = Callable[[], Coroutine[Any, Any, ClientConnection]]
@@ -103,8 +103,12 @@ class Upkeep:
     async def close(self) -> None:
         """Say goodbye, and give up."""
         self.lost = ConnectionLost("the client was closed")
-        if self._socket is not None:
-            await self._socket.close()
+        if (socket := self._socket) is not None:
+            try:
+                async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                    await socket.close()
+            except TimeoutError:  # the library waits for a server that reads nothing, for ever
+                socket.transport.abort()
         task, self._task = self._task, None
         if task is not None:
             task.cancel()

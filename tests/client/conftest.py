@@ -136,6 +136,11 @@ class Cable:
     def mend(self) -> None:
         self._mended.set()
 
+    def clog(self) -> None:
+        """Nothing that clients send is taken any more, and no connection breaks."""
+        for writer in self._writers[::2]:
+            writer.transport.pause_reading()  # type: ignore[attr-defined]  # a socket's transport reads, too
+
     async def stop(self) -> None:
         self.mend()
         self._server.close()

@@ -240,6 +240,22 @@ async def test_closing_ends_what_waits(server, picture, gate):
     assert "not connected" in repr(client)
 
 
+async def test_closing_a_clogged_connection_ends(cable, picture, gate):
+    client = Client(cable.url, ping_interval_s=600)
+    await client.connect()
+    calls = [asyncio.create_task(client.analyze(picture, "gated", timeout_s=None))]
+    await asyncio.to_thread(gate.wait_for, 1)
+    cable.clog()
+    too_much = b"\xff\xd8\xff" + bytes(10 << 20)
+    calls += [asyncio.create_task(client.analyze(too_much, "mean", timeout_s=None)) for _ in range(3)]
+    while client.unanswered < len(calls):
+        await asyncio.sleep(0)
+    async with asyncio.timeout(20):
+        await client.close()
+    ended = await asyncio.gather(*calls, return_exceptions=True)
+    assert {type(error) for error in ended} == {fs.ConnectionLost}
+
+
 async def test_a_silent_connection_is_noticed(picture):
     """The peer's kernel is there, the peer is not: it never answers a ping."""
     accepted = asyncio.Event()
