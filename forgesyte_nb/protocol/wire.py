@@ -220,7 +220,7 @@ def _image_bytes(image_data: msgspec.Raw) -> bytes:
     """The image from a raw JSON string: JSON escapes (`\\/` is legal), a `data:` prefix and white space undone."""
     try:
         text = msgspec.json.decode(image_data, type=str)
-    except UnicodeDecodeError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise InvalidMessage(f"send_frame: 'image_data' is not UTF-8 ({error})") from error
     if text.startswith("data:"):
         _, comma, text = text.partition(",")
