@@ -19,7 +19,7 @@ from forgesyte_nb.backlog import Backlog
 from forgesyte_nb.engines.contract import Engine, Outcome
 from forgesyte_nb.errors import InvalidMessage, PluginError, QueueFull, WireError
 from forgesyte_nb.failures import FailedFrame, failure_book
-from forgesyte_nb.image_header import read_header
+from forgesyte_nb.image.header import read_header
 from forgesyte_nb.job_messages import failure_of, result_of, summary_of, timings_of, update_of
 from forgesyte_nb.jobs import Job, JobBook
 from forgesyte_nb.plugins.contract import Plugin

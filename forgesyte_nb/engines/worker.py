@@ -65,8 +65,8 @@ class Worker:
         import cv2
         import numpy  # noqa: F401 -- imported before the first task needs it
 
-        from forgesyte_nb.decode_memory import limit_in_this_process
         from forgesyte_nb.engines.runner import LaneRunner, PluginKey, Task
+        from forgesyte_nb.image.memory import limit_in_this_process
 
         # One frame at a time in each of the workers: OpenCV's own threads would only get in each other's way.
         cv2.setNumThreads(1)
