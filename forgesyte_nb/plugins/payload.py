@@ -9,6 +9,7 @@ ever comes here.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import inspect
 import io
@@ -35,6 +36,7 @@ LARGE_BYTES = 1024 * 1024
 
 
 _PACKAGE = __file__.rpartition("plugins")[0]
+_SENTINEL_NAMES = ("MISSING", "KW_ONLY", "_HAS_DEFAULT_FACTORY")
 
 
 @dataclass(frozen=True)
@@ -122,10 +124,11 @@ def unpack(payload: Payload) -> Plugin:
         if payload.name not in found:
             raise PluginDefinitionError(f"{payload.path} no longer defines the plugin '{payload.name}'")
         return replace(found[payload.name], revision=payload.revision)
-    target, hints = pickle.loads(payload.pickled)  # noqa: S301 -- from the user's own kernel, see above
-    if hints:
-        call_of(target).__annotations__ = hints
-    return replace(define(target, payload.name, **payload.arguments), revision=payload.revision)
+    target, all_hints, setup = pickle.loads(payload.pickled)  # noqa: S301 -- from the user's own kernel, see above
+    for call, hints in zip(_calls_of(target), all_hints, strict=True):
+        if hints is not None:
+            call.__annotations__ = hints
+    return replace(define(target, payload.name, setup=setup, **payload.arguments), revision=payload.revision)
 
 
 def load_source(source: str, path: str) -> list[Plugin]:
@@ -187,7 +190,10 @@ def _pickle(plugin: Plugin) -> bytes:
     import cloudpickle
 
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # untyped
-        dispatch_table = ChainMap({types.CodeType: _reduce_code}, cloudpickle.Pickler.dispatch_table)
+        dispatch_table = ChainMap(
+            {types.CodeType: _reduce_code, **dict.fromkeys(_SENTINELS, _reduce_sentinel)},
+            cloudpickle.Pickler.dispatch_table,
+        )
 
     target: Callable[..., Any] = plugin.target
     module = sys.modules.get(getattr(target, "__module__", ""))
@@ -195,13 +201,21 @@ def _pickle(plugin: Plugin) -> bytes:
         cloudpickle.register_pickle_by_value(module)  # made at run time, so no worker could import it
     file = io.BytesIO()
     try:
-        Pickler(file).dump((target, _hints_of(call_of(target))))
+        Pickler(file).dump((target, [_hints_of(call) for call in _calls_of(target)], plugin.setup_options))
         return file.getvalue()
     except Exception as error:
         raise PluginDefinitionError(
             f"{plugin.name}: cannot be sent to a worker process: {error}. It uses something that lives in this "
             'process only; create it inside the function, or use @fs.plugin(engine="threads")'
         ) from error
+
+
+_SENTINELS = {type(one): name for name, one in vars(dataclasses).items() if name in _SENTINEL_NAMES}
+
+
+def _reduce_sentinel(sentinel: object) -> tuple[Any, ...]:
+    """The object that dataclasses compares with by identity, and no copy of it."""
+    return getattr, (dataclasses, _SENTINELS[type(sentinel)])
 
 
 def _reduce_code(code: types.CodeType) -> tuple[Any, ...]:
@@ -217,12 +231,20 @@ def _code_in_file(filename: str, make: Callable[..., types.CodeType], arguments:
     return make(*arguments).replace(co_filename=filename)
 
 
-def _hints_of(call: Callable[..., Any]) -> dict[str, Any]:
-    """Types that are annotated as text (`from __future__ import annotations`): what they name does not travel with
-    the code, so it travels here."""
+def _calls_of(target: Callable[..., Any]) -> list[Any]:
+    """The functions of a plugin that have options: what is called for each frame, and `setup`."""
+    setup = getattr(target, "setup", None) if inspect.isclass(target) else None
+    return [call_of(target)] if setup is None else [call_of(target), setup]
+
+
+def _hints_of(call: Callable[..., Any]) -> dict[str, Any] | None:
+    """Types of options that are annotated as text (`from __future__ import annotations`).
+
+    What such a text names does not travel with the code, so the type travels here. None if no annotation is a text.
+    """
     annotations = getattr(call, "__annotations__", {})
     if not any(isinstance(annotation, str) for annotation in annotations.values()):
-        return {}
+        return None
     parameters = inspect.signature(call).parameters.values()
     options = {one.name for one in parameters if one.kind is one.KEYWORD_ONLY} | {"options"}
     return {name: hint for name, hint in type_hints(call).items() if name in options}

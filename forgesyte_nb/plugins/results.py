@@ -12,8 +12,8 @@ of plain dicts of the same shape just as well:
 
 Coordinates are pixels of the upright image from its top left corner. NaN and infinities are refused: JSON has no
 words for them, and a number that silently became null would be a lie. A table (a DataFrame) becomes a list with one
-object for each row, as `tables.py` says. What any other object's `to_json()` returns is taken as its value; where that is
-text, as of `ultralytics` results, it is JSON, and the value is what it says.
+object for each row, as `tables.py` says. What any other object's `to_json()` returns is taken as its value; where that
+is text, as of `ultralytics` results, it is JSON, and the value is what it says.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Tables that a plugin returns (DataFrames and Series of pandas) as lists of rows, without importing pandas.
 
 A table becomes a list with one object for each row, its fields named by the columns, in the order of the table. The
-index is left out unless it has a name: then it is the first field. Missing values (NaN, NaT, NA) are null, which is what
-they mean in a table. A Series becomes the list of its values.
+index is left out unless it has a name: then it is the first field. Missing values (NaN, NaT, NA) are null, which is
+what they mean in a table. A Series becomes the list of its values.
 """
 
 from __future__ import annotations
