@@ -73,7 +73,7 @@ class _Loaded:
         if plugin.is_class:
             self.instance = plugin.target()
             if hasattr(self.instance, "setup"):
-                self.instance.setup(Context(plugin.name, plugin.revision, log=log))
+                self.instance.setup(Context(plugin.name, plugin.revision, log=log), **plugin.setup_options)
             self.call = self.instance.process
             self.new_stream = getattr(self.instance, "new_stream", dict)
 

@@ -166,6 +166,7 @@ class Hello(msgspec.Struct, tag_field="type", tag="hello", frozen=True):
     plugins: list[str]
     feeds: list[FeedInfo] = []
     feeds_id: str = ""
+    max_options_bytes: int = 0
 
 
 class Subscribed(msgspec.Struct, tag_field="type", tag="subscribed", frozen=True):
