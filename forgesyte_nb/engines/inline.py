@@ -15,9 +15,9 @@ from typing import Any
 
 from forgesyte_nb.engines.contract import Listener, Outcome, closed_outcome, unreadable
 from forgesyte_nb.engines.interrupt import Interruptible, Stopped
+from forgesyte_nb.engines.job_queue import JobQueue
 from forgesyte_nb.engines.raised import raise_in_cell
 from forgesyte_nb.engines.runner import LaneRunner, task_of
-from forgesyte_nb.engines.waiting import WaitingJobs
 from forgesyte_nb.errors import PluginDefinitionError, PluginError, ProcessingTimeout, WireError
 from forgesyte_nb.jobs import Job
 from forgesyte_nb.plugins.contract import Plugin
@@ -48,7 +48,8 @@ class InlineEngine:
         self._settings = settings
         self._listener = listener
         self._loop = asyncio.get_running_loop()
-        self._waiting = WaitingJobs()
+        self._run_times_s: dict[str, float] = {}
+        self._waiting = JobQueue(self._run_times_s)
         self._runner = LaneRunner(max_result_bytes=settings.max_result_bytes, stream_states=settings.stream_states)
         self._runner.log = listener.logged
         self._scheduled = False
@@ -95,6 +96,8 @@ class InlineEngine:
             outcome = Outcome(error=unreadable(error))
         except KeyboardInterrupt:
             outcome = Outcome(error=PluginError("interrupted by the notebook's stop button"))
+        spent_s = self._run_times_s[plugin.name] = time.monotonic() - job.started_at
+        self._waiting.settle(job, spent_s)
         self._listener.ended(job, outcome)
 
     def _load(self, plugin: Plugin) -> None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
+from forgesyte_nb.engines.job_queue import JobQueue
 from forgesyte_nb.engines.slot import Slot
-from forgesyte_nb.engines.waiting import WaitingJobs
 from forgesyte_nb.jobs import Job
 
 SHORT_S = 0.05
@@ -25,13 +25,13 @@ _MAX_PINNED = 10_000
 class Placement:
     """Looks at slots and at how many jobs wait; remembers whose stream is where, and how long plugins take."""
 
-    def __init__(self, slots: list[Slot], waiting: WaitingJobs, lane_jobs: int) -> None:
-        """Place jobs in `slots`, at most `lane_jobs` in each."""
+    def __init__(self, slots: list[Slot], waiting: JobQueue, run_times_s: dict[str, float], lane_jobs: int) -> None:
+        """Place jobs in `slots`, at most `lane_jobs` in each; `run_times_s` is kept up to date."""
         self._slots = slots
         self._waiting = waiting
         self._lane_jobs = lane_jobs
         self._pinned: OrderedDict[str, Slot] = OrderedDict()
-        self._expected_s: dict[str, float] = {}
+        self._run_times_s = run_times_s
 
     def room_for(self, job: Job) -> Slot | None:
         """Where there is room for a job; None if nowhere."""
@@ -75,6 +75,10 @@ class Placement:
             return True
         return count == 1 and longest_s < AHEAD_S and len(self._waiting) >= len(self._slots)
 
+    def is_ahead_of_work(self, slot: Slot) -> bool:
+        """True if a lane has a job that waits behind a longer one."""
+        return len(slot.jobs) > 1 and self.expected_s(slot.jobs[0].entry.plugin.name) > SHORT_S
+
     def has_room_anywhere(self) -> bool:
         """Whether any lane has room."""
         return any(slot.lane is not None and self._has_room(slot) for slot in self._slots)
@@ -83,12 +87,12 @@ class Placement:
 
     def expected_s(self, plugin: str) -> float:
         """What a frame of a plugin takes, by experience; long, as long as there is none."""
-        return self._expected_s.get(plugin, 1.0)
+        return self._run_times_s.get(plugin, 1.0)
 
     def learn(self, plugin: str, spent_s: float) -> None:
         """A frame of a plugin took so long."""
-        known_s = self._expected_s.get(plugin)
-        self._expected_s[plugin] = spent_s if known_s is None else known_s + 0.2 * (spent_s - known_s)
+        known_s = self._run_times_s.get(plugin)
+        self._run_times_s[plugin] = spent_s if known_s is None else known_s + 0.2 * (spent_s - known_s)
 
     # Streams
 

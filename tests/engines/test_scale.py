@@ -37,7 +37,7 @@ class CountingPlacement(Placement):
 class BusyLanes(LaneEngine):
     def __init__(self, settings: Settings, listener: Listener) -> None:
         super().__init__(settings, listener)
-        self._placement = self.placement = CountingPlacement(self._slots, self._waiting, self.lane_jobs)
+        self._placement = self.placement = CountingPlacement(self._slots, self._waiting, {}, self.lane_jobs)
 
     def _fill(self, slot: Slot) -> None:
         slot.lane = BusyLane()
