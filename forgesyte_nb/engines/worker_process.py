@@ -100,7 +100,7 @@ class WorkerProcess(asyncio.BufferedProtocol):
             self._memory = LaneMemory.create()
             ours.callback(self._memory.close)
             theirs.callback(self._memory.close_file)
-            self.process = ChildProcess(their_socket, self._memory.file, output_end)
+            self.process = ChildProcess(their_socket, self._memory.file, output_end, settings)
             ours.pop_all()  # started: from here on they are closed when it ends
         self._tasks = WorkerTasks(engine, self._memory)
         self._socket.setblocking(False)
