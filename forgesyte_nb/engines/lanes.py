@@ -9,16 +9,21 @@ started goes to another lane.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import Any
 
 from forgesyte_nb.engines.contract import Listener, Outcome, closed_outcome, unreadable
 from forgesyte_nb.engines.job_queue import JobQueue
 from forgesyte_nb.engines.placement import SHORT_S, Placement
+from forgesyte_nb.engines.raised import raise_in_cell
+from forgesyte_nb.engines.revisions import Revisions
 from forgesyte_nb.engines.slot import Slot
 from forgesyte_nb.engines.start_order import StartOrder
-from forgesyte_nb.errors import PluginError, ProcessingTimeout
+from forgesyte_nb.errors import PluginDefinitionError, PluginError, ProcessingTimeout, WireError
 from forgesyte_nb.jobs import Job
+from forgesyte_nb.plugins.contract import Plugin
+from forgesyte_nb.plugins.registry import Entry
 from forgesyte_nb.settings import Settings
 
 WATCH_INTERVAL_S = 0.05
@@ -43,6 +48,8 @@ class LaneEngine:
         self._settings = settings
         self._listener = listener
         self._order = StartOrder(listener)
+        self._revisions = Revisions()
+        self._loads: set[asyncio.Task[None]] = set()
         self._slots = [Slot() for _ in range(settings.lanes)]
         run_times_s: dict[str, float] = {}
         self._waiting = JobQueue(run_times_s)
@@ -63,6 +70,8 @@ class LaneEngine:
 
     def submit(self, job: Job) -> None:
         """Queue a job, and hand it over if there is room."""
+        if self._revisions.submitted(job.entry.plugin):
+            self._unload_old(job.entry.plugin.name)
         is_first = self._waiting.add(job)
         self._pump()
         if is_first and self._waiting:
@@ -72,14 +81,14 @@ class LaneEngine:
     def cancel(self, job: Job) -> bool:
         """End a job that waits; one that a lane has already is told."""
         if self._waiting.remove(job):
-            self._order.forget(job)
+            self._forget(job)
             return True
         for slot in self._slots:
             if job in slot.jobs and slot.lane is not None:
                 if job is not slot.running and slot.lane.recall(job):
                     slot.jobs.remove(job)
                     self._waiting.discard(job)
-                    self._order.forget(job)
+                    self._forget(job)
                     self._pump()
                     return True
                 slot.lane.tell_cancelled(job)
@@ -140,8 +149,69 @@ class LaneEngine:
     def _ended(self, job: Job, outcome: Outcome) -> None:
         """Answer a job: the last event of it."""
         self._waiting.settle(job, time.monotonic() - job.started_at if job.started_at else 0.0)
-        self._order.forget(job)
+        self._forget(job)
         self._listener.ended(job, outcome)
+
+    def _forget(self, job: Job) -> None:
+        """A job has ended, or will not start."""
+        self._order.forget(job)
+        if self._revisions.ended(job.entry.plugin):
+            self._unload_old(job.entry.plugin.name)
+
+    # Plugins in lanes
+
+    async def trial(self, entry: Entry) -> None:
+        """Load a plugin in a lane, which keeps it, and raise what that raises; the other lanes load it afterwards."""
+        slot = self._placement.lane_to_load()
+        if slot is None:
+            raise PluginDefinitionError(f"{entry.plugin.name} cannot be loaded: no lane could be started; see the log")
+        if (error := await self._load(slot, entry)) is not None:
+            raise_in_cell(entry, error)
+        self.supersede(entry.plugin)
+        for other in self._slots:
+            if other is not slot and other.lane is not None:
+                task = self._loop.create_task(self._load_ahead(other, entry))
+                self._loads.add(task)
+                task.add_done_callback(self._loads.discard)
+
+    async def _load(self, slot: Slot, entry: Entry) -> WireError | None:
+        """Load a plugin in a lane; if nobody waits for it any more, the lane is replaced."""
+        lane, before = slot.lane, list(slot.jobs)
+        if lane is None:
+            return None
+        slot.loading += 1
+        try:
+            return await lane.load(entry)
+        except asyncio.CancelledError:
+            if slot.lane is lane and not any(job in slot.jobs for job in before):  # it may hang for ever
+                lane.kill("a plugin could not be set up in time")
+            raise
+        finally:
+            slot.loading -= 1
+            if not self._closed:
+                self._pump()
+
+    async def _load_ahead(self, slot: Slot, entry: Entry) -> None:
+        """Load a plugin that is in force, so that its first frame does not wait for it."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.setup_timeout_s):
+                if (error := await self._load(slot, entry)) is not None:
+                    self._listener.unloadable(entry.plugin, error)
+
+    def supersede(self, plugin: Plugin) -> None:
+        """Unload older revisions of a plugin, each with its last frame."""
+        if self._revisions.supersede(plugin):
+            self._unload_old(plugin.name)
+
+    def _unload_old(self, name: str) -> None:
+        kept = self._revisions.needed(name)
+        for slot in self._slots:
+            if slot.lane is not None:
+                slot.lane.unload(name, kept)
+
+    async def unload(self, name: str) -> None:
+        """Unload all revisions of a plugin from all lanes, each after the frames that it has."""
+        await asyncio.gather(*(slot.lane.unload(name, []) for slot in self._slots if slot.lane is not None))
 
     # What lanes say; always on the loop
 
@@ -273,6 +343,8 @@ class LaneEngine:
     def _answer_all(self) -> None:
         """At the end: everything that is left gets its terminal message."""
         self._closed = True
+        for task in self._loads:
+            task.cancel()
         if self._watch is not None:
             self._watch.cancel()
         left = self._waiting.drain() + [job for slot in self._slots for job in slot.jobs if job is not slot.overrun]

@@ -50,7 +50,7 @@ class Placement:
         for slot in self._slots:
             if slot.lane is None:
                 continue
-            if slot.ready and not slot.jobs:
+            if slot.ready and not slot.jobs and not slot.loading:
                 return slot
             at_work = at_work or slot.ready or len(slot.jobs) > 0
             if slot.ready and self._has_room(slot) and (ahead is None or len(slot.jobs) < len(ahead.jobs)):
@@ -60,12 +60,22 @@ class Placement:
         # All lanes are still starting: the first gets one job, so that jobs do not overtake each other.
         return next((slot for slot in self._slots if slot.lane is not None), None)
 
+    def lane_to_load(self) -> Slot | None:
+        """The lane in which to try a plugin: an idle one, with as few streams as possible; None if there is no lane."""
+        return min(
+            (slot for slot in self._slots if slot.lane is not None),
+            key=lambda slot: (slot.loading, not slot.ready, len(slot.jobs), self._load(slot)),
+            default=None,
+        )
+
     def _load(self, slot: Slot) -> tuple[int, int]:
         return sum(1 for pinned in self._pinned.values() if pinned is slot), len(slot.jobs)
 
     def _has_room(self, slot: Slot) -> bool:
         jobs = slot.jobs
         count = len(jobs)
+        if slot.loading and not all(one.loading or one.lane is None for one in self._slots):
+            return False
         if not count:
             return True
         if slot.stuck or count >= self._lane_jobs:

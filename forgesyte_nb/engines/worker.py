@@ -109,6 +109,8 @@ class Worker:
                 self._work(body, tail)
             elif kind == Kind.LOAD:
                 self._load(tail)
+            elif kind == Kind.UNLOAD:
+                self._unload(*body)
             elif kind == Kind.FORGET:
                 self._runner.forget_streams(body)
             elif kind == Kind.CANCELLED:
@@ -169,6 +171,12 @@ class Worker:
             self._runner.fail(self._key(payload.name, payload.revision), error)
             answer = (error.code, str(error), error.detail)
         self._send(Kind.LOADED, (payload.name, payload.revision, *answer))
+
+    def _unload(self, name: str, kept: list[int]) -> None:
+        with self._runner.printing_to_log(name):
+            self._runner.unload(name, kept)
+        _malloc_trim(0)
+        self._send(Kind.UNLOADED, name)
 
     def _is_cancelled(self, number: int) -> bool:
         """Whether the task is; asked on any thread of the plugin, also on one that outlives its task."""

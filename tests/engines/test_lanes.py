@@ -12,6 +12,7 @@ from forgesyte_nb.engines.contract import Outcome
 from forgesyte_nb.engines.lanes import LaneEngine
 from forgesyte_nb.engines.slot import Slot
 from forgesyte_nb.jobs import Job
+from forgesyte_nb.plugins.registry import Entry
 from forgesyte_nb.settings import Settings
 from tests.engines.conftest import Bench
 
@@ -44,6 +45,15 @@ class Lane:
 
     def forget_streams(self, prefix: str) -> None:
         self.told.append(("forget", prefix))
+
+    def load(self, entry: Entry) -> asyncio.Future[Any]:
+        self.told.append(("load", entry.plugin.revision))
+        self.loaded: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        return self.loaded
+
+    def unload(self, name: str, kept: list[int]) -> asyncio.Future[Any]:
+        self.told.append(("unload", name, kept))
+        return asyncio.get_running_loop().create_future()
 
     def start(self) -> None:
         self.engine.lane_started(self.slot)
