@@ -145,7 +145,9 @@ class Dispatcher:
             return
         seq = session.next_seq(frame.stream_id)
         stream_key = f"{session.session_id}/{frame.stream_id}/{plugin.name}" if plugin.stateful else ""
-        job = self.jobs.open(frame.frame_id, entry, frame.options, image, session, stream_key, seq, received_at)
+        job = self.jobs.open(
+            frame.frame_id, entry, frame.options, image, session, stream_key, seq, received_at, frame.stream_id
+        )
         session.frames += 1
         self.tally.accepted += 1
         self._publish_later(job, update_of(job, "pending", 0.0))

@@ -7,6 +7,7 @@ with `close()`, with its `with` block, or with the process. A process that is fo
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import threading
 import weakref
@@ -105,6 +106,7 @@ class Server:
             close_log(self._log)
             raise
         self.registry.add_trial(self._trial)
+        self.registry.add_unload(self._unload)
         self._watch = FolderWatch(self.registry, folders, self._log.info)
         atexit.register(self.close)
         _open.add(self)
@@ -243,6 +245,7 @@ class Server:
         for undo in self._undo:
             undo()
         self.registry.remove_trial(self._trial)
+        self.registry.remove_unload(self._unload)
         self._watch.close()
         try:
             self._loop.run(
@@ -299,6 +302,13 @@ class Server:
                 f"{entry.plugin.name}: could not be loaded within {self.settings.setup_timeout_s:g} s"
             ) from error
         self._log.info("plugin=%s revision=%s in force", entry.plugin.name, entry.plugin.revision)
+
+    def _unload(self, name: str) -> None:
+        """Free a plugin's memory in all lanes; called by the registry, on the thread of the cell or the watch."""
+        if self._loop.is_current or not self.running:
+            return
+        with contextlib.suppress(TimeoutError):  # a frame that runs longer is followed by it
+            self._loop.run(self._async.unload(name), self.settings.plugin_timeout_s)
 
 
 async def _make_async_server(settings: Settings, plugin_registry: Registry, log: Any) -> Any:
