@@ -25,7 +25,7 @@ from forgesyte_nb.server import reports
 from forgesyte_nb.server.binding import bind
 from forgesyte_nb.server.gate import ANY_HOST
 from forgesyte_nb.server.local import LocalConnections, Send, Take
-from forgesyte_nb.server.logs import close_log, default_path, log_descriptors, open_log, tail
+from forgesyte_nb.server.logs import close_log, default_path, disown_log, flush_log, open_log, tail
 from forgesyte_nb.server.loop import Answer, BackgroundLoop
 from forgesyte_nb.settings import Settings
 
@@ -148,6 +148,7 @@ class Server:
 
     def log_tail(self, lines: int = 20) -> str:
         """The last lines of the log, of those that this server wrote."""
+        flush_log(self._log)
         return tail(self.log, lines, self._log_start)
 
     def broadcast(self, body: Any, *, topic: str | None = None, client_id: str | None = None) -> int:
@@ -266,7 +267,7 @@ class Server:
         self._closed.set()
         atexit.unregister(self.close)
         nowhere = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        for descriptor in (*self._async.disown(), *log_descriptors(self._log)):
+        for descriptor in (*self._async.disown(), *disown_log(self._log)):
             os.dup2(nowhere, descriptor, inheritable=False)
         os.close(nowhere)
 

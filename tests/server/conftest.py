@@ -16,6 +16,7 @@ import pytest
 
 import forgesyte_nb as fs
 from forgesyte_nb.plugins.registry import Registry
+from forgesyte_nb.server.logs import flush_log
 from tests.conftest import PATIENCE_S, run_cell
 
 Start = Callable[..., fs.Server]
@@ -174,5 +175,6 @@ def raw() -> Iterator[Callable[..., RawSocket]]:
 
 
 def log_of(server: fs.Server) -> str:
-    """All of a server's log."""
+    """All of a server's log, what is still to be written included."""
+    flush_log(server._log)
     return Path(server.log).read_text(encoding="utf-8")
