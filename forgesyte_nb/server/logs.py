@@ -1,7 +1,7 @@
 """The server's log: a rotating file, one line an event, nothing on the screen, and no waiting for the disk.
 
 A record is put on a bounded queue; a thread formats it, with its traceback, and writes it. What does not fit on the
-queue, or cannot be written because the disk is full, is counted, and the next line that can be written states the number.
+queue, or cannot be written because the disk is full, is counted; the next line that can be written states the number.
 
 Text from clients and plugins may hold anything, so line breaks and characters that do not show, or that reorder what
 does, are written as escapes: an event cannot look like two, nor like another.

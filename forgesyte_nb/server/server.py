@@ -10,7 +10,7 @@ import atexit
 import os
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Self
@@ -305,7 +305,15 @@ class Server:
 async def _make_async_server(settings: Settings, plugin_registry: Registry, log: Any) -> Any:
     from forgesyte_nb.server.async_server import AsyncServer
 
-    return AsyncServer(settings, plugin_registry, log)
+    return AsyncServer(settings, plugin_registry, log, _trusted_origins)
+
+
+def _trusted_origins() -> set[str]:
+    return {origin for pages in trusted_pages for origin in pages()}
+
+
+trusted_pages: list[Callable[[], Collection[str]]] = []
+"""Called when a page offers `forgesyte.v2`; each returns origins, in lower case, whose pages may use feeds."""
 
 
 looks: list[Callable[[Server], Any]] = []
