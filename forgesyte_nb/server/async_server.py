@@ -97,8 +97,16 @@ class AsyncServer:
         making = self._loop.run_in_executor(None, narrower, picture, max_width, quality)
         making.add_done_callback(lambda made: None if made.cancelled() else done(made.result()))
 
-    async def start(self, sockets: list[socket.socket]) -> None:
-        """Begin to listen on bound sockets and to make the default engine ready."""
+    async def start(self) -> None:
+        """Begin to make the default engine ready; `listen` lets clients in."""
+        if self.settings.check_peer_uid and not can_tell():
+            self.log.warning("this system does not tell whose a connection is: all users of the machine may connect")
+        feed_book().listen(self.viewers.changed)
+        self._tasks.append(asyncio.create_task(self._keep_house()))
+        self.engine(self.settings.engine)
+
+    async def listen(self, sockets: list[socket.socket]) -> None:
+        """Begin to accept connections on bound sockets."""
         library_log = logging.Logger("websockets", logging.ERROR)
         library_log.parent = self.log
         for bound in sockets:
@@ -118,11 +126,15 @@ class AsyncServer:
                 logger=library_log,
             )
             self._servers.append(server)
-        if self.settings.check_peer_uid and not can_tell():
-            self.log.warning("this system does not tell whose a connection is: all users of the machine may connect")
-        feed_book().listen(self.viewers.changed)
-        self._tasks.append(asyncio.create_task(self._keep_house()))
-        self.engine(self.settings.engine)
+
+    def share_sockets(self) -> list[socket.socket]:
+        """Duplicates of the sockets it listens on: what connects meanwhile waits for whoever accepts on them."""
+        return [bound.dup() for server in self._servers for bound in server.sockets]
+
+    async def stop_listening(self) -> None:
+        """Close the sockets it listens on; connections stay."""
+        for server in self._servers:
+            server.server.close()
 
     def _make_connection(self, *protocol_and_server: Any, **settings: Any) -> FrameConnection:
         connection = FrameConnection(*protocol_and_server, **settings)
