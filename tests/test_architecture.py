@@ -11,6 +11,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "forgesyte_nb"
 LEVELS = {
+    "background": 0,
+    "checks": 0,
     "errors": 0,
     "keywords": 0,
     "own_servers": 0,

@@ -12,6 +12,8 @@ import os
 import secrets
 from typing import TYPE_CHECKING, Any, Self
 
+from forgesyte_nb.background import disown_when_forked
+from forgesyte_nb.checks import check_count, check_number, check_positive
 from forgesyte_nb.client.entrance import Entrance
 from forgesyte_nb.client.inbox import Messages
 from forgesyte_nb.client.link import Link
@@ -78,7 +80,7 @@ class Client:
             quiet: Whether the log is not warned of a connection that was lost and is being tried again; see `trouble`.
 
         Raises:
-            ValueError: If the URL, client id or window cannot be.
+            ValueError: If the URL, client id or a number cannot be.
             ServerError: If others than its owner may read the token's file.
         """
         self._entrance = Entrance(
@@ -87,14 +89,19 @@ class Client:
         self.client_id = client_id if client_id is not None else f"py_{secrets.token_hex(6)}"
         if CLIENT_ID.fullmatch(self.client_id) is None:
             raise ValueError(f"client_id={client_id!r}: 1 to 128 of the characters A-Z a-z 0-9 _ . : -")
-        if window < 1:
-            raise ValueError(f"window={window}: at least one frame must be under way")
+        check_count("window", window)
+        check_count("max_retries", max_retries, least=0)
+        check_number("backoff_s", backoff_s, least=0)
+        check_number("max_backoff_s", max_backoff_s, least=0)
+        check_positive("ping_interval_s", ping_interval_s)
+        check_positive("ping_timeout_s", ping_timeout_s)
         self._listeners = Listeners()
         patience = Patience(
             reconnect=reconnect, max_retries=max_retries, backoff_s=backoff_s, max_backoff_s=max_backoff_s, quiet=quiet
         )
         self._link = Link(self._dial, self._listeners.put, window=window, patience=patience)
         self._sender = Sender(self._link, window=window)
+        disown_when_forked(self, Client._disown)
 
     async def _dial(self) -> Any:
         return await self._entrance.enter(self.client_id)
@@ -109,9 +116,19 @@ class Client:
         self._listeners.start()
 
     async def close(self) -> None:
-        """Say goodbye. What is unanswered ends with `ConnectionLost`; `drain` first to wait for it."""
-        await self._link.close()
-        await self._listeners.stop()
+        """Say goodbye. What is unanswered ends with `ConnectionLost`; `drain` first to wait for it.
+
+        A listener may call it. If it is cancelled, the connection is cut without a goodbye.
+        """
+        try:
+            await self._link.close()
+        finally:
+            await self._listeners.stop()
+
+    def _disown(self) -> None:
+        """In a forked process, where the connection is the parent's: every call raises `ConnectionLost`."""
+        self._link.disown()
+        self._listeners.disown()
 
     async def __aenter__(self) -> Self:
         await self.connect()
@@ -175,7 +192,8 @@ class Client:
         """Receive what is published to `topic`: "all", a job's id, or "plugin_<name>". Survives reconnection.
 
         Raises:
-            InvalidMessage: If it is no topic.
+            InvalidMessage: If it is no topic, or the server refuses it, as beyond its `max_topics`. (A server that does
+                not speak `forgesyte.v2` says so in an `error` message.)
             ConnectionLost: If the client is not connected.
         """
         await self._link.subscribe(check_topic(topic))
@@ -247,7 +265,10 @@ class Client:
             ProcessingTimeout: The server's, or no answer within `timeout_s`.
             ConnectionLost: If the client is not connected, or the server was lost for good.
             SourceError: If the image cannot be read, is none, or holds many, as a video does.
+            ValueError: If `timeout_s` is negative.
         """
+        if timeout_s is not None:
+            check_number("timeout_s", timeout_s, least=0)
         chosen = {**(options or {}), **more_options}
         result = await self._sender.ask(image, plugin, chosen, timeout_s=timeout_s, stream_id=stream_id)
         if result.error is not None:
@@ -318,11 +339,14 @@ class Client:
             return await gather(stream)
 
     async def drain(self, timeout_s: float | None = None) -> None:
-        """Wait until every frame is answered and every listener has been called.
+        """Wait until every frame is answered and every listener has been called; in a listener, for the answers alone.
 
         Raises:
             TimeoutError: If that takes longer than `timeout_s`.
+            ValueError: If `timeout_s` is negative.
         """
+        if timeout_s is not None:
+            check_number("timeout_s", timeout_s, least=0)
         async with asyncio.timeout(timeout_s):
             await self._link.idle()
             await self._listeners.idle()
