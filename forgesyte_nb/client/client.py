@@ -284,7 +284,7 @@ class Client:
         *,
         intent: Intent | None = None,
         ordered: bool = False,
-        in_flight: int | None = None,
+        concurrency: int | None = None,
         every: int = 1,
         loop: bool = False,
         fps: float | None = None,
@@ -301,7 +301,7 @@ class Client:
             intent: "every_frame": nothing is skipped, the source waits; "freshest": the newest picture when there
                 is room, the others are counted in `skipped`. By default what suits the source.
             ordered: Whether results keep the source's order.
-            in_flight: Pictures under way; by default the client's window, and 2 for "freshest".
+            concurrency: Pictures under way at a time, up to the client's window; by default that, and 2 for "freshest".
             every: Take every n-th picture.
             loop: Begin the source again at its end.
             fps: Send no more than this many pictures per second.
@@ -310,6 +310,7 @@ class Client:
         Raises:
             SourceError: If the source cannot be opened.
             InvalidOptions: If the options cannot be said in JSON.
+            ValueError: If a number cannot be.
         """
         return self._sender.stream(
             open_source(source, every=every, loop=loop, fps=fps),
@@ -317,12 +318,19 @@ class Client:
             {**(options or {}), **more_options},
             intent=intent,
             ordered=ordered,
-            in_flight=in_flight,
+            concurrency=concurrency,
             explain=lambda error: with_own_keywords(error, self.stream, more_options),
         )
 
     async def batch(
-        self, source: Any, plugin: str, options: dict[str, Any] | None = None, *, every: int = 1, **more_options: Any
+        self,
+        source: Any,
+        plugin: str,
+        options: dict[str, Any] | None = None,
+        *,
+        concurrency: int | None = None,
+        every: int = 1,
+        **more_options: Any,
     ) -> pd.DataFrame:
         """Send all pictures of a source, or every n-th, and return a table, one row for each, in the source's order.
 
@@ -331,10 +339,12 @@ class Client:
             ConnectionLost: If the server was lost for good.
             PluginNotFound: If there is no such plugin.
             InvalidOptions: If the plugin refuses the options.
+            ValueError: If a number cannot be.
         """
         from forgesyte_nb.client.batch import gather
 
-        stream = self.stream(source, plugin, options, ordered=True, every=every, **more_options)
+        chosen = {**(options or {}), **more_options}
+        stream = self.stream(source, plugin, chosen, ordered=True, concurrency=concurrency, every=every)
         with own_keywords(self.batch, more_options):
             return await gather(stream)
 

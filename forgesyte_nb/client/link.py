@@ -108,6 +108,16 @@ class Link:
             ConnectionLost: If there is no connection and none is being tried; the frame was not taken.
             ValueError: If a frame of its id is under way; the frame was not taken.
         """
+        await self.admit(frame)
+        await self.transmit(frame)
+
+    async def admit(self, frame: SentFrame) -> None:
+        """The first half of `submit`: wait for room. Frames are sent in the order in which they are admitted.
+
+        Raises:
+            ConnectionLost: As above.
+            ValueError: As above.
+        """
         await self._room.acquire()
         try:
             self.upkeep.check()
@@ -117,6 +127,9 @@ class Link:
             raise
         self._idle.clear()
         frame.sent_at = time.monotonic()
+
+    async def transmit(self, frame: SentFrame) -> None:
+        """The second half of `submit`: send a frame, now or when there is a connection."""
         if self._up:
             await self._transmit(frame)
 

@@ -35,7 +35,7 @@ class LoopThread:
         self._loop = self._runner.get_loop()
         self._farewell = farewell
         self._is_forked = self._closing = False
-        self._posting = threading.Lock()  # nothing is posted behind the stop, where it would never run
+        self._posting = threading.RLock()  # nothing is posted behind the stop, where it would never run
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
         disown_when_forked(self, LoopThread._disown)
@@ -48,7 +48,7 @@ class LoopThread:
     def _disown(self) -> None:
         """In a forked process: the thread is the parent's."""
         self._is_forked = True
-        self._posting = threading.Lock()  # another thread may have held it
+        self._posting = threading.RLock()  # another thread may have held it
 
     def call(self, work: Coroutine[Any, Any, Value]) -> Value:
         """Run a coroutine on the loop and wait for it.
@@ -80,6 +80,12 @@ class LoopThread:
             work.close()
             why = "belongs to the process that this one was forked from" if self._is_forked else "is closed"
             raise ConnectionLost(f"the client {why}; make a new one with fs.BlockingClient()")
+
+    def post(self, function: Callable[[], object]) -> None:
+        """Call a function on the loop, without waiting for it; never if the loop is closed."""
+        with self._posting:
+            if not self.closed:
+                self._loop.call_soon_threadsafe(function)
 
     def close(self) -> None:
         """End it and wait for the thread, unless it is the caller's. Idempotent."""

@@ -62,7 +62,9 @@ class BackgroundLoop:
         """
         if self.is_current:
             work.close()
-            raise ServerError("the server's own thread (an inline plugin, a local connection) cannot wait for the server")
+            raise ServerError(
+                "the server's own thread (an inline plugin, a local connection) cannot wait for the server"
+            )
         try:
             future = asyncio.run_coroutine_threadsafe(work, self.loop)
         except RuntimeError as error:

@@ -18,7 +18,7 @@ from typing import Any, Self
 
 from forgesyte_nb import own_servers
 from forgesyte_nb.background import point_nowhere
-from forgesyte_nb.checks import check_number
+from forgesyte_nb.checks import check_count, check_number
 from forgesyte_nb.errors import PluginDefinitionError, ServerError
 from forgesyte_nb.keywords import known_keywords
 from forgesyte_nb.plugins.contract import Plugin
@@ -150,7 +150,12 @@ class Server:
         return [plugin.name for plugin in self.plugins]
 
     def log_tail(self, lines: int = 20) -> str:
-        """The last lines of the log, of those that this server wrote."""
+        """The last lines of the log, of those that this server wrote.
+
+        Raises:
+            ValueError: If `lines` is negative.
+        """
+        check_count("lines", lines, least=0)
         return tail(self.log, lines, self._log_start)
 
     def broadcast(self, body: Any, *, topic: str | None = None, client_id: str | None = None) -> int:
@@ -212,7 +217,9 @@ class Server:
 
         Raises:
             ServerError: If the server is closed.
+            ValueError: If `most` is less than 1.
         """
+        check_count("most", most)
         return self._ask(lambda view: reports.recent_jobs(view, most))
 
     def _ask(self, report: Callable[[reports.ServerView], Answer]) -> Answer:
