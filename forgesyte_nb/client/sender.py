@@ -12,10 +12,11 @@ import os
 import secrets
 from typing import Any
 
+from forgesyte_nb.client.caller import warn_caller
 from forgesyte_nb.client.link import Link
 from forgesyte_nb.client.pictures import Picture, RawImage, as_picture
 from forgesyte_nb.client.results import Result
-from forgesyte_nb.client.sources import Source, many_in
+from forgesyte_nb.client.sources import Source, held_by, many_in
 from forgesyte_nb.client.stream import Explain, Intent, ResultStream
 from forgesyte_nb.client.unanswered import SentFrame
 from forgesyte_nb.client.wire_format import encode_options
@@ -37,7 +38,7 @@ class Sender:
         self, image: Any, plugin: str, options: dict[str, Any] | None, *, frame_id: str | None, stream_id: str
     ) -> str:
         """Send a picture and return the name of its frame; see `Client.send_frame`."""
-        frame = self._frame(image, plugin, options, stream_id, frame_id)
+        frame = self._frame(first_picture(image), plugin, options, stream_id, frame_id)
         frame.outlives = True
         await self._link.submit(frame)
         return frame.frame_id
@@ -47,7 +48,7 @@ class Sender:
     ) -> Result:
         """Send a picture and wait for its result, which may be an error; see `Client.analyze`."""
         answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        frame = self._frame(image, plugin, options, stream_id, None)
+        frame = self._frame(first_picture(image), plugin, options, stream_id, None)
         frame.deliver = lambda result: None if answer.done() else answer.set_result(result)
         try:
             async with asyncio.timeout(timeout_s):
@@ -105,6 +106,16 @@ class Sender:
         chosen = frame_id is not None
         name = frame_id if frame_id is not None else next(self._frame_ids)
         return SentFrame(name, plugin, encode_options(options), stream_id, picture, _nobody, chosen=chosen)
+
+
+def first_picture(image: Any) -> Any:
+    """The picture of a file that holds several; warns the caller of that, and returns anything else as it is."""
+    first, count = held_by(image)
+    if count == 1:
+        return image
+    name = os.fspath(image) if isinstance(image, (str, os.PathLike)) else "the image"
+    warn_caller(f"{name} holds {count} pictures, of which the first alone is sent; stream(…) sends all of them")
+    return as_picture(first)  # a `Frame`, which is one picture
 
 
 def _check_name(plugin: Any) -> None:
