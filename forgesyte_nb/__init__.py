@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from forgesyte_nb.client.nested import allow_nested_asyncio, load_ipython_extension
     from forgesyte_nb.client.results import Result
     from forgesyte_nb.client.sources import open_source
-    from forgesyte_nb.client.synthetic import synthetic
+    from forgesyte_nb.client.sources.synthetic import synthetic
     from forgesyte_nb.errors import (
         ConnectionLost,
         ForgeSyteError,
@@ -68,7 +68,7 @@ _HOMES = {
     "forgesyte_nb.client.nested": ("allow_nested_asyncio", "load_ipython_extension"),
     "forgesyte_nb.client.results": ("Result",),
     "forgesyte_nb.client.sources": ("open_source",),
-    "forgesyte_nb.client.synthetic": ("synthetic",),
+    "forgesyte_nb.client.sources.synthetic": ("synthetic",),
     "forgesyte_nb.errors": (
         "ConnectionLost",
         "ForgeSyteError",

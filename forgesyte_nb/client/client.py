@@ -223,6 +223,7 @@ class Client:
 
         Args:
             image: Bytes of an image file, a path, a uint8 array `(H, W, 3)` in RGB order, a Pillow image, a `Frame`.
+                Of a file that holds several pictures the first is sent, with a warning.
                 Arrays and Pillow images travel as JPEG; `fs.Frame.from_array(array, lossless=True)` as PNG.
             plugin: Name of the plugin.
             options: The plugin's options.
