@@ -9,7 +9,7 @@
  */
 
 import { ForgeSyteClient } from "./forgesyte.js";
-import { loadMasks, shapesOf } from "./overlay.js";
+import { loadMasks } from "./overlay.js";
 import { at } from "./page_elements.js";
 import { forgetArrivals, noteArrival, showLedger } from "./page_ledger.js";
 import { clearNotice, notice } from "./page_notices.js";
