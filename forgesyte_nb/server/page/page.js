@@ -16,6 +16,7 @@ import { clearNotice, notice } from "./page_notices.js";
 import { draw, paint, showRaw } from "./page_picture.js";
 import { PluginChoice } from "./page_plugins.js";
 import { Camera, Demo, cameraRemedy, openFile } from "./picture_sources.js";
+import { shapesOf } from "./shapes.js";
 import { neededToken } from "./token.js";
 
 const NOTICE_STAYS_MS = 4000;
