@@ -21,6 +21,7 @@ from forgesyte_nb.client.sender import Sender
 from forgesyte_nb.client.sources import open_source
 from forgesyte_nb.client.stream import Intent, ResultStream
 from forgesyte_nb.client.upkeep import Patience
+from forgesyte_nb.client.wire_format import merge_options
 from forgesyte_nb.keywords import known_keywords, own_keywords, with_own_keywords
 from forgesyte_nb.protocol.topics import CLIENT_ID, check_topic
 from forgesyte_nb.settings import Settings
@@ -248,7 +249,7 @@ class Client:
             ConnectionLost: If the client is not connected, or the server was lost for good.
             SourceError: If the image cannot be read, is none, or holds many, as a video does.
         """
-        chosen = {**(options or {}), **more_options}
+        chosen = merge_options(options, more_options)
         result = await self._sender.ask(image, plugin, chosen, timeout_s=timeout_s, stream_id=stream_id)
         if result.error is not None:
             with own_keywords(self.analyze, more_options):
@@ -293,7 +294,7 @@ class Client:
         return self._sender.stream(
             open_source(source, every=every, loop=loop, fps=fps),
             plugin,
-            {**(options or {}), **more_options},
+            merge_options(options, more_options),
             intent=intent,
             ordered=ordered,
             in_flight=in_flight,

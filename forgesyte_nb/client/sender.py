@@ -20,6 +20,7 @@ from forgesyte_nb.client.stream import Explain, Intent, ResultStream
 from forgesyte_nb.client.unanswered import SentFrame
 from forgesyte_nb.client.wire_format import encode_options
 from forgesyte_nb.errors import ProcessingTimeout, SourceError
+from forgesyte_nb.plugins.options import check_size
 
 _FRESH_IN_FLIGHT = 2  # one in a worker, one on its way: more would only make the freshest picture old
 
@@ -78,7 +79,7 @@ class Sender:
         return ResultStream(
             source,
             plugin,
-            encode_options(options),
+            self._encoded(options),
             send=self._link.submit,
             forget=self._link.forget,
             frame_ids=self._frame_ids.__next__,
@@ -104,7 +105,14 @@ class Sender:
             raise SourceError(f"{picture.unreadable}: there is nothing to send")
         chosen = frame_id is not None
         name = frame_id if frame_id is not None else next(self._frame_ids)
-        return SentFrame(name, plugin, encode_options(options), stream_id, picture, _nobody, chosen=chosen)
+        return SentFrame(name, plugin, self._encoded(options), stream_id, picture, _nobody, chosen=chosen)
+
+    def _encoded(self, options: dict[str, Any] | None) -> bytes:
+        """The JSON of options; those over the server's limit would be refused with every frame."""
+        encoded, limit_bytes = encode_options(options), self._link.max_options_bytes
+        if limit_bytes:
+            check_size(encoded, max_bytes=limit_bytes)
+        return encoded
 
 
 def _check_name(plugin: Any) -> None:

@@ -14,7 +14,7 @@ from forgesyte_nb.client.results import Result
 from forgesyte_nb.client.stream import Intent
 from forgesyte_nb.feeds import Feed
 from forgesyte_nb.keywords import known_keywords
-from forgesyte_nb.plugins.registry import Registry
+from forgesyte_nb.server.server import Server
 from forgesyte_nb.workbench.history import Shown
 from forgesyte_nb.workbench.ledger import Counts
 from forgesyte_nb.workbench.options import ChosenOptions, stream_code
@@ -49,7 +49,6 @@ class Stream(StreamResults):
         route: Route,
         options: dict[str, Any],
         *,
-        registry: Registry | None,
         intent: Intent,
         history: int,
         source_code: str,
@@ -66,7 +65,7 @@ class Stream(StreamResults):
         self.problem = ""
         self._waiting_options = False  # whether some were chosen since the last pass ended
         self._route, self._source_code = route, source_code
-        self._chosen = ChosenOptions(registry, route.plugin, options)
+        self._chosen = ChosenOptions(self._local_server, route.plugin, options)
         self._before = Counts()  # of earlier passes
         self._again = self._closing = self._in_vain = False
         self.feed: Feed = feed_of(self, f"{playback.name} → {self.plugin}", self._tell)
@@ -114,6 +113,11 @@ class Stream(StreamResults):
         self.feed.show(shown.payload, shown.content_type, **shown.about)
 
     # Controls
+
+    @property
+    def _local_server(self) -> Server | None:
+        """Its server, if that is in this process."""
+        return self._route.server if isinstance(self._route.server, Server) else None
 
     @property
     def running(self) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 from forgesyte_nb.client.sources import open_source
 from forgesyte_nb.client.stream import Intent
+from forgesyte_nb.client.wire_format import merge_options
 from forgesyte_nb.keywords import own_keywords
 from forgesyte_nb.plugins.registry import Registry
 from forgesyte_nb.server.server import Server
@@ -80,8 +81,7 @@ def stream(
         made = Stream(
             Playback(opened, speed=speed),
             Route(str(getattr(server, "url", server)), token, name) if local is None else Route(local, None, name),
-            {**(options or {}), **more_options},
-            registry=None if local is None else local.registry,
+            merge_options(options, more_options),
             intent=intent or ("freshest" if opened.live else "every_frame"),
             history=history,
             source_code=source_code(source),
