@@ -183,8 +183,14 @@ class AsyncServer:
         return {name: engine.stats() for name, engine in self._engines.items()}
 
     async def trial(self, entry: Entry) -> None:
-        """Load a plugin as a lane of its engine would, and raise what that raises."""
+        """Load a plugin in a lane of its engine, and raise what that raises; older revisions are unloaded."""
         await self.engine(entry.plugin.engine or self.settings.engine).trial(entry)
+        for engine in self._engines.values():  # it may have moved here from another
+            engine.supersede(entry.plugin)
+
+    async def unload(self, name: str) -> None:
+        """Unload a plugin from all lanes."""
+        await asyncio.gather(*(engine.unload(name) for engine in self._engines.values()))
 
     async def _keep_house(self) -> None:
         """Once a second: end sessions whose clients stayed away, and let go of their streams."""

@@ -7,16 +7,20 @@ with `close()`, with its `with` block, or with the process. A process that is fo
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import socket
 import threading
 import weakref
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 from forgesyte_nb import own_servers
+from forgesyte_nb.background import point_nowhere
+from forgesyte_nb.checks import check_count, check_number
 from forgesyte_nb.errors import PluginDefinitionError, ServerError
 from forgesyte_nb.keywords import known_keywords
 from forgesyte_nb.plugins.contract import Plugin
@@ -126,6 +130,7 @@ class Server:
             close_log(self._log)
             raise
         self.registry.add_trial(self._trial)
+        self.registry.add_unload(self._unload)
         self._watch = FolderWatch(self.registry, possible_folders(asked), self._log.info, files)
         atexit.register(self.close)
         _open.add(self)
@@ -199,7 +204,12 @@ class Server:
             raise
 
     def log_tail(self, lines: int = 20) -> str:
-        """The last lines of the log, of those that this server wrote."""
+        """The last lines of the log, of those that this server wrote.
+
+        Raises:
+            ValueError: If `lines` is negative.
+        """
+        check_count("lines", lines, least=0)
         flush_log(self._log)
         return tail(self.log, lines, self._log_start)
 
@@ -262,7 +272,9 @@ class Server:
 
         Raises:
             ServerError: If the server is closed.
+            ValueError: If `most` is less than 1.
         """
+        check_count("most", most)
         return self._ask(lambda view: reports.recent_jobs(view, most))
 
     def _ask(self, report: Callable[[reports.ServerView], Answer]) -> Answer:
@@ -282,10 +294,22 @@ class Server:
     def close(self, *, drain_timeout_s: float | None = None) -> None:
         """Stop: new frames are refused, those in flight get `drain_timeout_s`, the rest an error; then 1001.
 
+        Called on the server's own thread, by an inline plugin or a local connection, it returns at once and the server
+        closes in the background.
+
         Args:
             drain_timeout_s: Another one than the settings have.
+
+        Raises:
+            ValueError: If `drain_timeout_s` is negative.
         """
+        if drain_timeout_s is not None:
+            check_number("drain_timeout_s", drain_timeout_s, least=0)
         if self._closed.is_set():
+            return
+        if self._loop.is_current:
+            closing = partial(self.close, drain_timeout_s=drain_timeout_s)
+            threading.Thread(target=closing, name="forgesyte-server-close").start()
             return
         self._closed.set()
         _open.discard(self)
@@ -296,6 +320,7 @@ class Server:
         for undo in self._undo:
             undo()
         self.registry.remove_trial(self._trial)
+        self.registry.remove_unload(self._unload)
         self._watch.close()
         try:
             self._loop.run(
@@ -313,15 +338,11 @@ class Server:
     def _disown(self) -> None:
         """In a process that was forked from this one: the server is its parent's.
 
-        The port, the connections and the workers must end with the parent, however long the child lives. Each
-        descriptor is made to lead nowhere instead of being closed: an object that closes it later closes nothing else.
+        The port, the connections and the workers must end with the parent, however long the child lives.
         """
         self._closed.set()
         atexit.unregister(self.close)
-        nowhere = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        for descriptor in (*self._async.disown(), *disown_log(self._log)):
-            os.dup2(nowhere, descriptor, inheritable=False)
-        os.close(nowhere)
+        point_nowhere([*self._async.disown(), *disown_log(self._log)])
 
     def __enter__(self) -> Self:
         return self
@@ -352,6 +373,13 @@ class Server:
                 f"{entry.plugin.name}: could not be loaded within {self.settings.setup_timeout_s:g} s"
             ) from error
         self._log.info("plugin=%s revision=%s in force", entry.plugin.name, entry.plugin.revision)
+
+    def _unload(self, name: str) -> None:
+        """Free a plugin's memory in all lanes; called by the registry, on the thread of the cell or the watch."""
+        if self._loop.is_current or not self.running:
+            return
+        with contextlib.suppress(TimeoutError):  # a frame that runs longer is followed by it
+            self._loop.run(self._async.unload(name), self.settings.plugin_timeout_s)
 
 
 def _restore_environment(url: str | None) -> None:
