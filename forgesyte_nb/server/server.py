@@ -137,6 +137,7 @@ class Server:
         self._log.info("listening on %s pid=%s plugins=%s", self.url, os.getpid(), ",".join(self._names()))
         for name, reason in self.registry.failures.items():
             self._log.warning("cannot be loaded: %s: %s", name, reason)
+        flush_log(self._log)
 
     @property
     def url(self) -> str:
