@@ -17,6 +17,8 @@ from typing import Any
 
 from forgesyte_nb.errors import InvalidImage, SourceError
 from forgesyte_nb.frame import Frame
+from forgesyte_nb.image.orientation import ORIENTATION_TAG, UPRIGHT, turn_upright
+from forgesyte_nb.image.pillow import pixels_rgb
 
 _PIXELS = frozenset({"rgb", "bgr", "gray", "pil", "size_wh"})  # what a `Frame` has
 
@@ -63,7 +65,8 @@ def as_picture(thing: Any, *, name: str = "", seq: int = 0) -> Picture:
 
     Raises:
         SourceError: If it is none of these.
-        InvalidImage: If it is an array of a shape or type that is no picture.
+        InvalidImage: If it is an array of a shape or type that is no picture, or a Pillow image of numbers without a
+            range (mode F, mode I beyond 16 bits).
     """
     if isinstance(thing, (Frame, RawImage)):
         picture = copy.copy(thing)
@@ -98,11 +101,10 @@ def _from_bytes(encoded: bytes, name: str, seq: int, captured_at: float) -> Pict
 
 
 def _pixels(thing: Any) -> Any:
-    """What NumPy makes an array of; a Pillow image of any mode is made RGB first."""
+    """What NumPy makes an array of; a Pillow image of any mode becomes 8-bit RGB, upright."""
     if hasattr(thing, "convert") and hasattr(thing, "getbands"):
-        from PIL import ImageOps
-
-        return ImageOps.exif_transpose(thing).convert("RGB")
+        pixels = pixels_rgb(thing)
+        return turn_upright(pixels, thing.getexif().get(ORIENTATION_TAG, UPRIGHT))
     if hasattr(thing, "__array__") or hasattr(thing, "__array_interface__"):
         return thing
     raise SourceError(

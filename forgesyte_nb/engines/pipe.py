@@ -26,11 +26,12 @@ class Kind(IntEnum):
 
     To the worker: SETTINGS (limits), LOAD (tail: a pickled `Payload`), TASK (number, whether its start is news, plugin,
     revision, frame_id, stream_key, seq, options, size of its image in the lane's memory or -1; tail: the image, if it
-    is not there), FORGET (a prefix of stream keys), CANCELLED (number).
-    From the worker: READY, LOADED (name, revision, error code, message, detail; code is empty if it went well), LOG
-    (plugin, text), BELL (there is something in the post box). Those about a task begin with its number, its start in
-    monotonic seconds, and how many messages of the socket but BELL came before: STARTED, PROGRESS (percent), RESULT
-    (decode_ms, plugin_ms, output; tail: JSON), FAILED (decode_ms, plugin_ms, output, code, message, detail), RECALLED.
+    is not there), FORGET (a prefix of stream keys), CANCELLED (number), UNLOAD (name, revisions to keep).
+    From the worker: READY, LOADED (name, revision, error code, message, detail; code is empty if it went well),
+    UNLOADED (name), LOG (plugin, text), BELL (there is something in the post box). Those about a task begin with its
+    number, its start in monotonic seconds, and how many messages of the socket but BELL came before: STARTED, PROGRESS
+    (percent), RESULT (decode_ms, plugin_ms, output; tail: JSON), FAILED (decode_ms, plugin_ms, output, code, message,
+    detail), RECALLED.
     Never sent: GARBLED (why), what an inbox says of bytes that are no message.
     """
 
@@ -39,6 +40,7 @@ class Kind(IntEnum):
     TASK = 3
     FORGET = 4
     CANCELLED = 5
+    UNLOAD = 6
     READY = 10
     LOADED = 11
     STARTED = 12
@@ -48,6 +50,7 @@ class Kind(IntEnum):
     FAILED = 16
     RECALLED = 17
     BELL = 18
+    UNLOADED = 19
     GARBLED = 20
 
 

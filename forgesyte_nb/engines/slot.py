@@ -5,11 +5,14 @@ The lane may be replaced, the slot stays. Jobs that were handed over are in the 
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from typing import Protocol
 
 from forgesyte_nb.engines.contract import Outcome
+from forgesyte_nb.errors import WireError
 from forgesyte_nb.jobs import Job
+from forgesyte_nb.plugins.registry import Entry
 
 
 class Lane(Protocol):
@@ -29,6 +32,12 @@ class Lane(Protocol):
 
     def forget_streams(self, prefix: str) -> None:
         """Let go of the states of all streams whose key starts so."""
+
+    def load(self, entry: Entry) -> asyncio.Future[WireError | None]:
+        """Load a plugin after the jobs that the lane has; the error if it cannot be loaded, or the lane has died."""
+
+    def unload(self, name: str, kept: list[int]) -> asyncio.Future[None]:
+        """Unload all revisions of a plugin but those kept, after the jobs that the lane has."""
 
 
 class LaneListener(Protocol):
@@ -63,9 +72,10 @@ class Slot:
         stuck: Whether the running job takes so long that nothing is handed over ahead.
         overrun: The job that was ended for running too long; its lane's death is no news.
         ready: Whether the lane could start at once; a process that is still starting could not.
+        loading: Plugins being loaded ahead of their first frame; meanwhile jobs go to other lanes.
     """
 
-    __slots__ = ("deadline", "jobs", "lane", "overrun", "ready", "running", "stuck")
+    __slots__ = ("deadline", "jobs", "lane", "loading", "overrun", "ready", "running", "stuck")
 
     def __init__(self) -> None:
         """Make an empty slot."""
@@ -76,3 +86,4 @@ class Slot:
         self.stuck = False
         self.overrun: Job | None = None
         self.ready = True
+        self.loading = 0

@@ -1,7 +1,7 @@
 """A worker process: one lane, one socket to the server, and memory shared with it.
 
-It is started as `python -c "…; main()" forgesyte_nb.engines.worker SOCKET MEMORY`, not with `-m`, so that a file in
-the working directory cannot shadow a library (see `child_process.py`).
+It is started as `python -c "…; main()" forgesyte_nb.engines.worker SOCKET MEMORY THREADS`, not with `-m`, so that a
+file in the working directory cannot shadow a library (see `child_process.py`).
 
 It reads tasks, runs them one at a time, and answers; the result becomes JSON here. What the server need not hear at
 once, the results of short tasks while more of them wait, is put into the post box, and the server is rung up for
@@ -28,6 +28,7 @@ from typing import Any
 
 from forgesyte_nb.engines.lane_memory import LaneMemory
 from forgesyte_nb.engines.pipe import Inbox, Kind, message
+from forgesyte_nb.engines.thread_limits import limit_threads
 
 _READ_BYTES = 256 * 1024
 _NICENESS = 5  # the server, the notebook's cells and the browser go first where there is not enough for all
@@ -51,6 +52,7 @@ def main() -> None:
     threading.Thread(target=_end_with_socket, args=(connection,), name="forgesyte-end", daemon=True).start()
     memory = LaneMemory(int(sys.argv[3]))
     memory.close_file()
+    limit_threads(int(sys.argv[4]))
     worker = Worker(connection, memory)
     os.register_at_fork(after_in_child=worker.disown)
     worker.serve()
@@ -62,14 +64,11 @@ class Worker:
 
     def __init__(self, connection: socket.socket, memory: LaneMemory) -> None:
         """Make one; everything slow to import is imported here, before the first task."""
-        import cv2
         import numpy  # noqa: F401 -- imported before the first task needs it
 
-        from forgesyte_nb.decode_memory import limit_in_this_process
         from forgesyte_nb.engines.runner import LaneRunner, PluginKey, Task
+        from forgesyte_nb.image.memory import limit_in_this_process
 
-        # One frame at a time in each of the workers: OpenCV's own threads would only get in each other's way.
-        cv2.setNumThreads(1)
         limit_in_this_process()
         self._connection = connection
         self._memory = memory
@@ -110,6 +109,8 @@ class Worker:
                 self._work(body, tail)
             elif kind == Kind.LOAD:
                 self._load(tail)
+            elif kind == Kind.UNLOAD:
+                self._unload(*body)
             elif kind == Kind.FORGET:
                 self._runner.forget_streams(body)
             elif kind == Kind.CANCELLED:
@@ -170,6 +171,12 @@ class Worker:
             self._runner.fail(self._key(payload.name, payload.revision), error)
             answer = (error.code, str(error), error.detail)
         self._send(Kind.LOADED, (payload.name, payload.revision, *answer))
+
+    def _unload(self, name: str, kept: list[int]) -> None:
+        with self._runner.printing_to_log(name):
+            self._runner.unload(name, kept)
+        _malloc_trim(0)
+        self._send(Kind.UNLOADED, name)
 
     def _is_cancelled(self, number: int) -> bool:
         """Whether the task is; asked on any thread of the plugin, also on one that outlives its task."""

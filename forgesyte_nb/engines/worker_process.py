@@ -100,7 +100,7 @@ class WorkerProcess(asyncio.BufferedProtocol):
             self._memory = LaneMemory.create()
             ours.callback(self._memory.close)
             theirs.callback(self._memory.close_file)
-            self.process = ChildProcess(their_socket, self._memory.file, output_end)
+            self.process = ChildProcess(their_socket, self._memory.file, output_end, settings)
             ours.pop_all()  # started: from here on they are closed when it ends
         self._tasks = WorkerTasks(engine, self._memory)
         self._socket.setblocking(False)
@@ -233,10 +233,18 @@ class WorkerProcess(asyncio.BufferedProtocol):
         self._write(message(Kind.FORGET, prefix))
 
     def load(self, entry: Entry) -> asyncio.Future[WireError | None]:
-        """Load a plugin now; the future tells why it could not be."""
-        if plugin := self._plugins.missing(entry):
-            self._write(plugin)
-        return self._plugins.awaited(entry)
+        """Load a plugin after the jobs that the worker has."""
+        load, loaded = self._plugins.load(entry)
+        if not self.gone.is_set():  # else `lost` answers soon
+            self._write(load)
+        return loaded
+
+    def unload(self, name: str, kept: list[int]) -> asyncio.Future[None]:
+        """Unload all revisions of a plugin but those kept, after the jobs that the worker has."""
+        unload, unloaded = self._plugins.unload(name, kept)
+        if unload and not self.gone.is_set():
+            self._write(unload)
+        return unloaded
 
     def _write(self, encoded: bytes) -> None:
         """Send in this turn of the loop or the next; tasks that are handed over together are one write."""
@@ -265,6 +273,8 @@ class WorkerProcess(asyncio.BufferedProtocol):
             self._garbled(body)
         elif kind == Kind.LOADED:
             self._plugins.loaded(*body)
+        elif kind == Kind.UNLOADED:
+            self._plugins.unloaded()
         else:
             self._tasks.hear(self._own_slot, kind, body, tail)
 

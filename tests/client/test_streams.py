@@ -190,7 +190,7 @@ async def test_what_is_refused_for_options_is_sent_again_in_front_of_what_waits(
     async with websockets.serve(refuse_the_old, "127.0.0.1", 0) as listening:
         url = f"ws://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
         async with Client(url, offer_v2=False) as client, asyncio.timeout(20):
-            results = client.stream(source(), "ocr", k=1, in_flight=8)
+            results = client.stream(source(), "ocr", k=1, concurrency=8)
             found = [result async for result in results]
     assert [result.error_code for result in found] == [None] * 5
     assert [result.seq for result in found] == list(range(5))

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from forgesyte_nb.errors import PluginDefinitionError
-from forgesyte_nb.plugins.discovery import FolderWatch, discover, load_file, plugin_folders, shipped_folder
+from forgesyte_nb.plugins.discovery import discover, load_file, plugin_folders, shipped_folder
+from forgesyte_nb.plugins.folder_watch import FolderWatch
 from forgesyte_nb.plugins.registry import Registry
 from tests.conftest import run_cell, wait_for
 

@@ -17,7 +17,7 @@ from forgesyte_nb.client.sources.base import Source, Take
 from forgesyte_nb.client.sources.content import tiff_pages
 from forgesyte_nb.errors import InvalidImage, SourceError
 from forgesyte_nb.frame import Frame
-from forgesyte_nb.image_header import FORMATS
+from forgesyte_nb.image.formats import FORMATS
 from forgesyte_nb.settings import Settings
 
 if TYPE_CHECKING:
