@@ -11,6 +11,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "forgesyte_nb"
 LEVELS = {
+    "background": 0,
+    "checks": 0,
     "errors": 0,
     "keywords": 0,
     "own_servers": 0,
@@ -108,9 +110,7 @@ def test_libraries_stay_in_their_rooms(module: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "module",
-    [module for module in MODULES if room_of(module) in SANS_IO and module not in NOT_SANS_IO],
-    ids=lambda path: path.name,
+    "module", [m for m in MODULES if room_of(m) in SANS_IO and m not in NOT_SANS_IO], ids=lambda path: path.name
 )
 def test_sans_io_rooms_do_no_io(module: Path) -> None:
     for line, name in imports_of(module):

@@ -20,6 +20,8 @@ from forgesyte_nb.frame import Frame
 from forgesyte_nb.image.orientation import ORIENTATION_TAG, UPRIGHT, turn_upright
 from forgesyte_nb.image.pillow import pixels_rgb
 
+_PIXELS = frozenset({"rgb", "bgr", "gray", "pil", "size_wh"})  # what a `Frame` has
+
 
 @dataclass(slots=True)
 class RawImage:
@@ -31,6 +33,7 @@ class RawImage:
         seq: Number in the source.
         captured_at: Seconds since the epoch; None if unknown.
         unreadable: Why there are no bytes; empty if there are. Such an image is never sent.
+        time_s: Position in the clip that it is from, in seconds; None if it is from no clip.
     """
 
     bytes: bytes
@@ -38,6 +41,13 @@ class RawImage:
     seq: int = 0
     captured_at: float | None = None
     unreadable: str = ""
+    time_s: float | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        """Raise `InvalidImage` for the pixels, which it does not have."""
+        if name in _PIXELS:
+            raise InvalidImage(self.unreadable or f"{self.frame_id or 'these bytes'}: no picture that can be read")
+        raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
 
 
 Picture = Frame | RawImage
