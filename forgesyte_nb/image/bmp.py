@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-MOST_RUNS = 1 << 19
+MOST_RUNS = 1 << 18
 """Run-length codes of a BMP; each takes about a microsecond."""
 
 _HEADERS_BYTES = (12, 16, 40, 52, 56, 64, 108, 124)
@@ -198,7 +198,8 @@ def _run_lengths(encoded: bytes, header: BmpHeader) -> NDArray[np.uint8]:
     width, height, packed = header.width, header.height, header.compression == _RLE4
     painted = bytearray(width * height)
     position, x, y = header.pixels_at, 0, 0
-    for _ in range(MOST_RUNS):
+    most = min(MOST_RUNS, (width + 2) * height + 2)  # a code for each pixel, and a move and an end for each row
+    for _ in range(most):
         if position + 2 > len(encoded):
             raise cut_short("BMP", "its run-length codes have no end")
         count, value = encoded[position], encoded[position + 1]
@@ -223,7 +224,7 @@ def _run_lengths(encoded: bytes, header: BmpHeader) -> NDArray[np.uint8]:
             run = run[:room]
             painted[at : at + len(run)] = run
         x += count
-    raise InvalidImage(f"BMP of more than {MOST_RUNS:,} run-length codes: save it uncompressed")
+    raise InvalidImage(f"BMP of {width}×{height} with more than {most:,} run-length codes: save it uncompressed")
 
 
 def _unpacked(body: bytes) -> bytes:

@@ -36,6 +36,10 @@ def pictures_of_libraries() -> list[Path]:
 @pytest.mark.parametrize("path", pictures_of_libraries(), ids=lambda path: path.name)
 def test_pictures_of_libraries(path: Path) -> None:
     data = path.read_bytes()
+    if path.name == "multipage_rgb.tif":
+        with pytest.raises(InvalidImage, match="TIFF of floats"):
+            read_header(data, max_pixels=50_000_000)
+        return
     header = read_header(data, max_pixels=50_000_000)
     with Image.open(io.BytesIO(data)) as picture:
         assert (header.format, header.width, header.height) == (picture.format, *picture.size)

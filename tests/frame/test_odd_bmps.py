@@ -123,7 +123,11 @@ def test_run_lengths_of_4_bits() -> None:
     ("data", "words"),
     [
         (bmp(3, 2, 8, b"\x03\x07\0\0", compression=1, palette=GRAYS), "BMP is cut short: its run-length codes have no"),
-        (bmp(3, 2, 8, b"\1\1" * MOST_RUNS, compression=1, palette=GRAYS), "BMP of more than 524,288 run-length codes"),
+        (bmp(3, 2, 8, b"\1\1" * 13, compression=1, palette=GRAYS), "BMP of 3×2 with more than 12 run-length codes"),
+        (
+            bmp(900, 900, 8, b"\1\1" * (MOST_RUNS + 1), compression=1, palette=GRAYS),
+            "more than 262,144 run-length codes",
+        ),
         (bmp(30, 20, 24, bytes(1000)), "BMP is cut short: 30×20 pixels need 1891 bytes, it has 1054"),
         (bmp(30, 20, 24, bytes(100), compression=4), "BMP of 24 bits a pixel with compression 4, a kind that is not"),
         (bmp(30, 20, 24, bytes(100), header=64, compression=4), "BMP of 24 bits a pixel with OS/2 compression 4"),
