@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-MOST_RUNS = 1 << 19
+MOST_RUNS = 1 << 18
 """Run-length codes of a BMP; each takes about a microsecond."""
 
 _HEADERS_BYTES = (12, 16, 40, 52, 56, 64, 108, 124)
@@ -63,15 +63,11 @@ def read_header(encoded: bytes) -> ImageHeader:
     """Read the header of a BMP.
 
     Raises:
-        InvalidImage: If it is damaged or cut short, or of a kind that is not decoded.
+        InvalidImage: If it is damaged, or of a kind that is not decoded.
     """
     header = _parse(encoded)
     if header.bits not in _DEPTHS.get(header.compression, ()):
         raise _not_decoded(header.bits, f"compression {header.compression}")
-    if header.compression not in (_RLE8, _RLE4):
-        wanted = header.pixels_at + _row_bytes(header) * header.height - 3  # the last row need not be filled up
-        if len(encoded) < wanted and header.width * header.height > 0:
-            raise cut_short("BMP", f"{header.width}×{header.height} pixels need {wanted} bytes, it has {len(encoded)}")
     return ImageHeader("BMP", header.width, header.height, 1 if header.bits <= 8 else 3, min(header.bits, 8))
 
 
@@ -115,7 +111,7 @@ def decode(encoded: bytes) -> NDArray[np.uint8]:
     """The pixels of a BMP whose header `read_header` accepts: uint8 `(H, W, 3)`, red first; alpha is dropped.
 
     Raises:
-        InvalidImage: If its run-length codes are damaged or too many.
+        InvalidImage: If it is cut short, or has too many run-length codes.
     """
     import numpy as np
 
@@ -124,6 +120,9 @@ def decode(encoded: bytes) -> NDArray[np.uint8]:
         rows = _run_lengths(encoded, header)
     else:
         room = _row_bytes(header) * header.height
+        wanted = header.pixels_at + room - 3  # the last row need not be filled up
+        if len(encoded) < wanted:
+            raise cut_short("BMP", f"{header.width}×{header.height} pixels need {wanted} bytes, it has {len(encoded)}")
         body = encoded[header.pixels_at : header.pixels_at + room].ljust(room, b"\0")
         rows = np.frombuffer(body, np.uint8).reshape(header.height, -1)
     if not header.top_down:
@@ -199,7 +198,8 @@ def _run_lengths(encoded: bytes, header: BmpHeader) -> NDArray[np.uint8]:
     width, height, packed = header.width, header.height, header.compression == _RLE4
     painted = bytearray(width * height)
     position, x, y = header.pixels_at, 0, 0
-    for _ in range(MOST_RUNS):
+    most = min(MOST_RUNS, (width + 2) * height + 2)  # a code for each pixel, and a move and an end for each row
+    for _ in range(most):
         if position + 2 > len(encoded):
             raise cut_short("BMP", "its run-length codes have no end")
         count, value = encoded[position], encoded[position + 1]
@@ -224,7 +224,7 @@ def _run_lengths(encoded: bytes, header: BmpHeader) -> NDArray[np.uint8]:
             run = run[:room]
             painted[at : at + len(run)] = run
         x += count
-    raise InvalidImage(f"BMP of more than {MOST_RUNS:,} run-length codes: save it uncompressed")
+    raise InvalidImage(f"BMP of {width}×{height} with more than {most:,} run-length codes: save it uncompressed")
 
 
 def _unpacked(body: bytes) -> bytes:
