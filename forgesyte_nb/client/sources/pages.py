@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from forgesyte_nb.client.pictures import Picture, as_picture
 from forgesyte_nb.client.sources.base import Source, Take
 from forgesyte_nb.client.sources.content import tiff_pages
-from forgesyte_nb.errors import InvalidImage
+from forgesyte_nb.errors import InvalidImage, SourceError
 from forgesyte_nb.frame import Frame
 from forgesyte_nb.image.formats import FORMATS
 from forgesyte_nb.settings import Settings
@@ -41,9 +41,13 @@ class PagesSource(Source):
     def _takes(self) -> Iterator[Take]:
         with self._opened() as image:
             time_s: float | None = None
+            if image.format != "TIFF":
+                self._check_size(image)  # of all frames; Pillow makes room for one when it seeks
             for position, page in enumerate(self._pages(image)):
                 try:
                     image.seek(page)
+                    if image.format == "WEBP":
+                        image.load()  # says how long the frame is shown
                 except _PILLOW_SAYS as error:
                     yield _failing(f"{self.name}#{position} is damaged: {error}")
                     continue
@@ -77,14 +81,16 @@ class PagesSource(Source):
         with opened as image:
             yield image
 
+    def _check_size(self, image: PILImage) -> None:
+        if image.width * image.height > Settings.max_image_pixels:
+            raise SourceError(
+                f"{self.name} of {image.width}×{image.height} is over the limit of "
+                f"{Settings.max_image_pixels / 1e6:g} megapixels: scale it down"
+            )
+
     def _taker(self, image: PILImage, position: int, time_s: float | None) -> Take:
         def take(seq: int) -> Picture:
-            width, height = image.size
-            if width * height > Settings.max_image_pixels:
-                raise InvalidImage(
-                    f"{self.name}#{position} of {width}×{height} is over the limit of "
-                    f"{Settings.max_image_pixels / 1e6:g} megapixels: scale it down"
-                )
+            self._check_size(image)
             try:
                 pixels = as_picture(image.copy())
             except _PILLOW_SAYS as error:
