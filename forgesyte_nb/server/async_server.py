@@ -102,11 +102,11 @@ class AsyncServer:
     async def start(self) -> None:
         """Begin to make the default engine ready; `listen` lets clients in."""
         self._loop.set_exception_handler(self._loop_failed)
+        self.engine(self.settings.engine)
         if self.settings.check_peer_uid and not can_tell():
             self.log.warning("this system does not tell whose a connection is: all users of the machine may connect")
         feed_book().listen(self.viewers.changed)
         self._tasks.append(asyncio.create_task(self._keep_house()))
-        self.engine(self.settings.engine)
 
     def _loop_failed(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Log what asyncio would print on the screen, a line a second at most."""
