@@ -31,7 +31,8 @@ class Job:
         stored_image: How the bytes of the image file are kept; dropped when the job ends.
         owner: The session that sent it; whatever the level above uses.
         stream_key: Which state a stateful plugin uses; empty for a stateless one.
-        seq: Number of the frame among those of its stream.
+        seq: Number of the frame in its source, or among those of its stream.
+        captured_at: Time of capture, seconds since the epoch; None if its sender did not say.
         status: State of the job.
         progress_percent: 0–100.
         received_at: Monotonic seconds.
@@ -42,6 +43,7 @@ class Job:
 
     __slots__ = (
         "attempts",
+        "captured_at",
         "deaths",
         "entry",
         "frame_id",
@@ -68,8 +70,10 @@ class Job:
         stream_key: str,
         seq: int,
         received_at: float,
+        captured_at: float | None = None,
     ) -> None:
         """Make a pending job."""
+        self.captured_at = captured_at
         self.job_id = job_id
         self.frame_id = frame_id
         self.entry = entry
@@ -144,11 +148,12 @@ class JobBook:
         stream_key: str,
         seq: int,
         received_at: float,
+        captured_at: float | None = None,
     ) -> Job:
         """A new pending job."""
         self._count += 1
         job_id = f"{self._prefix}{self._count}"
-        job = Job(job_id, frame_id, entry, options, image, owner, stream_key, seq, received_at)
+        job = Job(job_id, frame_id, entry, options, image, owner, stream_key, seq, received_at, captured_at)
         self.active[job_id] = job
         return job
 

@@ -10,6 +10,7 @@ import asyncio
 import itertools
 import os
 import secrets
+from collections import defaultdict
 from typing import Any
 
 from forgesyte_nb.client.link import Link
@@ -20,6 +21,7 @@ from forgesyte_nb.client.stream import Explain, Intent, ResultStream
 from forgesyte_nb.client.unanswered import SentFrame
 from forgesyte_nb.client.wire_format import encode_options
 from forgesyte_nb.errors import ProcessingTimeout, SourceError
+from forgesyte_nb.frame import Frame
 from forgesyte_nb.plugins.options import check_size
 
 _FRESH_IN_FLIGHT = 2  # one in a worker, one on its way: more would only make the freshest picture old
@@ -32,6 +34,7 @@ class Sender:
         """Send over a link that has room for `window` frames."""
         self._link, self._window = link, window
         self._streams = itertools.count(1)
+        self._counts: defaultdict[str, itertools.count[int]] = defaultdict(itertools.count)
         self._frame_ids = map(f"{secrets.token_hex(4)}-{{}}".format, itertools.count(1))
 
     async def send(
@@ -100,7 +103,9 @@ class Sender:
                 f"{named} is {many}; analyze and send_frame take one image: stream(…) sends all pictures that are in "
                 "it and gives a result for each, batch(…) a table"
             )
-        picture: Picture = as_picture(image)
+        # A frame has its number; other pictures are counted in their stream.
+        seq = image.seq if isinstance(image, (Frame, RawImage)) else next(self._counts[stream_id])
+        picture: Picture = as_picture(image, seq=seq)
         if isinstance(picture, RawImage) and picture.unreadable:
             raise SourceError(f"{picture.unreadable}: there is nothing to send")
         chosen = frame_id is not None

@@ -25,8 +25,8 @@ class Kind(IntEnum):
     """What a message is.
 
     To the worker: SETTINGS (limits), LOAD (tail: a pickled `Payload`), TASK (number, whether its start is news, plugin,
-    revision, frame_id, stream_key, seq, options, size of its image in the lane's memory or -1; tail: the image, if it
-    is not there), FORGET (a prefix of stream keys), CANCELLED (number).
+    revision, frame_id, stream_key, seq, captured_at, options, size of its image in the lane's memory or -1; tail: the
+    image, if it is not there), FORGET (a prefix of stream keys), CANCELLED (number).
     From the worker: READY, LOADED (name, revision, error code, message, detail; code is empty if it went well), LOG
     (plugin, text), BELL (there is something in the post box). Those about a task begin with its number, its start in
     monotonic seconds, and how many messages of the socket but BELL came before: STARTED, PROGRESS (percent), RESULT

@@ -119,7 +119,7 @@ class Worker:
                 self._runner.limit(max_result_bytes=body[0], stream_states=body[1])
 
     def _work(self, body: Any, image: bytes) -> None:
-        number, start_is_news, name, revision, frame_id, stream_key, seq, options, size = body
+        number, start_is_news, name, revision, frame_id, stream_key, seq, captured_at, options, size = body
         now = time.monotonic()
         if not self._memory.begin(number, now):
             self._answer(Kind.RECALLED, (number, now))
@@ -131,7 +131,7 @@ class Worker:
         elif now - self._held_since > _HOLD_S:
             self._ring()
         outcome = self._runner.run(
-            self._task(self._key(name, revision), frame_id, stream_key, seq, options, image),
+            self._task(self._key(name, revision), frame_id, stream_key, seq, captured_at, options, image),
             report=lambda percent: self._say(Kind.PROGRESS, (number, now), percent),
             cancelled=lambda: self._is_cancelled(number),
         )

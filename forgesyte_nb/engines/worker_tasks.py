@@ -50,7 +50,7 @@ class WorkerTasks:
         else:
             size = -1
         start_is_news = self._engine.expected_s(plugin.name) > _QUIET_S
-        task = (plugin.name, plugin.revision, job.frame_id, job.stream_key, job.seq, job.options, size)
+        task = (plugin.name, plugin.revision, job.frame_id, job.stream_key, job.seq, job.captured_at, job.options, size)
         return message(Kind.TASK, (number, start_is_news, *task), image)
 
     def recall(self, job: Job) -> bool:

@@ -27,7 +27,7 @@ from typing import Any
 
 from forgesyte_nb.errors import PluginDefinitionError
 from forgesyte_nb.plugins.contract import Plugin, call_of, define
-from forgesyte_nb.plugins.local_modules import import_changed, imports_in, local_modules
+from forgesyte_nb.plugins.local_modules import import_changed, imports_in, local_modules, stamp_of
 from forgesyte_nb.plugins.pickling import calls_of, modules_in, pickle_plugin
 
 LARGE_BYTES = 1024 * 1024
@@ -62,6 +62,11 @@ class Payload:
     lines: dict[str, list[str]] = field(default_factory=dict)
     sys_path: list[str] = field(default_factory=list)
     modules: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def modules_now(self) -> dict[str, str]:
+        """As `modules`, with the state that the files are in now."""
+        return {path: stamp_of(path) for path in self.modules}
 
     @property
     def fingerprint(self) -> str:
