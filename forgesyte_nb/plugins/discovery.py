@@ -18,11 +18,12 @@ from pathlib import Path
 
 from forgesyte_nb.errors import PluginDefinitionError
 from forgesyte_nb.plugins.contract import Plugin, define
-from forgesyte_nb.plugins.payload import file_of, is_from_file, load_source
+from forgesyte_nb.plugins.payload import file_of, files_used_by, is_from_file, load_source
 from forgesyte_nb.plugins.registry import Registry
 
 ENTRY_POINTS = "forgesyte.plugins"
 FOLDERS_VARIABLE = "FORGESYTE_NB_PLUGINS"
+_NO_PLUGIN = "defines no plugin; put @fs.plugin before a function"
 
 
 def shipped_folder() -> Path:
@@ -82,7 +83,7 @@ def load_file(registry: Registry, path: Path) -> list[str]:
     try:
         found = load_source(decode_source(path.read_bytes()), str(path))
         if not found:
-            raise PluginDefinitionError("defines no plugin; put @fs.plugin before a function")
+            raise PluginDefinitionError(_NO_PLUGIN)
         names = [plugin.name for plugin in found if _register(registry, plugin)]
     except (Exception, SystemExit) as error:  # noqa: BLE001 -- a plugin file may raise anything; the rest must load
         registry.fail(path.name, _reason(error, path), str(path))
@@ -101,9 +102,24 @@ def forget_file(registry: Registry, path: Path, *, but: Set[str] = frozenset()) 
 
 
 def _load_folder(registry: Registry, folder: Path) -> None:
-    for path in sorted(folder.glob("*.py")):
-        if not path.name.startswith(("_", ".")):
-            load_file(registry, path)
+    paths = [path for path in sorted(folder.glob("*.py")) if not path.name.startswith(("_", "."))]
+    for path in paths:
+        load_file(registry, path)
+    for path in paths:
+        _excuse_sibling(registry, path)
+
+
+def files_that_import(registry: Registry, path: Path) -> list[Path]:
+    """The plugin files that import a file, directly or through others."""
+    real = os.path.realpath(path)
+    found = {file_of(plugin) for plugin in registry.plugins() if real in files_used_by(plugin)}
+    return sorted(Path(file) for file in found if file is not None and os.path.realpath(file) != real)
+
+
+def _excuse_sibling(registry: Registry, path: Path) -> None:
+    """A file that plugin files import need not define a plugin."""
+    if registry.failures.get(path.name, "").endswith(_NO_PLUGIN) and files_that_import(registry, path):
+        registry.clear_failure(path.name)
 
 
 def _load_entry_points(registry: Registry) -> None:
@@ -154,6 +170,8 @@ class FolderWatch:
                 path = Path(name)
                 if path.suffix == ".py" and not path.name.startswith(("_", ".")):
                     self._changed(path, deleted=change is Change.deleted and not path.exists())
+                for importer in files_that_import(self._registry, path):
+                    self._changed(importer, deleted=False)
 
     def _changed(self, path: Path, *, deleted: bool) -> None:
         if deleted:
@@ -162,6 +180,7 @@ class FolderWatch:
             self._registry.clear_failure(path.name)
             return
         names = load_file(self._registry, path)
+        _excuse_sibling(self._registry, path)
         failure = self._registry.failures.get(path.name)
         if failure:
             self._log(f"plugin file {path.name} cannot be loaded, what it defined before stays: {failure}")
