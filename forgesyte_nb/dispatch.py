@@ -19,7 +19,7 @@ from forgesyte_nb.backlog import Backlog
 from forgesyte_nb.engines.contract import Engine, Outcome
 from forgesyte_nb.errors import InvalidMessage, PluginError, QueueFull, WireError
 from forgesyte_nb.failures import FailedFrame, failure_book
-from forgesyte_nb.image_header import read_header
+from forgesyte_nb.image.header import read_header
 from forgesyte_nb.job_messages import failure_of, result_of, summary_of, timings_of, update_of
 from forgesyte_nb.jobs import Job, JobBook
 from forgesyte_nb.plugins.contract import Plugin
@@ -155,6 +155,7 @@ class Dispatcher:
             stream_key,
             seq,
             received_at,
+            frame.stream_id,
             captured_at=frame.captured_at,
         )
         session.frames += 1
@@ -187,10 +188,14 @@ class Dispatcher:
 
     def _subscribe(self, session: Session, topic: str) -> None:
         ended = self.jobs.ended(check_topic(topic))
-        if ended is None:
-            self._subscriptions.add(session, topic)
-        else:  # nothing more will be said of it; a few bytes ask for its whole result again
-            self._check_read(session)
+        try:
+            if ended is None:
+                self._subscriptions.add(session, topic)
+            else:  # nothing more will be said of it; a few bytes ask for its whole result again
+                self._check_read(session)
+        except WireError as error:
+            self._refuse_frame(session, error, None, None, topic=topic)
+            return
         if session.numbered:
             session.outbox.owe(wire.encode(Subscribed(topic)))
         if ended is not None:
@@ -217,10 +222,19 @@ class Dispatcher:
         """Answer a message that could not be taken."""
         self._refuse_frame(session, error, wire.frame_id_of(data), wire.plugin_of(data))
 
-    def _refuse_frame(self, session: Session, error: WireError, frame_id: str | None, plugin: str | None) -> None:
+    def _refuse_frame(
+        self,
+        session: Session,
+        error: WireError,
+        frame_id: str | None,
+        plugin: str | None,
+        *,
+        topic: str | msgspec.UnsetType = msgspec.UNSET,
+    ) -> None:
         self.tally.refused[error.code] = self.tally.refused.get(error.code, 0) + 1
         self._log.info("refused client=%s frame=%.80r %s: %s", session.client_id, frame_id, error.code, error)
-        session.outbox.owe(wire.encode(Error(frame_id, plugin, error.code, str(error), wire.timestamp())))
+        refusal = Error(frame_id, plugin, error.code, str(error), wire.timestamp(), topic=topic)
+        session.outbox.owe(wire.encode(refusal))
 
     # What engines say
 

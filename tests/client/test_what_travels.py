@@ -148,6 +148,7 @@ def test_a_nested_option_names_its_own_level(client: fs.BlockingClient, options:
 
 def test_options_over_the_limit_are_refused_at_the_call(client: fs.BlockingClient, server: Server) -> None:
     many = {"names": {"x" * 70_000}}
+    client.analyze(PICTURE, "origin")  # by its answer the server's limits are known
     with pytest.raises(
         InvalidOptions, match=r"options are 70\d\d\d bytes, the limit is 65536: give the path of a file"
     ):

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from forgesyte_nb.plugins.discovery import FolderWatch, discover, load_file, shipped_folder
+from forgesyte_nb.plugins.discovery import discover, load_file, shipped_folder
+from forgesyte_nb.plugins.folder_watch import FolderWatch
 from forgesyte_nb.plugins.payload import unpack
 from forgesyte_nb.plugins.registry import Registry
 from tests.conftest import run_cell, wait_for
