@@ -210,7 +210,7 @@ class Link:
             self._fail(frame, ConnectionLost(f"sent {frame.attempts - 1} times without an answer"))
             return
         wire_id = self.unanswered.name(frame)
-        message, is_text = self._format.pack(wire_id, frame.plugin, frame.options, frame.stream_id, frame.picture.bytes)
+        message, is_text = self._format.pack(wire_id, frame.plugin, frame.options, frame.stream_id, frame.picture)
         if self._max_message_bytes and len(message) > self._max_message_bytes:
             self._fail(frame, _too_large(frame, self._max_message_bytes))
         else:

@@ -77,13 +77,17 @@ def is_library(path: str) -> bool:
 
 
 def plugin_traceback(error: BaseException) -> str:
-    """A traceback that begins in the plugin, without the frames of this package that called it."""
+    """A traceback that begins in the plugin, without the frames of this package that called it.
+
+    Of an error that this package raised, as for a result that JSON cannot say, no traceback is left.
+    """
     shown = traceback.TracebackException.from_exception(error)
     stack = list(shown.stack)
     while stack and stack[0].filename.startswith(_PACKAGE) and "shipped_plugins" not in stack[0].filename:
         stack.pop(0)
-    if stack:
-        shown.stack[:] = stack
+    if not stack:
+        return "".join(shown.format_exception_only())
+    shown.stack[:] = stack
     with contextlib.suppress(RecursionError):
         return "".join(shown.format())
     return repr(error)

@@ -42,7 +42,8 @@ class Task(NamedTuple):
     Attributes:
         key: The plugin and its revision.
         stream_key: Which state it uses; empty for a stateless plugin.
-        seq: Number of the frame in its stream.
+        seq: Number of the frame in its source, or in its stream.
+        captured_at: Time of capture, seconds since the epoch; None if unknown.
         options: Raw JSON, checked at the door.
     """
 
@@ -50,6 +51,7 @@ class Task(NamedTuple):
     frame_id: str
     stream_key: str
     seq: int
+    captured_at: float | None
     options: bytes
     image: bytes
 
@@ -58,7 +60,7 @@ def task_of(job: Job) -> Task:
     """A job as a lane sees it."""
     plugin = job.entry.plugin
     key = PluginKey(plugin.name, plugin.revision)
-    return Task(key, job.frame_id, job.stream_key, job.seq, job.options, job.image)
+    return Task(key, job.frame_id, job.stream_key, job.seq, job.captured_at, job.options, job.image)
 
 
 class _Loaded:
@@ -204,7 +206,7 @@ class LaneRunner:
         frame: Frame | None = None
         began = time.perf_counter()
         try:
-            frame = Frame(task.image, frame_id=task.frame_id, seq=task.seq)
+            frame = Frame(task.image, frame_id=task.frame_id, seq=task.seq, captured_at=task.captured_at)
             keywords = self._keywords(loaded, task, report, cancelled)
             result = loaded.call(frame, **keywords)
             outcome.result = encode_result(result, max_bytes=self._max_result_bytes)

@@ -38,7 +38,7 @@ def local_modules(names: Iterable[str]) -> dict[str, str]:
         name = waiting.pop()
         if name in places and name not in seen:
             for path in _files_at(places[name]):
-                files[path] = stamp = _stamp_of(path)
+                files[path] = stamp = stamp_of(path)
                 waiting.extend(_imports_of(path, stamp))
         seen.add(name)
     return files
@@ -121,7 +121,8 @@ def _files_at(place: str) -> Iterator[str]:
         yield from (os.path.join(folder, name) for name in files if name.endswith(".py"))
 
 
-def _stamp_of(path: str) -> str:
+def stamp_of(path: str) -> str:
+    """Tells one state of a file from another, by its time and size."""
     try:
         found = os.stat(path)
     except OSError:
