@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from forgesyte_nb.client.nested import allow_nested_asyncio, load_ipython_extension
     from forgesyte_nb.client.results import Result
     from forgesyte_nb.client.sources import open_source
-    from forgesyte_nb.client.synthetic import synthetic
+    from forgesyte_nb.client.sources.synthetic import synthetic
     from forgesyte_nb.errors import (
         ConnectionLost,
         ForgeSyteError,
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from forgesyte_nb.jupyter.serving import serve
     from forgesyte_nb.plugins.context import Context
     from forgesyte_nb.plugins.contract import plugin
+    from forgesyte_nb.plugins.registry import unload
     from forgesyte_nb.plugins.results import Box, Keypoint, Label, Mask, Text
     from forgesyte_nb.server.server import Server
     from forgesyte_nb.settings import Settings
@@ -67,7 +68,7 @@ _HOMES = {
     "forgesyte_nb.client.nested": ("allow_nested_asyncio", "load_ipython_extension"),
     "forgesyte_nb.client.results": ("Result",),
     "forgesyte_nb.client.sources": ("open_source",),
-    "forgesyte_nb.client.synthetic": ("synthetic",),
+    "forgesyte_nb.client.sources.synthetic": ("synthetic",),
     "forgesyte_nb.errors": (
         "ConnectionLost",
         "ForgeSyteError",
@@ -88,6 +89,7 @@ _HOMES = {
     "forgesyte_nb.jupyter.serving": ("serve",),
     "forgesyte_nb.plugins.context": ("Context",),
     "forgesyte_nb.plugins.contract": ("plugin",),
+    "forgesyte_nb.plugins.registry": ("unload",),
     "forgesyte_nb.plugins.results": ("Box", "Keypoint", "Label", "Mask", "Text"),
     "forgesyte_nb.server.server": ("Server",),
     "forgesyte_nb.settings": ("Settings",),
@@ -150,6 +152,7 @@ __all__ = [  # noqa: RUF022 -- in the order of a dictionary, whatever the case
     "serve",
     "stream",
     "synthetic",
+    "unload",
 ]
 
 

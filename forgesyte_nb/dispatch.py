@@ -19,7 +19,7 @@ from forgesyte_nb.backlog import Backlog
 from forgesyte_nb.engines.contract import Engine, Outcome
 from forgesyte_nb.errors import InvalidMessage, PluginError, QueueFull, WireError
 from forgesyte_nb.failures import FailedFrame, failure_book
-from forgesyte_nb.image_header import read_header
+from forgesyte_nb.image.header import read_header
 from forgesyte_nb.job_messages import failure_of, result_of, summary_of, timings_of, update_of
 from forgesyte_nb.jobs import Job, JobBook
 from forgesyte_nb.plugins.contract import Plugin
@@ -145,7 +145,9 @@ class Dispatcher:
             return
         seq = session.next_seq(frame.stream_id)
         stream_key = f"{session.session_id}/{frame.stream_id}/{plugin.name}" if plugin.stateful else ""
-        job = self.jobs.open(frame.frame_id, entry, frame.options, image, session, stream_key, seq, received_at)
+        job = self.jobs.open(
+            frame.frame_id, entry, frame.options, image, session, stream_key, seq, received_at, frame.stream_id
+        )
         session.frames += 1
         self.tally.accepted += 1
         self._publish_later(job, update_of(job, "pending", 0.0))

@@ -8,17 +8,15 @@ knows no socket, no plugin and no thread; the arrays it hands out are read-only,
 
 from __future__ import annotations
 
-import contextlib
-import io
 import time
-import warnings
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from forgesyte_nb.decode_cost import check_jpeg_scans, check_png_chunks
-from forgesyte_nb.decode_memory import decoding
 from forgesyte_nb.errors import InvalidImage
-from forgesyte_nb.image_header import FORMATS, ImageHeader, jpeg_end, read_header
+from forgesyte_nb.image.decode import decode
+from forgesyte_nb.image.formats import ImageHeader
+from forgesyte_nb.image.header import read_header
+from forgesyte_nb.image.memory import decoding
+from forgesyte_nb.image.pillow import PILLOW_ERRORS, open_image
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,15 +30,6 @@ JPEG_QUALITY = 90
 
 _NO_LIMIT = 1 << 62
 
-_MISSING = 128
-"""Value of all channels where a JPEG has no data: coefficients of 0 (ITU-T T.81 section A.3.1, the level shift)."""
-
-_MORE_DATA = b"".join(bytes(range(1, 255)) + bytes([0xFF, 0xD0 + number % 8]) for number in range(16))
-"""Noise for a JPEG decoder, with the restart markers that it may be waiting for (ITU-T T.81 table B.1)."""
-
-# What Pillow raises for damaged files, after years of fuzzing.
-_PILLOW_SAYS = (OSError, ValueError, SyntaxError, TypeError, KeyError, EOFError, OverflowError)
-
 
 class Frame:
     """One image, encoded or as an array, with what is known of where it came from.
@@ -51,6 +40,7 @@ class Frame:
         frame_id: The sender's name for it; empty if it was never sent.
         seq: Its number in its stream or source, from 0.
         captured_at: Time of capture, seconds since the epoch; None if unknown.
+        time_s: Position in the clip that it is from, in seconds; None if it is from no clip.
         decode_ms: Milliseconds spent decoding so far.
     """
 
@@ -65,6 +55,7 @@ class Frame:
         "decode_ms",
         "frame_id",
         "seq",
+        "time_s",
     )
 
     def __init__(
@@ -93,6 +84,7 @@ class Frame:
                 f"fs.Frame takes the bytes of an image file, not {type(encoded).__name__}: pixels go to "
                 "Frame.from_array(…), and clients and streams take paths and arrays as they are"
             )
+        encoded = bytes(encoded)  # a copy of what the caller may change later
         self._header: ImageHeader | None = read_header(encoded, max_pixels=max_pixels)
         self._encoded: bytes | None = encoded
         self._rgb: Image8 | None = None
@@ -102,6 +94,7 @@ class Frame:
         self.frame_id = frame_id
         self.seq = seq
         self.captured_at = captured_at
+        self.time_s: float | None = None
         self.decode_ms = 0.0
 
     @classmethod
@@ -129,9 +122,11 @@ class Frame:
         """
         import numpy as np
 
-        if isinstance(image_rgb, (str, bytes)):
+        if isinstance(image_rgb, (str, bytes, bytearray)):
             raise InvalidImage("Frame.from_array takes pixels: for the bytes of an image file use fs.Frame(…)")
         array = np.asarray(image_rgb)
+        if array.dtype == np.uint16:
+            raise InvalidImage("Array of uint16: a frame is uint8, 0–255; for 16 bits use (array >> 8).astype('uint8')")
         if array.dtype != np.uint8:
             raise InvalidImage(
                 f"Array of {array.dtype}: a frame is uint8, 0–255; for floats of 0–1 use "
@@ -146,6 +141,7 @@ class Frame:
         frame._rgb = _read_only(np.ascontiguousarray(array[:, :, :3]).copy())
         frame._lossless = lossless
         frame.frame_id, frame.seq, frame.captured_at, frame.decode_ms = frame_id, seq, captured_at, 0.0
+        frame.time_s = None
         return frame
 
     @property
@@ -184,9 +180,9 @@ class Frame:
         picture = Image.fromarray(self.rgb)
         if self._encoded is not None:
             try:
-                with _open_with_pillow(self._encoded) as opened:
+                with open_image(self._encoded) as opened:
                     picture.info.update(opened.info)
-            except _PILLOW_SAYS:
+            except PILLOW_ERRORS:
                 picture.info.clear()  # pixels that OpenCV could read from a file whose notes Pillow cannot
         return picture
 
@@ -239,104 +235,6 @@ class Frame:
         header = self._header
         shape = f"{header.width}×{header.height}" if header else "×".join(map(str, self.size_wh))
         return f"<Frame {self.frame_id or self.seq} {shape} {self.format}>"
-
-
-def decode(encoded: bytes, header: ImageHeader, *, rgb: bool = True) -> Image8:
-    """Decode an image file to 8-bit colour, upright.
-
-    OpenCV decodes (fast, any bit depth); CMYK JPEGs, animations, and whatever it does not know go to Pillow.
-    Alpha is dropped. A JPEG whose data end early is refused even if it has an end marker. Not noticed, since no
-    decoder here does: a progressive JPEG that lacks its last scans (it is less sharp), a CMYK one whose data end early,
-    and damage within a JPEG that leaves it decodable.
-
-    Args:
-        encoded: Bytes of the file.
-        header: What `read_header` said of it.
-        rgb: Red first, or blue first.
-
-    Returns:
-        uint8 `(H, W, 3)`, read-only.
-
-    Raises:
-        InvalidImage: If the data are damaged.
-    """
-    if header.format == "JPEG":
-        check_jpeg_scans(encoded)
-        for_pillow = header.channels == 4
-    elif header.format == "PNG":
-        for_pillow = check_png_chunks(encoded)  # OpenCV takes animations that are cut short
-    else:
-        for_pillow = header.format == "GIF"
-    pixels = None if for_pillow else _decode_with_opencv(encoded, rgb=rgb)
-    if pixels is None:
-        return _decode_with_pillow(encoded, header, rgb=rgb)
-    if header.format == "JPEG" and _may_be_cut(pixels) and _is_cut(encoded):
-        raise InvalidImage(
-            f"JPEG of {header.width}×{header.height} is cut short: its data end before the picture does; "
-            "send the whole file"
-        )
-    return _read_only(pixels)
-
-
-def _decode_with_opencv(encoded: bytes, *, rgb: bool) -> Any:
-    import cv2
-    import numpy as np
-
-    try:
-        return cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR_RGB if rgb else cv2.IMREAD_COLOR)
-    except cv2.error:
-        return None
-
-
-def _may_be_cut(pixels: Any) -> bool:
-    """Whether a corner (any: pictures may be turned) has the gray that libjpeg puts where data are missing."""
-    return bool(
-        pixels[-1, -1, 0] == _MISSING
-        or pixels[0, 0, 0] == _MISSING
-        or pixels[-1, 0, 0] == _MISSING
-        or pixels[0, -1, 0] == _MISSING
-    )
-
-
-def _is_cut(encoded: bytes) -> bool:
-    """Whether a decoder that finds more data before the end marker makes another picture of them."""
-    end = jpeg_end(encoded)
-    longer = encoded[:end].rstrip(b"\xff") + _MORE_DATA + encoded[end:]  # 0xFF may fill up before a marker
-    try:
-        # By Pillow: OpenCV would print of each gray picture that there are extraneous bytes in it.
-        with _open_with_pillow(encoded) as found, _open_with_pillow(longer) as more:
-            for picture in (found, more):
-                picture.draft("L", (1, 1))  # an eighth of the size: the same data are read, and little is computed
-            return found.tobytes() != more.tobytes()
-    except _PILLOW_SAYS:
-        return True
-
-
-def _decode_with_pillow(encoded: bytes, header: ImageHeader, *, rgb: bool) -> Image8:
-    import numpy as np
-    from PIL import ImageOps, UnidentifiedImageError
-
-    try:
-        with _open_with_pillow(encoded) as picture:
-            upright = ImageOps.exif_transpose(picture).convert("RGB")
-    except _PILLOW_SAYS as error:
-        reason = "it cannot be read" if isinstance(error, UnidentifiedImageError) else error
-        raise InvalidImage(f"{header.format} of {header.width}×{header.height} is damaged: {reason}") from error
-    pixels = np.asarray(upright)
-    return _read_only(pixels if rgb else np.ascontiguousarray(pixels[:, :, ::-1]))
-
-
-@contextlib.contextmanager
-def _open_with_pillow(encoded: bytes) -> Iterator[PILImage]:
-    from PIL import Image
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # its size was checked; notes in it that are damaged harm nobody
-        try:
-            with Image.open(io.BytesIO(encoded), formats=FORMATS) as picture:
-                yield picture
-        except Image.DecompressionBombError as error:
-            raise OSError(f"Pillow takes no picture of that size: {error}") from error
 
 
 def encode_jpeg(image_bgr: Image8, *, quality: int = JPEG_QUALITY) -> bytes:

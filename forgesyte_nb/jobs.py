@@ -30,6 +30,7 @@ class Job:
         options: Raw JSON, already checked.
         stored_image: How the bytes of the image file are kept; dropped when the job ends.
         owner: The session that sent it; whatever the level above uses.
+        stream: Owner and `stream_id`: frames of one stream start in the order sent.
         stream_key: Which state a stateful plugin uses; empty for a stateless one.
         seq: Number of the frame among those of its stream.
         status: State of the job.
@@ -54,6 +55,7 @@ class Job:
         "started_at",
         "status",
         "stored_image",
+        "stream",
         "stream_key",
     )
 
@@ -68,6 +70,7 @@ class Job:
         stream_key: str,
         seq: int,
         received_at: float,
+        stream_id: str = "",
     ) -> None:
         """Make a pending job."""
         self.job_id = job_id
@@ -76,6 +79,7 @@ class Job:
         self.options = options
         self.stored_image = stored_image
         self.owner = owner
+        self.stream = (owner, stream_id)
         self.stream_key = stream_key
         self.seq = seq
         self.received_at = received_at
@@ -144,11 +148,12 @@ class JobBook:
         stream_key: str,
         seq: int,
         received_at: float,
+        stream_id: str = "",
     ) -> Job:
         """A new pending job."""
         self._count += 1
         job_id = f"{self._prefix}{self._count}"
-        job = Job(job_id, frame_id, entry, options, image, owner, stream_key, seq, received_at)
+        job = Job(job_id, frame_id, entry, options, image, owner, stream_key, seq, received_at, stream_id)
         self.active[job_id] = job
         return job
 

@@ -76,6 +76,7 @@ class Reception:
                 version=__version__,
                 max_message_bytes=self._settings.max_message_bytes,
                 max_image_pixels=self._settings.max_image_pixels,
+                max_options_bytes=self._settings.max_options_bytes,
                 plugins=[plugin.name for plugin in self._registry.plugins()],
                 feeds=feed_book().infos(),
                 feeds_id=feed_book().book_id,

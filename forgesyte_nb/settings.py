@@ -8,17 +8,27 @@ tested against these fields.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Literal
 
 from forgesyte_nb.keywords import known_keywords
+from forgesyte_nb.token_file import check_secret
 
 MIB = 1024 * 1024
 
 EngineName = Literal["processes", "threads", "inline"]
 ENGINE_NAMES: tuple[EngineName, ...] = ("processes", "threads", "inline")
 
-_MAY_BE_ZERO = ("workers", "job_history", "stream_grace_s", "session_grace_s", "spool_bytes", "drain_timeout_s")
+_MAY_BE_ZERO = (
+    "workers",
+    "threads_per_worker",
+    "job_history",
+    "stream_grace_s",
+    "session_grace_s",
+    "spool_bytes",
+    "drain_timeout_s",
+)
 
 
 def _available_cpus() -> int:
@@ -35,6 +45,11 @@ class Settings:
     Attributes:
         engine: Where plugins run unless they say otherwise: worker processes, threads, or the loop itself.
         workers: Lanes of the engine; 0 means one per available processor.
+        threads_per_worker: Threads that OpenMP, MKL, OpenBLAS, OpenCV, PyTorch and ONNX Runtime use in a worker process
+            unless a plugin sets them; 0 means available processors divided by lanes, at least 1, or what the kernel's
+            `OMP_NUM_THREADS` and similar variables say.
+        env: Environment variables of worker processes, such as `{"CUDA_VISIBLE_DEVICES": "0"}`, in addition to the
+            kernel's.
         plugin_timeout_s: Time limit of one frame in a plugin that names none of its own.
         setup_timeout_s: Time limit for loading a plugin in a worker, `setup` included.
         max_message_bytes: Largest WebSocket message; a larger one closes the connection with 1009.
@@ -70,11 +85,14 @@ class Settings:
             always.
         allow_hosts: Host names by which the server may be addressed, besides loopback and the one it is bound to.
         check_peer_uid: Whether loopback is for this user's processes alone (on Linux, where the kernel can tell).
-        token: Secret that clients must present; required when the server is bound to other than loopback.
+        token: Secret that clients must present, of letters, digits and ``!#$%&'*+-.^_`|~``; required when the server is
+            bound to other than loopback.
     """
 
     engine: EngineName = "processes"
     workers: int = 0
+    threads_per_worker: int = 0
+    env: Mapping[str, str] | None = None
     plugin_timeout_s: float = 30.0
     setup_timeout_s: float = 120.0
     max_message_bytes: int = 16 * MIB
@@ -110,7 +128,8 @@ class Settings:
         """Refuse values that cannot work, naming the setting.
 
         Raises:
-            ValueError: If a number is negative or zero where it must not be, the engine is unknown, or the token empty.
+            ValueError: If a number is negative or zero where it must not be, the engine is unknown, or the token is
+                empty or has characters that browsers cannot present.
             TypeError: If a value is not of its setting's type: no number, no tuple of names, no text.
         """
         if self.token is not None and not isinstance(self.token, str):
@@ -119,8 +138,12 @@ class Settings:
             )
         if self.token is not None and not self.token.strip():
             raise ValueError("token is empty: everyone would know it; leave it out, or choose a secret")
+        if self.token is not None:
+            check_secret(self.token)
         if self.engine not in ENGINE_NAMES:
             raise ValueError(f"engine={self.engine!r}: choose one of {', '.join(ENGINE_NAMES)}")
+        if self.env is not None:
+            object.__setattr__(self, "env", _checked_env(self.env))
         for field in fields(self):
             number = getattr(self, field.name)
             _check_type(field.name, number, field.default)
@@ -130,18 +153,44 @@ class Settings:
                 raise ValueError(f"{field.name}={number}: it must be {'≥' if field.name in _MAY_BE_ZERO else '>'} 0")
 
     def __repr__(self) -> str:
-        """The settings that differ from the defaults; the token is never shown."""
+        """The settings that differ from the defaults; the token and values of `env` are never shown."""
         changed = [
-            f"{field.name}={'<hidden>' if field.name == 'token' else repr(getattr(self, field.name))}"
+            f"{field.name}={self._shown(field.name)}"
             for field in fields(self)
             if getattr(self, field.name) != field.default
         ]
         return f"Settings({', '.join(changed)})"
 
+    def _shown(self, name: str) -> str:
+        value = getattr(self, name)
+        if name == "env":
+            return "{" + ", ".join(f"{variable!r}: <hidden>" for variable in value) + "}"
+        return "<hidden>" if name == "token" else repr(value)
+
     @property
     def lanes(self) -> int:
         """Number of lanes: `workers`, or one per available processor."""
         return self.workers or _available_cpus()
+
+    @property
+    def threads(self) -> int:
+        """Threads of each library in a worker: `threads_per_worker`, or available processors divided by lanes."""
+        return self.threads_per_worker or max(1, _available_cpus() // self.lanes)
+
+
+def _checked_env(env: object) -> Mapping[str, str]:
+    """A copy of environment variables.
+
+    Raises:
+        TypeError: If it is no mapping of texts to texts.
+        ValueError: If a name is empty or has "=", or either has a null character.
+    """
+    if not isinstance(env, Mapping) or not all(isinstance(text, str) for pair in env.items() for text in pair):
+        raise TypeError('env: names and values are texts, such as {"CUDA_VISIBLE_DEVICES": "0"}')
+    for name, value in env.items():
+        if not name or "=" in name or "\0" in name + value:
+            raise ValueError(f'env: {name!r} cannot be set; a name is not empty and has no "=", neither has a "\\0"')
+    return dict(env)
 
 
 def _check_type(name: str, value: object, default: object) -> None:

@@ -135,7 +135,10 @@ class Viewers:
             InvalidMessage: If its session does not speak `forgesyte.v2`, or a value is out of bounds.
         """
         if not session.numbered:
-            raise InvalidMessage("feeds are for clients that offer the subprotocol 'forgesyte.v2'")
+            raise InvalidMessage(
+                "feeds are for clients that speak forgesyte.v2: programs that offer it, the server's own page, and "
+                "pages of the Jupyter Server that started this kernel"
+            )
         if type(message) is Ack:
             viewer = self._by_feed.get(message.feed, {}).get(session)
             if viewer is not None:

@@ -76,9 +76,9 @@ def test_every_option_of_a_shipped_plugin_is_described() -> None:
 
 
 def test_every_target_of_the_makefile_is_documented() -> None:
-    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    for target in set(targets) - {"setup", "browser", "clean"}:
-        assert f"make {target}" in README
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    for target in set(targets) - {"opencv", "browser", "clean"}:
+        assert f"make {target}`" in README or f"make {target} " in README
 
 
 @pytest.fixture(scope="module")

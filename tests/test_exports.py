@@ -52,6 +52,7 @@ PUBLIC = {
     "serve",
     "stream",
     "synthetic",
+    "unload",
 }
 
 

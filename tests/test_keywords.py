@@ -42,7 +42,7 @@ def test_a_misspelt_keyword_names_the_one_that_was_meant(door: Callable[..., Any
 def test_a_keyword_like_no_other_names_them_all() -> None:
     with pytest.raises(TypeError) as raised:
         fs.plugin(colour="red")  # type: ignore[call-overload]
-    assert str(raised.value) == "plugin() has no setting 'colour'; there are timeout_s, engine, version"
+    assert str(raised.value) == "plugin() has no setting 'colour'; there are timeout_s, engine, version, setup"
 
 
 def test_a_door_still_shows_what_it_takes() -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from forgesyte_nb.client.stream import ResultStream
 
-_FIRST = ("name", "seq", "ok", "error_code", "message")
+_FIRST = ("name", "seq", "time_s", "ok", "error_code", "message")
 _LAST = ("processing_time_ms", "latency_ms", "result")
 
 
@@ -51,9 +51,9 @@ def to_frame(results: Iterable[Result]) -> pd.DataFrame:
     """A table of results, one row for each.
 
     Returns:
-        Columns `name` (file, or source and number), `seq`, `ok`, `error_code`, `message` (of the error); then one
-        for each single value in the results, by its dotted path, such as `result.confidence`; then
-        `processing_time_ms`, `latency_ms` and the whole `result`.
+        Columns `name` (file, or source and number), `seq`, `time_s` (position in the clip), `ok`, `error_code`,
+        `message` (of the error); then one for each single value in the results, by its dotted path,
+        such as `result.confidence`; then `processing_time_ms`, `latency_ms` and the whole `result`.
     """
     return table_of([row_of(result) for result in results])
 
@@ -71,6 +71,7 @@ def row_of(result: Result) -> dict[str, Any]:
     return {
         "name": result.name or result.frame_id,
         "seq": result.seq,
+        "time_s": result.time_s,
         "ok": result.ok,
         "error_code": result.error_code,
         "message": None if result.error is None else str(result.error),

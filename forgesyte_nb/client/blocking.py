@@ -18,6 +18,7 @@ from forgesyte_nb.client.client import Client
 from forgesyte_nb.client.inbox import Messages
 from forgesyte_nb.client.loop_thread import LoopThread
 from forgesyte_nb.client.results import Result
+from forgesyte_nb.client.sender import first_picture
 from forgesyte_nb.client.stream import Intent
 from forgesyte_nb.errors import ConnectionLost
 from forgesyte_nb.keywords import own_keywords
@@ -107,6 +108,7 @@ class BlockingClient:
             ConnectionLost: If the server was lost for good, or the client is closed.
             SourceError: If the image cannot be read, is none, or holds many, as a video does.
         """
+        image = first_picture(image)  # in this thread, so that a warning points at the caller's line
         asked = self._client.analyze(image, plugin, options, timeout_s=timeout_s, stream_id=stream_id, **more_options)
         return self._call(asked)
 
@@ -195,6 +197,7 @@ class BlockingClient:
         stream_id: str = "",
     ) -> str:
         """Send a picture and return its `frame_id`; its messages come through `messages`. See `Client.send_frame`."""
+        image = first_picture(image)
         return self._call(self._client.send_frame(image, plugin, options, frame_id=frame_id, stream_id=stream_id))
 
     def subscribe(self, topic: str) -> None:

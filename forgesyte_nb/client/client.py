@@ -23,6 +23,7 @@ from forgesyte_nb.client.sender import Sender
 from forgesyte_nb.client.sources import open_source
 from forgesyte_nb.client.stream import Intent, ResultStream
 from forgesyte_nb.client.upkeep import Patience
+from forgesyte_nb.client.wire_format import merge_options
 from forgesyte_nb.keywords import known_keywords, own_keywords, with_own_keywords
 from forgesyte_nb.protocol.topics import CLIENT_ID, check_topic
 from forgesyte_nb.settings import Settings
@@ -222,6 +223,7 @@ class Client:
 
         Args:
             image: Bytes of an image file, a path, a uint8 array `(H, W, 3)` in RGB order, a Pillow image, a `Frame`.
+                Of a file that holds several pictures the first is sent, with a warning.
                 Arrays and Pillow images travel as JPEG; `fs.Frame.from_array(array, lossless=True)` as PNG.
             plugin: Name of the plugin.
             options: The plugin's options.
@@ -269,7 +271,7 @@ class Client:
         """
         if timeout_s is not None:
             check_number("timeout_s", timeout_s, least=0)
-        chosen = {**(options or {}), **more_options}
+        chosen = merge_options(options, more_options)
         result = await self._sender.ask(image, plugin, chosen, timeout_s=timeout_s, stream_id=stream_id)
         if result.error is not None:
             with own_keywords(self.analyze, more_options):
@@ -315,7 +317,7 @@ class Client:
         return self._sender.stream(
             open_source(source, every=every, loop=loop, fps=fps),
             plugin,
-            {**(options or {}), **more_options},
+            merge_options(options, more_options),
             intent=intent,
             ordered=ordered,
             concurrency=concurrency,

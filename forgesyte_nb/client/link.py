@@ -43,6 +43,7 @@ class Link:
         upkeep: Keeps the connection up.
         topics: What is subscribed to.
         unanswered: Frames under way.
+        max_options_bytes: The server's limit of options, as JSON; 0 before it is known.
     """
 
     def __init__(self, dial: Dial, heard: Heard, *, window: int, patience: Patience) -> None:
@@ -66,6 +67,7 @@ class Link:
         self._told_of_topics = asyncio.Event()
         self._renewed = False  # whether topics may be said: what was there before has been
         self._max_message_bytes = 0
+        self.max_options_bytes = 0
         self._background: set[asyncio.Task[None]] = set()
 
     @property
@@ -301,6 +303,7 @@ class Link:
             self._acknowledged.discard(message["topic"])
         elif kind == "hello":
             self._max_message_bytes = message.get("max_message_bytes", 0)
+            self.max_options_bytes = message.get("max_options_bytes", 0)
         self.unanswered.restore_name(message)
         self._heard(message)
 

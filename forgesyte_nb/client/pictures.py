@@ -17,6 +17,10 @@ from typing import Any
 
 from forgesyte_nb.errors import InvalidImage, SourceError
 from forgesyte_nb.frame import Frame
+from forgesyte_nb.image.orientation import ORIENTATION_TAG, UPRIGHT, turn_upright
+from forgesyte_nb.image.pillow import pixels_rgb
+
+_PIXELS = frozenset({"rgb", "bgr", "gray", "pil", "size_wh"})  # what a `Frame` has
 
 
 @dataclass(slots=True)
@@ -29,6 +33,7 @@ class RawImage:
         seq: Number in the source.
         captured_at: Seconds since the epoch; None if unknown.
         unreadable: Why there are no bytes; empty if there are. Such an image is never sent.
+        time_s: Position in the clip that it is from, in seconds; None if it is from no clip.
     """
 
     bytes: bytes
@@ -36,6 +41,13 @@ class RawImage:
     seq: int = 0
     captured_at: float | None = None
     unreadable: str = ""
+    time_s: float | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        """Raise `InvalidImage` for the pixels, which it does not have."""
+        if name in _PIXELS:
+            raise InvalidImage(self.unreadable or f"{self.frame_id or 'these bytes'}: no picture that can be read")
+        raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
 
 
 Picture = Frame | RawImage
@@ -53,7 +65,8 @@ def as_picture(thing: Any, *, name: str = "", seq: int = 0) -> Picture:
 
     Raises:
         SourceError: If it is none of these.
-        InvalidImage: If it is an array of a shape or type that is no picture.
+        InvalidImage: If it is an array of a shape or type that is no picture, or a Pillow image of numbers without a
+            range (mode F, mode I beyond 16 bits).
     """
     if isinstance(thing, (Frame, RawImage)):
         picture = copy.copy(thing)
@@ -88,11 +101,10 @@ def _from_bytes(encoded: bytes, name: str, seq: int, captured_at: float) -> Pict
 
 
 def _pixels(thing: Any) -> Any:
-    """What NumPy makes an array of; a Pillow image of any mode is made RGB first."""
+    """What NumPy makes an array of; a Pillow image of any mode becomes 8-bit RGB, upright."""
     if hasattr(thing, "convert") and hasattr(thing, "getbands"):
-        from PIL import ImageOps
-
-        return ImageOps.exif_transpose(thing).convert("RGB")
+        pixels = pixels_rgb(thing)
+        return turn_upright(pixels, thing.getexif().get(ORIENTATION_TAG, UPRIGHT))
     if hasattr(thing, "__array__") or hasattr(thing, "__array_interface__"):
         return thing
     raise SourceError(

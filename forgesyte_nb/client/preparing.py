@@ -10,12 +10,12 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import AsyncIterator, Callable
-
-from forgesyte_nb.client.pictures import Picture
+from functools import partial
+from typing import Any, TypeVar
 
 _AT_A_TIME = 8  # pictures of one client that are read or encoded
 
-Make = Callable[[], Picture]
+Prepared = TypeVar("Prepared")
 
 
 class Preparation:
@@ -27,12 +27,12 @@ class Preparation:
         self._last_turns: dict[str, asyncio.Future[None]] = {}
 
     @contextlib.asynccontextmanager
-    async def in_turn(self, stream_id: str, make: Make, *, beside: bool) -> AsyncIterator[Picture]:
-        """Enter the block with the picture, after the blocks of the same stream that were asked for before have ended.
+    async def in_turn(self, stream_id: str, make: Callable[[], Prepared], *, beside: bool) -> AsyncIterator[Prepared]:
+        """Enter the block with what `make` returns, after the blocks that were asked for before in the same stream.
 
         Args:
             stream_id: The stream.
-            make: Makes the picture.
+            make: Callable[[], Prepared]s the picture.
             beside: True to call it in a thread; False if it costs next to nothing.
 
         Raises:
@@ -57,21 +57,28 @@ class Preparation:
         if self._last_turns.get(stream_id) is turn:
             del self._last_turns[stream_id]
 
-    async def _in_thread(self, make: Make) -> Picture:
+    async def _in_thread(self, make: Callable[[], Prepared]) -> Prepared:
         async with self._room:
             loop = asyncio.get_running_loop()
-            made: asyncio.Future[tuple[Picture | None, BaseException | None]] = loop.create_future()
+            made: asyncio.Future[Prepared] = loop.create_future()
 
             def run() -> None:
                 try:
-                    outcome: tuple[Picture | None, BaseException | None] = (make(), None)
+                    settle: partial[Any] = partial(_set_result, made, make())
                 except BaseException as error:  # noqa: BLE001 -- raised where it is awaited
-                    outcome = (None, error)
+                    settle = partial(_set_exception, made, error)
                 with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
-                    loop.call_soon_threadsafe(lambda: None if made.done() else made.set_result(outcome))
+                    loop.call_soon_threadsafe(settle)
 
             threading.Thread(target=run, name="forgesyte-picture", daemon=True).start()
-            picture, error = await made
-        if picture is None:
-            raise error or RuntimeError("no picture was made")
-        return picture
+            return await made
+
+
+def _set_result(made: asyncio.Future[Prepared], value: Prepared) -> None:
+    if not made.done():
+        made.set_result(value)
+
+
+def _set_exception(made: asyncio.Future[Prepared], error: BaseException) -> None:
+    if not made.done():
+        made.set_exception(error)

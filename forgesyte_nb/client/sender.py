@@ -15,15 +15,17 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from forgesyte_nb.checks import check_count
+from forgesyte_nb.client.caller import warn_caller
 from forgesyte_nb.client.link import Link
 from forgesyte_nb.client.pictures import Picture, RawImage, as_picture
 from forgesyte_nb.client.preparing import Preparation
 from forgesyte_nb.client.results import Result
-from forgesyte_nb.client.sources import Source, many_in
+from forgesyte_nb.client.sources import Source, held_by, many_in
 from forgesyte_nb.client.stream import Explain, Intent, ResultStream
 from forgesyte_nb.client.unanswered import SentFrame
 from forgesyte_nb.client.wire_format import encode_options
 from forgesyte_nb.errors import ProcessingTimeout, SourceError
+from forgesyte_nb.plugins.options import check_size
 
 _FRESH_CONCURRENCY = 2  # one in a worker, one on its way: more would only make the freshest picture old
 _CHEAP_BYTES = 256 * 1024  # of an image file whose header is read at once instead of in a thread
@@ -95,7 +97,7 @@ class Sender:
         return ResultStream(
             source,
             plugin,
-            encode_options(options),
+            self._encoded(options),
             send=self._link.submit,
             forget=self._link.forget,
             frame_ids=self._frame_ids.__next__,
@@ -114,14 +116,24 @@ class Sender:
         _check_name(plugin)
         chosen = frame_id is not None
         name = frame_id if frame_id is not None else next(self._frame_ids)
-        said = encode_options(options)
+        encoded = self._encoded(options)
         is_cheap = isinstance(image, bytes) and len(image) <= _CHEAP_BYTES
-        async with self._preparation.in_turn(stream_id, lambda: _one_picture(image), beside=not is_cheap) as picture:
-            yield SentFrame(name, plugin, said, stream_id, picture, _nobody, chosen=chosen)
+        prepared = self._preparation.in_turn(stream_id, lambda: _one_picture(image), beside=not is_cheap)
+        async with prepared as (picture, warning):
+            if warning:
+                warn_caller(warning)
+            yield SentFrame(name, plugin, encoded, stream_id, picture, _nobody, chosen=chosen)
+
+    def _encoded(self, options: dict[str, Any] | None) -> bytes:
+        """The JSON of options; those over the server's limit would be refused with every frame."""
+        encoded, limit_bytes = encode_options(options), self._link.max_options_bytes
+        if limit_bytes:
+            check_size(encoded, max_bytes=limit_bytes)
+        return encoded
 
 
-def _one_picture(image: Any) -> Picture:
-    """The picture of a call, read and encoded.
+def _one_picture(image: Any) -> tuple[Picture, str]:
+    """The picture of a call, read and encoded, and the warning that it is one of several; else an empty text.
 
     Raises:
         SourceError: If the image cannot be read, is none, or holds many.
@@ -133,11 +145,29 @@ def _one_picture(image: Any) -> Picture:
             f"{named} is {many}; analyze and send_frame take one image: stream(…) sends all pictures that are in "
             "it and gives a result for each, batch(…) a table"
         )
-    picture = as_picture(image)
+    first, warning = _first_of(image)
+    picture = as_picture(first)
     if isinstance(picture, RawImage) and picture.unreadable:
         raise SourceError(f"{picture.unreadable}: there is nothing to send")
     picture.bytes  # noqa: B018 -- encoded and kept on first use
-    return picture
+    return picture, warning
+
+
+def first_picture(image: Any) -> Any:
+    """The picture of a file that holds several; warns the caller of that, and returns anything else as it is."""
+    first, warning = _first_of(image)
+    if warning:
+        warn_caller(warning)
+    return first
+
+
+def _first_of(image: Any) -> tuple[Any, str]:
+    first, count = held_by(image)
+    if count == 1:
+        return image, ""
+    name = os.fspath(image) if isinstance(image, (str, os.PathLike)) else "the image"
+    warning = f"{name} holds {count} pictures, of which the first alone is sent; stream(…) sends all of them"
+    return as_picture(first), warning  # a `Frame`, which is one picture
 
 
 def _check_name(plugin: Any) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from forgesyte_nb.client.results import Result
-from forgesyte_nb.drawing import DARK_RGB, RGB, Image8, corners, draw_box, draw_label
+from forgesyte_nb.drawing.render import DARK_RGB, RGB, Image8, corners, draw_box, draw_label, draw_point
 from forgesyte_nb.frame import Frame
 
 MOTION_RGB: RGB = (255, 176, 32)
@@ -47,8 +47,7 @@ def faces(result: Result) -> bytes:
         draw_box(image_rgb, block["bbox"], scale, FACE_RGB)
         for point in block["landmarks"]:
             centre = (round(point["x"] * scale), round(point["y"] * scale))
-            cv2.circle(image_rgb, centre, 5, DARK_RGB, -1, cv2.LINE_AA)
-            cv2.circle(image_rgb, centre, 3, FACE_RGB, -1, cv2.LINE_AA)
+            draw_point(image_rgb, centre, FACE_RGB)
         corner = (round(block["bbox"]["x"] * scale), round(block["bbox"]["y"] * scale))
         draw_label(image_rgb, f"face {block['confidence']:.2f}", corner)
     return jpeg(image_rgb)

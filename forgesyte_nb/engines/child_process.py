@@ -1,6 +1,6 @@
 """A worker process as the operating system knows it: how it is started, watched and killed, and how it ended.
 
-A worker starts with SIGINT blocked, with one thread in each of its libraries, and with a memory allocator that keeps
+A worker starts with SIGINT blocked, with limits for the threads of its libraries, and an allocator that keeps
 what it has. What is said to it, and what it answers, is not known here.
 """
 
@@ -10,11 +10,13 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+
+from forgesyte_nb.engines.thread_limits import thread_variables
+from forgesyte_nb.settings import Settings
 
 _LOOK_INTERVAL_S = 0.005
 _PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
@@ -25,8 +27,6 @@ _WORKER_CODE = (
     "from forgesyte_nb.engines.worker import main; main()"
 )
 _WORKER_ENVIRONMENT = {
-    # One frame at a time in each of the workers: threads of their libraries would only get in each other's way.
-    **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_THREAD_LIMIT"), "1"),
     # glibc (mallopt(3)): keep freed pictures' pages instead of giving them back after every frame. Left to itself it
     # did so or not by the luck of the heap's layout, at 700 page faults a frame of 640×480 and 1.7 times its cost.
     "MALLOC_MMAP_THRESHOLD_": str(32 * 1024 * 1024),
@@ -42,13 +42,13 @@ class ChildProcess:
         descriptor: What becomes readable when it ends, while it is watched; else -1.
     """
 
-    def __init__(self, theirs: socket.socket, memory: int, output: int) -> None:
-        """Start it, with its end of the socket, the lane's memory, and where its stdout and stderr go.
+    def __init__(self, inherited: tuple[int, ...], output: int, settings: Settings) -> None:
+        """Start it, with the descriptors that it inherits and that of its stdout and stderr.
 
         Raises:
             OSError: If the system has no more processes or memory.
         """
-        self._process = _start(theirs, memory, output)
+        self._process = _start(inherited, output, settings)
         self.pid = self._process.pid
         self.descriptor = -1
         self._reason = ""
@@ -102,21 +102,28 @@ class ChildProcess:
         return _cause_of_death(returncode, self._reason)
 
 
-def _start(theirs: socket.socket, memory: int, output: int) -> subprocess.Popen[bytes]:
+def _start(inherited: tuple[int, ...], output: int, settings: Settings) -> subprocess.Popen[bytes]:
     """Start a worker with SIGINT blocked, so that the stop button cannot hit it before it ignores the signal."""
-    environment = {**_WORKER_ENVIRONMENT, **os.environ}
+    arguments = ["forgesyte_nb.engines.worker", *map(str, inherited), str(settings.threads)]
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         return subprocess.Popen(
-            [sys.executable, "-c", _WORKER_CODE, "forgesyte_nb.engines.worker", str(theirs.fileno()), str(memory)],
-            pass_fds=(theirs.fileno(), memory) if memory >= 0 else (theirs.fileno(),),
+            [sys.executable, "-c", _WORKER_CODE, *arguments],
+            pass_fds=inherited,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            env=environment,
+            env=_environment(settings),
         )
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    """Environment of a worker: the kernel's, limits for threads, and `Settings.env`."""
+    threads = thread_variables(settings.threads)
+    own, explicit = (threads, {}) if not settings.threads_per_worker else ({}, threads)
+    return {**_WORKER_ENVIRONMENT, **own, **os.environ, **explicit, **(settings.env or {})}
 
 
 def _cause_of_death(returncode: int, reason: str) -> str:

@@ -82,7 +82,13 @@ class Engine(Protocol):
         """Let go of the states of all streams whose key starts so."""
 
     async def trial(self, entry: Entry) -> None:
-        """Load a plugin as a lane would, and raise what it raises."""
+        """Load a plugin in a lane, which keeps it, and raise what that raises; the other lanes load it afterwards."""
+
+    def supersede(self, plugin: Plugin) -> None:
+        """Unload older revisions of a plugin, each with its last frame."""
+
+    async def unload(self, name: str) -> None:
+        """Unload all revisions of a plugin from all lanes, after the frames they have; its next frame loads it."""
 
     async def close(self) -> None:
         """Answer what is left with an error, and leave no thread and no process behind."""

@@ -15,9 +15,10 @@ from typing import Any
 
 from forgesyte_nb.engines.contract import Listener, Outcome, closed_outcome, unreadable
 from forgesyte_nb.engines.interrupt import Interruptible, Stopped
+from forgesyte_nb.engines.job_queue import JobQueue
 from forgesyte_nb.engines.raised import raise_in_cell
+from forgesyte_nb.engines.revisions import Revisions
 from forgesyte_nb.engines.runner import LaneRunner, task_of
-from forgesyte_nb.engines.waiting import WaitingJobs
 from forgesyte_nb.errors import PluginDefinitionError, PluginError, ProcessingTimeout, WireError
 from forgesyte_nb.jobs import Job
 from forgesyte_nb.plugins.contract import Plugin
@@ -48,9 +49,11 @@ class InlineEngine:
         self._settings = settings
         self._listener = listener
         self._loop = asyncio.get_running_loop()
-        self._waiting = WaitingJobs()
+        self._run_times_s: dict[str, float] = {}
+        self._waiting = JobQueue(self._run_times_s)
         self._runner = LaneRunner(max_result_bytes=settings.max_result_bytes, stream_states=settings.stream_states)
         self._runner.log = listener.logged
+        self._revisions = Revisions()
         self._scheduled = False
         self._stopwatch = _Stopwatch()
 
@@ -59,6 +62,8 @@ class InlineEngine:
 
     def submit(self, job: Job) -> None:
         """Queue a job for this or one of the next turns of the loop."""
+        if self._revisions.submitted(job.entry.plugin):
+            self._unload_old(job.entry.plugin.name)
         self._waiting.add(job)
         if not self._scheduled:
             self._scheduled = True
@@ -95,6 +100,9 @@ class InlineEngine:
             outcome = Outcome(error=unreadable(error))
         except KeyboardInterrupt:
             outcome = Outcome(error=PluginError("interrupted by the notebook's stop button"))
+        spent_s = self._run_times_s[plugin.name] = time.monotonic() - job.started_at
+        self._waiting.settle(job, spent_s)
+        self._forget(job)
         self._listener.ended(job, outcome)
 
     def _load(self, plugin: Plugin) -> None:
@@ -115,7 +123,26 @@ class InlineEngine:
 
     def cancel(self, job: Job) -> bool:
         """End a job that waits."""
-        return self._waiting.remove(job)
+        if not self._waiting.remove(job):
+            return False
+        self._forget(job)
+        return True
+
+    def _forget(self, job: Job) -> None:
+        if self._revisions.ended(job.entry.plugin):
+            self._unload_old(job.entry.plugin.name)
+
+    def _unload_old(self, name: str) -> None:
+        self._runner.unload(name, self._revisions.needed(name))
+
+    def supersede(self, plugin: Plugin) -> None:
+        """Unload older revisions of a plugin, each with its last frame."""
+        if self._revisions.supersede(plugin):
+            self._unload_old(plugin.name)
+
+    async def unload(self, name: str) -> None:
+        """Unload all revisions of a plugin; the next frame loads it again."""
+        self._runner.unload(name)
 
     def forget_streams(self, prefix: str) -> None:
         """Let go of the states of all streams whose key starts so."""
@@ -133,6 +160,7 @@ class InlineEngine:
             raise PluginDefinitionError(str(error)) from None
         except WireError as error:
             raise_in_cell(entry, error)
+        self.supersede(entry.plugin)
 
     async def close(self) -> None:
         """Answer what waits, tear plugins down."""

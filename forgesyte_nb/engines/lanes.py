@@ -9,16 +9,21 @@ started goes to another lane.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import Any
 
 from forgesyte_nb.engines.contract import Listener, Outcome, closed_outcome, unreadable
+from forgesyte_nb.engines.job_queue import JobQueue
 from forgesyte_nb.engines.placement import SHORT_S, Placement
+from forgesyte_nb.engines.raised import raise_in_cell
+from forgesyte_nb.engines.revisions import Revisions
 from forgesyte_nb.engines.slot import Slot
 from forgesyte_nb.engines.start_order import StartOrder
-from forgesyte_nb.engines.waiting import WaitingJobs
-from forgesyte_nb.errors import PluginError, ProcessingTimeout
+from forgesyte_nb.errors import PluginDefinitionError, PluginError, ProcessingTimeout, WireError
 from forgesyte_nb.jobs import Job
+from forgesyte_nb.plugins.contract import Plugin
+from forgesyte_nb.plugins.registry import Entry
 from forgesyte_nb.settings import Settings
 
 WATCH_INTERVAL_S = 0.05
@@ -28,7 +33,7 @@ START_S = 30.0
 
 _LATE = 2.0  # times the time that a job should take
 _MAX_DEATHS = 3
-_MANY_OWNERS = 4
+_MANY_STREAMS = 4
 
 
 class LaneEngine:
@@ -43,9 +48,12 @@ class LaneEngine:
         self._settings = settings
         self._listener = listener
         self._order = StartOrder(listener)
-        self._waiting = WaitingJobs()
+        self._revisions = Revisions()
+        self._loads: set[asyncio.Task[None]] = set()
         self._slots = [Slot() for _ in range(settings.lanes)]
-        self._placement = Placement(self._slots, self._waiting, self.lane_jobs)
+        run_times_s: dict[str, float] = {}
+        self._waiting = JobQueue(run_times_s)
+        self._placement = Placement(self._slots, self._waiting, run_times_s, self.lane_jobs)
         self._loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self._watch: asyncio.TimerHandle | None = None
         self._closed = False
@@ -62,19 +70,25 @@ class LaneEngine:
 
     def submit(self, job: Job) -> None:
         """Queue a job, and hand it over if there is room."""
-        self._waiting.add(job)
+        if self._revisions.submitted(job.entry.plugin):
+            self._unload_old(job.entry.plugin.name)
+        is_first = self._waiting.add(job)
         self._pump()
+        if is_first and self._waiting:
+            # What lanes got ahead was the best choice without this job.
+            self._take_back_ahead()
 
     def cancel(self, job: Job) -> bool:
         """End a job that waits; one that a lane has already is told."""
         if self._waiting.remove(job):
-            self._order.forget(job)
+            self._forget(job)
             return True
         for slot in self._slots:
             if job in slot.jobs and slot.lane is not None:
                 if job is not slot.running and slot.lane.recall(job):
                     slot.jobs.remove(job)
-                    self._order.forget(job)
+                    self._waiting.discard(job)
+                    self._forget(job)
                     self._pump()
                     return True
                 slot.lane.tell_cancelled(job)
@@ -109,8 +123,8 @@ class LaneEngine:
 
     def _pump(self) -> None:
         """Hand over jobs while there is room for them."""
-        # With many clients it is worth to see first whether there is room for anybody.
-        while self._waiting and (self._waiting.owners < _MANY_OWNERS or self._placement.has_room_anywhere()):
+        # With many streams it is worth to see first whether there is room for any.
+        while self._waiting and (self._waiting.streams < _MANY_STREAMS or self._placement.has_room_anywhere()):
             taken = self._waiting.take(self._placement.room_for)
             if taken is None:
                 break
@@ -128,9 +142,76 @@ class LaneEngine:
                 slot.lane.hand_over(job)
             except OSError as error:
                 slot.jobs.remove(job)
-                self._order.ended(job, Outcome(error=unreadable(error)))
+                self._ended(job, Outcome(error=unreadable(error)))
         if self._watch is None:
             self._watch = self._loop.call_later(WATCH_INTERVAL_S, self._look)
+
+    def _ended(self, job: Job, outcome: Outcome) -> None:
+        """Answer a job: the last event of it."""
+        self._waiting.settle(job, time.monotonic() - job.started_at if job.started_at else 0.0)
+        self._forget(job)
+        self._listener.ended(job, outcome)
+
+    def _forget(self, job: Job) -> None:
+        """A job has ended, or will not start."""
+        self._order.forget(job)
+        if self._revisions.ended(job.entry.plugin):
+            self._unload_old(job.entry.plugin.name)
+
+    # Plugins in lanes
+
+    async def trial(self, entry: Entry) -> None:
+        """Load a plugin in a lane, which keeps it, and raise what that raises; the other lanes load it afterwards."""
+        slot = self._placement.lane_to_load()
+        if slot is None:
+            raise PluginDefinitionError(f"{entry.plugin.name} cannot be loaded: no lane could be started; see the log")
+        if (error := await self._load(slot, entry)) is not None:
+            raise_in_cell(entry, error)
+        self.supersede(entry.plugin)
+        for other in self._slots:
+            if other is not slot and other.lane is not None:
+                task = self._loop.create_task(self._load_ahead(other, entry))
+                self._loads.add(task)
+                task.add_done_callback(self._loads.discard)
+
+    async def _load(self, slot: Slot, entry: Entry) -> WireError | None:
+        """Load a plugin in a lane; if nobody waits for it any more, the lane is replaced."""
+        lane, before = slot.lane, list(slot.jobs)
+        if lane is None:
+            return None
+        slot.loading += 1
+        try:
+            return await lane.load(entry)
+        except asyncio.CancelledError:
+            if slot.lane is lane and not any(job in slot.jobs for job in before):  # it may hang for ever
+                lane.kill("a plugin could not be set up in time")
+            raise
+        finally:
+            slot.loading -= 1
+            if not self._closed:
+                self._pump()
+
+    async def _load_ahead(self, slot: Slot, entry: Entry) -> None:
+        """Load a plugin that is in force, so that its first frame does not wait for it."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.setup_timeout_s):
+                if (error := await self._load(slot, entry)) is not None:
+                    self._listener.unloadable(entry.plugin, error)
+
+    def supersede(self, plugin: Plugin) -> None:
+        """Unload older revisions of a plugin, each with its last frame."""
+        if self._revisions.supersede(plugin):
+            self._unload_old(plugin.name)
+
+    def _unload_old(self, name: str) -> None:
+        kept = self._revisions.needed(name)
+        for slot in self._slots:
+            if slot.lane is not None:
+                slot.lane.unload(name, kept)
+
+    async def unload(self, name: str) -> None:
+        """Unload all revisions of a plugin from all lanes, each after the frames that it has."""
+        await asyncio.gather(*(slot.lane.unload(name, []) for slot in self._slots if slot.lane is not None))
 
     # What lanes say; always on the loop
 
@@ -160,20 +241,14 @@ class LaneEngine:
         slot.running = None
         slot.stuck = False
         slot.deadline = float("inf") if not slot.jobs else time.monotonic() + self._settings.setup_timeout_s
-        self._placement.learn(job.entry.plugin.name, (outcome.plugin_ms + outcome.decode_ms) / 1000)
+        spent_s = (outcome.plugin_ms + outcome.decode_ms) / 1000
+        self._placement.learn(job.entry.plugin.name, spent_s)
+        self._waiting.settle(job, spent_s)
         if self._waiting:
             self._pump()
         elif not slot.jobs:
             self._relieve()
-        self._order.ended(job, outcome)
-
-    def lane_returned(self, slot: Slot, job: Job) -> None:
-        """The lane will not start a job that was recalled."""
-        slot.jobs.remove(job)
-        if slot.running is job:
-            slot.running = None
-        self._waiting.put_back(job)
-        self._pump()
+        self._ended(job, outcome)
 
     def lane_died(self, slot: Slot, reason: str) -> None:
         """The lane is gone: the job that had started fails, those that had not go elsewhere."""
@@ -191,7 +266,7 @@ class LaneEngine:
                 continue
             # One that waited behind another is innocent of the lane's death, however often it happens.
             if job is running or (job is jobs[0] and job.deaths >= _MAX_DEATHS):
-                self._order.ended(job, Outcome(error=PluginError(f"{job.entry.plugin.name}: {reason}")))
+                self._ended(job, Outcome(error=PluginError(f"{job.entry.plugin.name}: {reason}")))
             else:
                 self._waiting.put_back(job)
         if not self._closed:
@@ -204,7 +279,6 @@ class LaneEngine:
     def _look(self) -> None:
         """Every `WATCH_INTERVAL_S` while there is work: stop what runs too long."""
         now = time.monotonic()
-        self._order.overdue(now)
         for slot in self._slots:
             if now > slot.deadline and slot.lane is not None and slot.jobs and slot.overrun is None:
                 self._stop_overrun(slot)
@@ -224,15 +298,20 @@ class LaneEngine:
                 self._waiting.put_back(job)
         self._pump()
 
+    def _take_back_ahead(self) -> None:
+        """Let the queue choose again which longer job waits in a lane behind another."""
+        for slot in self._slots:
+            if self._placement.is_ahead_of_work(slot) and slot.lane is not None and slot.lane.recall(slot.jobs[-1]):
+                self._waiting.put_back(slot.jobs.pop())
+        self._pump()
+
     def _relieve(self) -> None:
         """A lane is idle: it gets a job that waits behind a long one in another lane."""
         for slot in self._slots:
-            job = slot.jobs[-1] if len(slot.jobs) > 1 else None
-            if job is None or slot.lane is None or job.stream_key:
+            if slot.lane is None or not self._placement.is_ahead_of_work(slot) or slot.jobs[-1].stream_key:
                 continue
-            if self.expected_s(slot.jobs[0].entry.plugin.name) > SHORT_S and slot.lane.recall(job):
-                slot.jobs.remove(job)
-                self._waiting.put_back(job)
+            if slot.lane.recall(slot.jobs[-1]):
+                self._waiting.put_back(slot.jobs.pop())
                 self._pump()
                 return
 
@@ -249,13 +328,15 @@ class LaneEngine:
         else:
             text = f"{plugin.name} could not be set up within {self._settings.setup_timeout_s:g} s and was stopped"
         slot.deadline = float("inf")
-        self._order.ended(job, Outcome(error=ProcessingTimeout(text)))
+        self._ended(job, Outcome(error=ProcessingTimeout(text)))
         if slot.lane is not None:
             slot.lane.kill("it ran too long")
 
     def _answer_all(self) -> None:
         """At the end: everything that is left gets its terminal message."""
         self._closed = True
+        for task in self._loads:
+            task.cancel()
         if self._watch is not None:
             self._watch.cancel()
         left = self._waiting.drain() + [job for slot in self._slots for job in slot.jobs if job is not slot.overrun]
@@ -264,4 +345,4 @@ class LaneEngine:
             slot.running = None
         for job in left:
             if not job.ended:
-                self._order.ended(job, closed_outcome())
+                self._ended(job, closed_outcome())

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
+from forgesyte_nb.engines.job_queue import JobQueue
 from forgesyte_nb.engines.slot import Slot
-from forgesyte_nb.engines.waiting import WaitingJobs
 from forgesyte_nb.jobs import Job
 
 SHORT_S = 0.05
@@ -25,13 +25,13 @@ _MAX_PINNED = 10_000
 class Placement:
     """Looks at slots and at how many jobs wait; remembers whose stream is where, and how long plugins take."""
 
-    def __init__(self, slots: list[Slot], waiting: WaitingJobs, lane_jobs: int) -> None:
-        """Place jobs in `slots`, at most `lane_jobs` in each."""
+    def __init__(self, slots: list[Slot], waiting: JobQueue, run_times_s: dict[str, float], lane_jobs: int) -> None:
+        """Place jobs in `slots`, at most `lane_jobs` in each; `run_times_s` is kept up to date."""
         self._slots = slots
         self._waiting = waiting
         self._lane_jobs = lane_jobs
         self._pinned: OrderedDict[str, Slot] = OrderedDict()
-        self._expected_s: dict[str, float] = {}
+        self._run_times_s = run_times_s
 
     def room_for(self, job: Job) -> Slot | None:
         """Where there is room for a job; None if nowhere."""
@@ -50,7 +50,7 @@ class Placement:
         for slot in self._slots:
             if slot.lane is None:
                 continue
-            if slot.ready and not slot.jobs:
+            if slot.ready and not slot.jobs and not slot.loading:
                 return slot
             at_work = at_work or slot.ready or len(slot.jobs) > 0
             if slot.ready and self._has_room(slot) and (ahead is None or len(slot.jobs) < len(ahead.jobs)):
@@ -60,12 +60,22 @@ class Placement:
         # All lanes are still starting: the first gets one job, so that jobs do not overtake each other.
         return next((slot for slot in self._slots if slot.lane is not None), None)
 
+    def lane_to_load(self) -> Slot | None:
+        """The lane in which to try a plugin: an idle one, with as few streams as possible; None if there is no lane."""
+        return min(
+            (slot for slot in self._slots if slot.lane is not None),
+            key=lambda slot: (slot.loading, not slot.ready, len(slot.jobs), self._load(slot)),
+            default=None,
+        )
+
     def _load(self, slot: Slot) -> tuple[int, int]:
         return sum(1 for pinned in self._pinned.values() if pinned is slot), len(slot.jobs)
 
     def _has_room(self, slot: Slot) -> bool:
         jobs = slot.jobs
         count = len(jobs)
+        if slot.loading and not all(one.loading or one.lane is None for one in self._slots):
+            return False
         if not count:
             return True
         if slot.stuck or count >= self._lane_jobs:
@@ -75,6 +85,10 @@ class Placement:
             return True
         return count == 1 and longest_s < AHEAD_S and len(self._waiting) >= len(self._slots)
 
+    def is_ahead_of_work(self, slot: Slot) -> bool:
+        """True if a lane has a job that waits behind a longer one."""
+        return len(slot.jobs) > 1 and self.expected_s(slot.jobs[0].entry.plugin.name) > SHORT_S
+
     def has_room_anywhere(self) -> bool:
         """Whether any lane has room."""
         return any(slot.lane is not None and self._has_room(slot) for slot in self._slots)
@@ -83,12 +97,12 @@ class Placement:
 
     def expected_s(self, plugin: str) -> float:
         """What a frame of a plugin takes, by experience; long, as long as there is none."""
-        return self._expected_s.get(plugin, 1.0)
+        return self._run_times_s.get(plugin, 1.0)
 
     def learn(self, plugin: str, spent_s: float) -> None:
         """A frame of a plugin took so long."""
-        known_s = self._expected_s.get(plugin)
-        self._expected_s[plugin] = spent_s if known_s is None else known_s + 0.2 * (spent_s - known_s)
+        known_s = self._run_times_s.get(plugin)
+        self._run_times_s[plugin] = spent_s if known_s is None else known_s + 0.2 * (spent_s - known_s)
 
     # Streams
 

@@ -1,7 +1,7 @@
 """The processes engine, the default: each lane is a worker process and a socket pair, served by the event loop.
 
 A worker that runs too long or dies is replaced from a warm spare, so that the lane is back at once. Plugins are
-loaded in a worker when it first needs them; a new revision is tried in the spare before it comes into force.
+loaded in a worker when it first needs them; a new revision is tried in a lane before it comes into force.
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ import contextlib
 from typing import Any
 
 from forgesyte_nb.engines.contract import Listener, Outcome
-from forgesyte_nb.engines.lane_memory import LANE_TASKS
+from forgesyte_nb.engines.lane_memory import PLACES
 from forgesyte_nb.engines.lanes import LaneEngine
-from forgesyte_nb.engines.raised import raise_in_cell
 from forgesyte_nb.engines.slot import Slot
 from forgesyte_nb.engines.worker_process import WorkerProcess
 from forgesyte_nb.errors import PluginDefinitionError, PluginError, WireError
@@ -30,7 +29,7 @@ class ProcessEngine(LaneEngine):
     """Lanes that are worker processes, and a warm spare."""
 
     name = "processes"
-    lane_jobs = LANE_TASKS
+    lane_jobs = PLACES
 
     def __init__(self, settings: Settings, listener: Listener) -> None:
         """Make an engine that is not started yet."""
@@ -49,11 +48,6 @@ class ProcessEngine(LaneEngine):
     def loop(self) -> asyncio.AbstractEventLoop:
         """The loop it runs on."""
         return self._loop
-
-    def collect(self) -> None:
-        """Read what all workers have posted."""
-        for worker in list(self._workers):
-            worker.collect()
 
     def disown(self) -> list[int]:
         """In a process forked from this one: let go of the lanes' memory; what tells of workers' ends."""
@@ -116,7 +110,7 @@ class ProcessEngine(LaneEngine):
         """Answer what waits if starting a worker has failed too often in every slot."""
         if all(self._failed_starts.get(slot, 0) >= _HOPELESS for slot in self._slots):
             for job in self._waiting.drain():
-                self._order.ended(job, Outcome(error=PluginError(f"{job.entry.plugin.name}: {reason}")))
+                self._ended(job, Outcome(error=PluginError(f"{job.entry.plugin.name}: {reason}")))
 
     def _start_failed(self, slot: Slot | None) -> None:
         """Try again, later each time."""
@@ -165,27 +159,13 @@ class ProcessEngine(LaneEngine):
             self._answer_if_hopeless(cause)
 
     async def trial(self, entry: Entry) -> None:
-        """Load the plugin in the spare, or in a worker made for it; raise what it raises."""
+        """Load a plugin in a lane, which keeps it, and raise what that raises; the other lanes load it afterwards."""
         if entry.payload is None:
             raise PluginDefinitionError(f"{entry.plugin.name} cannot be sent to a worker process")
-        worker = self._spare or self._new_worker()
-        try:
-            error = await worker.load(entry)
-        except asyncio.CancelledError:
-            worker.kill("a plugin could not be set up in time")  # it may hang for ever
-            if worker is self._spare:
-                self._spare = None
-                self.worker_ready()
-            raise
-        finally:
-            if worker is not self._spare and worker.slot is None:
-                worker.close()
-        if error is not None:
-            raise_in_cell(entry, error)
+        await super().trial(entry)
 
     async def close(self) -> None:
         """Answer what is left and end all workers."""
-        self.collect()
         self._answer_all()
         for retry in self._retries.values():
             retry.cancel()

@@ -8,11 +8,12 @@ gets past `run` but the signals that end a process.
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import sys
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, NamedTuple
 
 from forgesyte_nb.engines.contract import Outcome
@@ -73,7 +74,7 @@ class _Loaded:
         if plugin.is_class:
             self.instance = plugin.target()
             if hasattr(self.instance, "setup"):
-                self.instance.setup(Context(plugin.name, plugin.revision, log=log))
+                self.instance.setup(Context(plugin.name, plugin.revision, log=log), **plugin.setup_options)
             self.call = self.instance.process
             self.new_stream = getattr(self.instance, "new_stream", dict)
 
@@ -121,7 +122,7 @@ class LaneRunner:
         self.log(plugin, sayable(text[:_OUTPUT_CHARS]))
 
     def load(self, plugin: Plugin) -> None:
-        """Make an instance of a plugin, if there is none; an older revision with no streams left goes.
+        """Make an instance of a plugin, if there is none.
 
         Raises:
             PluginError: With the plugin's own traceback as `detail`.
@@ -135,8 +136,7 @@ class LaneRunner:
             raise
         except BaseException as error:
             raise as_wire_error(error, "could not be set up: ") from error
-        for old in [k for k in self._loaded if k.name == key.name and k.revision < key.revision - 1]:
-            self._unload(old)
+        self._failed.pop(key, None)
 
     def fail(self, key: PluginKey, error: WireError) -> None:
         """Remember that a plugin could not be loaded here: its frames are answered so."""
@@ -145,6 +145,16 @@ class LaneRunner:
     def knows(self, key: PluginKey) -> bool:
         """Whether the plugin is loaded, or known not to load."""
         return key in self._loaded or key in self._failed
+
+    def unload(self, name: str, kept: Collection[int] = ()) -> None:
+        """Tear down the instances of a plugin and free their memory, except for some revisions."""
+        for key in [key for key in self._failed if key.name == name and key.revision not in kept]:
+            del self._failed[key]
+        keys = [key for key in self._loaded if key.name == name and key.revision not in kept]
+        for key in keys:
+            self._unload(key)
+        if keys:
+            gc.collect()  # a model in a reference cycle would stay until the collector's oldest generation is due
 
     def _unload(self, key: PluginKey) -> None:
         self._states.pop(key, None)

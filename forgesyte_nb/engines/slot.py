@@ -5,11 +5,14 @@ The lane may be replaced, the slot stays. Jobs that were handed over are in the 
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from typing import Protocol
 
 from forgesyte_nb.engines.contract import Outcome
+from forgesyte_nb.errors import WireError
 from forgesyte_nb.jobs import Job
+from forgesyte_nb.plugins.registry import Entry
 
 
 class Lane(Protocol):
@@ -22,13 +25,19 @@ class Lane(Protocol):
         """Stop whatever is running, now; the engine hears `lane_died`."""
 
     def recall(self, job: Job) -> bool:
-        """Take back a job that was handed over; whether it certainly will not start."""
+        """Take back a job that was handed over; False if it has started."""
 
     def tell_cancelled(self, job: Job) -> None:
         """Tell the plugin that runs, or will run, for `job` that nobody waits any more."""
 
     def forget_streams(self, prefix: str) -> None:
         """Let go of the states of all streams whose key starts so."""
+
+    def load(self, entry: Entry) -> asyncio.Future[WireError | None]:
+        """Load a plugin after the jobs that the lane has; the error if it cannot be loaded, or the lane has died."""
+
+    def unload(self, name: str, kept: list[int]) -> asyncio.Future[None]:
+        """Unload all revisions of a plugin but those kept, after the jobs that the lane has."""
 
 
 class LaneListener(Protocol):
@@ -49,9 +58,6 @@ class LaneListener(Protocol):
     def lane_ended(self, slot: Slot, outcome: Outcome) -> None:
         """The first of its jobs is done."""
 
-    def lane_returned(self, slot: Slot, job: Job) -> None:
-        """The lane will not start a job that was recalled."""
-
 
 class Slot:
     """A place for a lane, and the engine's view of it.
@@ -63,9 +69,10 @@ class Slot:
         stuck: Whether the running job takes so long that nothing is handed over ahead.
         overrun: The job that was ended for running too long; its lane's death is no news.
         ready: Whether the lane could start at once; a process that is still starting could not.
+        loading: Plugins being loaded ahead of their first frame; meanwhile jobs go to other lanes.
     """
 
-    __slots__ = ("deadline", "jobs", "lane", "overrun", "ready", "running", "stuck")
+    __slots__ = ("deadline", "jobs", "lane", "loading", "overrun", "ready", "running", "stuck")
 
     def __init__(self) -> None:
         """Make an empty slot."""
@@ -76,3 +83,4 @@ class Slot:
         self.stuck = False
         self.overrun: Job | None = None
         self.ready = True
+        self.loading = 0

@@ -8,7 +8,6 @@ place, its late result is thrown away, and the log says so.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import queue
 import threading
 import time
@@ -18,11 +17,11 @@ from typing import Any
 from forgesyte_nb.engines.contract import Listener, Outcome, unreadable
 from forgesyte_nb.engines.interrupt import Interruptible, Stopped
 from forgesyte_nb.engines.lanes import LaneEngine
-from forgesyte_nb.engines.raised import raise_in_cell
 from forgesyte_nb.engines.runner import LaneRunner, task_of
 from forgesyte_nb.engines.slot import Slot
 from forgesyte_nb.errors import PluginError, WireError
 from forgesyte_nb.jobs import Job
+from forgesyte_nb.plugins.contract import Plugin
 from forgesyte_nb.plugins.registry import Entry
 from forgesyte_nb.settings import Settings
 
@@ -42,6 +41,7 @@ class ThreadLane:
         self._interruptible = Interruptible()
         self._given_up = threading.Event()
         self._cancelled: set[Job] = set()
+        self._awaited: set[asyncio.Future[WireError | None]] = set()
         self._handed: set[Job] = set()  # and not begun; who takes a job out, the thread or the loop, has it
         self._runner = LaneRunner(max_result_bytes=settings.max_result_bytes, stream_states=settings.stream_states)
         self._listener = listener
@@ -69,9 +69,7 @@ class ThreadLane:
 
     def kill(self, reason: str) -> None:
         """Stop the plugin if it can be stopped; give the thread up if it cannot."""
-        self._given_up.set()
-        self._interruptible.stop()
-        self._work.put(None)
+        self._give_up(reason)
         self._engine.given_up(self, reason)
         self._engine.lane_died(self._slot, reason)
 
@@ -93,11 +91,42 @@ class ThreadLane:
 
     def close(self) -> None:
         """End after what is running."""
+        self._give_up("the server was closed")
+
+    def load(self, entry: Entry) -> asyncio.Future[WireError | None]:
+        """Load a plugin after the jobs that the thread has."""
+        return self._later(lambda: self._load(entry.plugin))
+
+    def unload(self, name: str, kept: list[int]) -> asyncio.Future[Any]:
+        """Unload all revisions of a plugin but those kept, after the jobs that the thread has."""
+        return self._later(lambda: self._runner.unload(name, kept))
+
+    def _later(self, work: Callable[[], WireError | None]) -> asyncio.Future[WireError | None]:
+        """Have the thread do something; if it is given up before, the result is an error."""
+        future: asyncio.Future[WireError | None] = self._loop.create_future()
+        self._awaited.add(future)
+        future.add_done_callback(self._awaited.discard)
+        self._work.put(lambda: self._say(_settle, future, work()))
+        return future
+
+    def _give_up(self, reason: str) -> None:
         self._given_up.set()
         self._interruptible.stop()
         self._work.put(None)
+        for future in list(self._awaited):
+            _settle(future, PluginError(reason))
 
     # On the thread
+
+    def _load(self, plugin: Plugin) -> WireError | None:
+        try:
+            with self._interruptible.section():
+                self._runner.load(plugin)
+        except WireError as error:
+            return error
+        except Stopped:
+            return PluginError("stopped")
+        return None
 
     def _main(self) -> None:
         while (work := self._work.get()) is not None:
@@ -142,6 +171,11 @@ class ThreadLane:
             hear(*news)
 
 
+def _settle(future: asyncio.Future[WireError | None], error: WireError | None) -> None:
+    if not future.done():
+        future.set_result(error)
+
+
 class ThreadEngine(LaneEngine):
     """Lanes that are threads."""
 
@@ -172,49 +206,6 @@ class ThreadEngine(LaneEngine):
             )
         lane.stop()  # again: a plugin may have caught what was to stop it
         self._loop.call_later(_GRACE_S, self._check_given_up, lane, "")
-
-    async def trial(self, entry: Entry) -> None:
-        """Set the plugin up in a thread, and tear it down again; if nobody waits any longer, it is stopped.
-
-        The thread is a daemon of its own: one of asyncio's would be waited for at the end, and `setup` may hang.
-        """
-        runner = LaneRunner(
-            max_result_bytes=self._settings.max_result_bytes, stream_states=self._settings.stream_states
-        )
-        interruptible = Interruptible()
-        given_up = threading.Event()
-        tried: asyncio.Future[WireError | None] = self._loop.create_future()
-
-        def settle(error: WireError | None) -> None:
-            if not tried.done():
-                tried.set_result(error)
-
-        def try_it() -> None:
-            failure: WireError | None = None
-            try:
-                with interruptible.section():
-                    if given_up.is_set():
-                        return
-                    try:
-                        runner.load(entry.plugin)
-                    except WireError as error:
-                        failure = error
-                    runner.close()
-            except Stopped:
-                return
-            with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
-                self._loop.call_soon_threadsafe(settle, failure)
-
-        thread = threading.Thread(target=try_it, name="forgesyte-trial", daemon=True)
-        thread.start()
-        try:
-            error = await tried
-        except asyncio.CancelledError:
-            given_up.set()
-            interruptible.stop()
-            raise
-        if error is not None:
-            raise_in_cell(entry, error)
 
     async def close(self) -> None:
         """Answer what is left, and wait a little for the threads."""

@@ -1,13 +1,14 @@
-"""The plugins that a worker process has been sent, and who waits to hear whether one could be loaded.
+"""The plugins that a worker process has been sent, and futures for their being loaded and unloaded.
 
-A plugin travels once to each worker, before the first task that needs it or for a trial. A trial waits for the answer;
-of what cannot be loaded although nobody waits for it the engine is told.
+A plugin is sent to a worker before the first task that needs it, or to be loaded ahead of that; it is sent again after
+it was unloaded. If it cannot be loaded and no future waits for it, the engine is told.
 """
 
 from __future__ import annotations
 
 import asyncio
 import pickle
+from collections import deque
 from collections.abc import Callable
 
 from forgesyte_nb.engines.pipe import Kind, message
@@ -24,22 +25,39 @@ class WorkerPlugins:
         self._unloadable = unloadable
         self._known: set[PluginKey] = set()
         self._awaited: dict[PluginKey, asyncio.Future[WireError | None]] = {}
+        self._unloading: deque[asyncio.Future[None]] = deque()
 
     def missing(self, entry: Entry) -> bytes:
         """The message that brings a plugin to the worker; empty if it has been sent before."""
         key = PluginKey(entry.plugin.name, entry.plugin.revision)
         if key in self._known:
             return b""
-        # The worker lets old revisions go by the same rule; who still has frames for one sends it again.
-        self._known = {one for one in self._known if one.name != key.name or one.revision >= key.revision - 1}
         self._known.add(key)
         return message(Kind.LOAD, None, pickle.dumps(entry.payload))
 
-    def awaited(self, entry: Entry) -> asyncio.Future[WireError | None]:
-        """For who waits until a plugin is loaded: a future that tells why it could not be."""
-        future: asyncio.Future[WireError | None] = asyncio.get_running_loop().create_future()
-        self._awaited[PluginKey(entry.plugin.name, entry.plugin.revision)] = future
-        return future
+    def load(self, entry: Entry) -> tuple[bytes, asyncio.Future[WireError | None]]:
+        """The message that has the worker load a plugin now, and a future of the error if it cannot be loaded."""
+        key = PluginKey(entry.plugin.name, entry.plugin.revision)
+        future = self._awaited[key] = asyncio.get_running_loop().create_future()
+        self._known.discard(key)
+        return self.missing(entry), future
+
+    def unload(self, name: str, kept: list[int]) -> tuple[bytes, asyncio.Future[None]]:
+        """The message that unloads revisions of a plugin, empty if there are none, and a future of its end."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        gone = {key for key in self._known if key.name == name and key.revision not in kept}
+        if not gone:
+            future.set_result(None)
+            return b"", future
+        self._known -= gone
+        self._unloading.append(future)
+        return message(Kind.UNLOAD, (name, kept)), future
+
+    def unloaded(self) -> None:
+        """The worker has done the oldest of what it was to unload."""
+        future = self._unloading.popleft()
+        if not future.done():
+            future.set_result(None)
 
     def loaded(self, name: str, revision: int, code: str, text: str, detail: str) -> None:
         """The worker says how it went; `code` is empty if it went well."""
@@ -55,3 +73,5 @@ class WorkerPlugins:
         for future in self._awaited.values():
             if not future.done():
                 future.set_result(PluginError(cause))
+        while self._unloading:
+            self.unloaded()

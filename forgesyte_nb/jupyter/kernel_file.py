@@ -182,7 +182,21 @@ def read(path: Path, kernel_pid: int | None) -> KernelFile:
 
 
 def _read(path: Path) -> tuple[KernelFile, int]:
-    """Content and inode of a file that only this user can have written."""
+    """Content and inode of a kernel's file."""
+    text, inode = read_own(path)
+    try:
+        return msgspec.json.decode(text, type=KernelFile), inode
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise Untrusted(f"{path.name} does not say what it should: {error}") from error
+
+
+def read_own(path: Path) -> tuple[bytes, int]:
+    """Content and inode of a file that only this user can have written.
+
+    Raises:
+        NotPublished: If there is no file.
+        Untrusted: If another user may have written it, or may read it, saying why.
+    """
     try:
         # Not blocking: opening a pipe would wait for its other end.
         file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -198,13 +212,9 @@ def _read(path: Path) -> tuple[KernelFile, int]:
             raise Untrusted(f"{path.name} belongs to user {facts.st_uid}, not to {os.getuid()}")
         if facts.st_mode & 0o077:
             raise Untrusted(f"{path.name} has mode {stat.S_IMODE(facts.st_mode):04o}; only 0600 keeps its secret")
-        text = os.read(file, _MOST_BYTES)
+        return os.read(file, _MOST_BYTES), facts.st_ino
     finally:
         os.close(file)
-    try:
-        return msgspec.json.decode(text, type=KernelFile), facts.st_ino
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise Untrusted(f"{path.name} does not say what it should: {error}") from error
 
 
 def _is_or_descends_from(pid: int, ancestor: int) -> bool:

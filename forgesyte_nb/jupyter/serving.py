@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Literal
 
+import forgesyte_nb.jupyter.pages  # noqa: F401 -- from here on the server knows this kernel's pages
 from forgesyte_nb.jupyter.kernel_end import close_with_kernel
 from forgesyte_nb.jupyter.kernel_file import publish, withdraw
 from forgesyte_nb.server.current import on_serve, serve

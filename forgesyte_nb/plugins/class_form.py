@@ -45,6 +45,24 @@ def check_class(target: type, name: str) -> None:
     _check_can_be_made(target, name)
 
 
+def not_plain(call: Any) -> str:
+    """What is wrong with a function that does not return its result when called, and the alternative; else empty."""
+    if inspect.iscoroutinefunction(call) or inspect.isasyncgenfunction(call):
+        return (
+            "is 'async def', which is not awaited: make it 'def'. Calls that wait for a network run side by side with "
+            '@fs.plugin(engine="threads")'
+        )
+    if inspect.isgeneratorfunction(call):
+        return "has a 'yield', but a frame has one result: collect what is found in a dict, and return that"
+    return ""
+
+
+def keyword_only(call: Any) -> list[str]:
+    """The names of the keyword-only parameters of a function."""
+    signature = _signature(call)
+    return [] if signature is None else [p.name for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY]
+
+
 def _refusal(target: type, name: str, wrong: str, method: str) -> PluginDefinitionError:
     return PluginDefinitionError(f"{name}: class {target.__name__}{wrong}; write def {METHODS[method]}")
 
@@ -68,8 +86,8 @@ def _check_method(target: type, name: str, method: str) -> None:
         raise _refusal(target, name, f": {method} is {_cut(repr(called))}, no method", method)
     if method == "process" and type(static) in _KINDS:
         raise _refusal(target, name, f": process is {_KINDS[type(static)]}, not one of its instances", method)
-    if inspect.iscoroutinefunction(called):
-        raise _refusal(target, name, f": {method} is 'async def', which nobody awaits: make it 'def'", method)
+    if reason := not_plain(called):
+        raise _refusal(target, name, f": {method} {reason}", method)
     signature = _signature(called) if isinstance(static, _PLAIN) else None
     if signature is None:
         return  # made by something that only it knows how to call
@@ -77,6 +95,8 @@ def _check_method(target: type, name: str, method: str) -> None:
     try:
         if method == "process":
             signature.bind_partial(*arguments)  # the rest are options, which are looked at one by one
+        elif method == "setup":
+            signature.bind(*arguments, **dict.fromkeys(keyword_only(called)))
         else:
             signature.bind(*arguments)
     except TypeError as error:

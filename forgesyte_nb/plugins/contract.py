@@ -6,21 +6,22 @@ in `registry.py`.
 
 A function takes a `Frame` first; keyword-only parameters are options; a parameter `state` (a dict of its own
 for each stream, empty at first) makes it stateful; `ctx` is a `Context`; `options` the whole options model. A
-class has `process(self, frame, *, …)` under the same rules, and may have `setup(self, ctx)`, called once in each
-worker, `teardown(self)`, and `new_stream(self)`, whose return value becomes the `state` of a new stream. It is made
-without arguments; what of this a class does not keep to is refused at once (`class_form.py`).
+class has `process(self, frame, *, …)` under the same rules, and may have `setup(self, ctx, *, …)`, called once in each
+worker with the keyword arguments of `@plugin(setup={…})`, `teardown(self)`, and `new_stream(self)`, whose return value
+becomes the `state` of a new stream. It is made without arguments; what of this a class does not keep to is refused at
+once (`class_form.py`).
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar, overload
 
-from forgesyte_nb.errors import PluginDefinitionError
+from forgesyte_nb.errors import InvalidOptions, PluginDefinitionError
 from forgesyte_nb.keywords import known_keywords
-from forgesyte_nb.plugins.class_form import check_class
+from forgesyte_nb.plugins.class_form import check_class, keyword_only, not_plain
 from forgesyte_nb.plugins.options import OptionsSchema
 from forgesyte_nb.protocol.topics import PLUGIN_NAME
 from forgesyte_nb.settings import ENGINE_NAMES, EngineName
@@ -42,6 +43,7 @@ class Plugin:
         engine: Where it must run; None for the server's default.
         description: First paragraph of its docstring.
         origin: The file or cell it came from.
+        setup_options: Keyword arguments of a class's `setup`.
         revision: Counts up when the code changes; given by the registry, 0 before.
     """
 
@@ -54,6 +56,7 @@ class Plugin:
     engine: EngineName | None = None
     description: str = ""
     origin: str = ""
+    setup_options: dict[str, Any] = field(default_factory=dict)
     revision: int = 0
 
     @property
@@ -72,11 +75,12 @@ def define(
     timeout_s: float | None = None,
     engine: EngineName | None = None,
     version: str | None = None,
+    setup: dict[str, Any] | None = None,
 ) -> Plugin:
     """Describe a function or class as a plugin, without registering it.
 
     Raises:
-        PluginDefinitionError: If the name, signature, engine or time limit cannot be a plugin's.
+        PluginDefinitionError: If the name, signature, engine, time limit or options of `setup` cannot be a plugin's.
     """
     if not hasattr(target, "__name__"):
         raise PluginDefinitionError(f"{target!r} is neither a function nor a class; wrap it in a function")
@@ -93,8 +97,8 @@ def define(
     if inspect.isclass(target):
         check_class(target, chosen)
     call = call_of(target)
-    if inspect.iscoroutinefunction(call):
-        raise PluginDefinitionError(f"{chosen}: a plugin is a plain function; make it 'def', not 'async def'")
+    if reason := not_plain(call):
+        raise PluginDefinitionError(f"{chosen}: {reason}")
     schema = OptionsSchema(call, skip_first=2 if inspect.isclass(target) else 1)
     if hasattr(target, "new_stream") and "state" not in schema.wants:
         raise PluginDefinitionError(f"{chosen}: has new_stream, so process needs a parameter 'state'")
@@ -109,7 +113,22 @@ def define(
         engine=engine,
         description=" ".join(doc.partition("\n\n")[0].split()),
         origin=getattr(getattr(call, "__code__", None), "co_filename", ""),
+        setup_options=_setup_options(target, chosen, setup or {}),
     )
+
+
+def _setup_options(target: Callable[..., Any], name: str, chosen: dict[str, Any]) -> dict[str, Any]:
+    """The keyword arguments that were chosen for a class's `setup`, checked by its annotations."""
+    setup: Any = getattr(target, "setup", None) if inspect.isclass(target) else None
+    if setup is None and chosen:
+        raise PluginDefinitionError(f"{name}: setup={chosen!r:.60} is for a class with def setup(self, ctx, *, …)")
+    if setup is None or not (chosen or keyword_only(setup)):
+        return {}
+    try:
+        OptionsSchema(setup, skip_first=2 if inspect.isfunction(setup) else 1).check(chosen)
+    except InvalidOptions as error:
+        raise PluginDefinitionError(f"{name}: setup: {error}; choose them with @fs.plugin(setup={{…}})") from error
+    return dict(chosen)
 
 
 def call_of(target: Callable[..., Any]) -> Any:
@@ -127,6 +146,7 @@ def plugin(
     timeout_s: float | None = None,
     engine: EngineName | None = None,
     version: str | None = None,
+    setup: dict[str, Any] | None = None,
 ) -> Callable[[Target], Target]: ...
 @known_keywords({"name": '@fs.plugin("…"), the name in front and without a keyword'})
 def plugin(
@@ -136,6 +156,7 @@ def plugin(
     timeout_s: float | None = None,
     engine: EngineName | None = None,
     version: str | None = None,
+    setup: dict[str, Any] | None = None,
 ) -> Any:
     """Make a function or class a plugin: `@fs.plugin`, or `@fs.plugin("name", timeout_s=30, …)`.
 
@@ -148,6 +169,7 @@ def plugin(
         timeout_s: Time limit of one frame, in seconds; by default the server's.
         engine: "processes", "threads" or "inline"; by default the server's.
         version: The author's version.
+        setup: Keyword arguments of a class's `setup(self, ctx, *, …)`, such as `{"model": "large.pt"}`.
 
     Returns:
         What it decorates, unchanged.
@@ -159,7 +181,7 @@ def plugin(
 
     def decorate(decorated: Callable[..., Any]) -> Callable[..., Any]:
         name = target if isinstance(target, str) else None
-        registry().register(define(decorated, name, timeout_s=timeout_s, engine=engine, version=version))
+        registry().register(define(decorated, name, timeout_s=timeout_s, engine=engine, version=version, setup=setup))
         return decorated
 
     return decorate(target) if callable(target) else decorate

@@ -3,21 +3,24 @@
 Folders are looked through in this order, later ones winning: the plugins shipped with the package, entry points of
 the group `forgesyte.plugins`, the folders in `FORGESYTE_NB_PLUGINS`, `./plugins`, and those asked for. A plugin that a
 cell has defined is never replaced by a file. A file that cannot be loaded is remembered in the registry with its
-reason, and the rest load. `FolderWatch` loads files again when they change.
+reason, and the rest load; one that other users can write is not loaded (`file_trust.py`). `folder_watch.py` loads files
+again when they change.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
-import threading
 import traceback
-from collections.abc import Callable, Iterable, Sequence, Set
+import warnings
+from collections.abc import Iterable, Sequence, Set
 from importlib.metadata import entry_points
 from importlib.util import decode_source
 from pathlib import Path
 
 from forgesyte_nb.errors import PluginDefinitionError
 from forgesyte_nb.plugins.contract import Plugin, define
+from forgesyte_nb.plugins.file_trust import UntrustedFile, read_shipped, read_trusted
 from forgesyte_nb.plugins.payload import file_of, is_from_file, load_source
 from forgesyte_nb.plugins.registry import Registry
 
@@ -45,16 +48,24 @@ def plugin_folders(asked: Sequence[str | os.PathLike[str]] = ()) -> list[Path]:
     Raises:
         PluginDefinitionError: If a folder that was asked for does not exist.
     """
-    named = [Path(part) for part in os.environ.get(FOLDERS_VARIABLE, "").split(os.pathsep) if part]
-    folders: list[Path] = []
-    for folder in [shipped_folder(), *named, Path("plugins"), *map(Path, asked)]:
-        resolved = _at_home(folder).resolve()
-        if resolved.is_dir() and resolved not in folders:
-            folders.append(resolved)
     for folder in map(Path, asked):
         if not _at_home(folder).is_dir():
             raise PluginDefinitionError(f"no plugin folder {str(folder)!r}; make it, or name another with plugins=")
-    return folders
+    return [folder for folder in possible_folders(asked) if folder.is_dir()]
+
+
+def possible_folders(asked: Sequence[str | os.PathLike[str]] = ()) -> list[Path]:
+    """As `plugin_folders`, with those that do not exist yet."""
+    folders: dict[Path, Path] = {}  # by where they are once links are followed
+    for folder in [shipped_folder(), *map(Path, _named_folders()), Path("plugins"), *map(Path, asked)]:
+        absolute = _at_home(folder).absolute()
+        folders.setdefault(absolute.resolve(), absolute)
+    return list(folders.values())
+
+
+def _named_folders() -> list[str]:
+    """What `FORGESYTE_NB_PLUGINS` names."""
+    return [part for part in os.environ.get(FOLDERS_VARIABLE, "").split(os.pathsep) if part]
 
 
 def _at_home(folder: Path) -> Path:
@@ -64,28 +75,50 @@ def _at_home(folder: Path) -> Path:
 
 def discover(registry: Registry, folders: Iterable[Path]) -> None:
     """Load everything that is found; what fails is remembered in the registry."""
-    for named in filter(None, os.environ.get(FOLDERS_VARIABLE, "").split(os.pathsep)):
-        if not _at_home(Path(named)).is_dir():
-            registry.fail(named, f"no such folder; {FOLDERS_VARIABLE} names it")
+    note_missing_folders(registry)
     shipped, *others = folders
-    _load_folder(registry, shipped)
+    for path in plugin_files([shipped]):
+        load_file(registry, path)
     _load_entry_points(registry)
-    for folder in others:
-        _load_folder(registry, folder)
+    for path in plugin_files(others):
+        load_file(registry, path)
+
+
+def note_missing_folders(registry: Registry) -> None:
+    """Remember as failures the folders that are named in `FORGESYTE_NB_PLUGINS` and do not exist."""
+    for named in _named_folders():
+        if _at_home(Path(named)).is_dir():
+            registry.clear_failure(named)
+        else:
+            registry.fail(named, f"no such folder; {FOLDERS_VARIABLE} names it")
+
+
+def plugin_files(folders: Iterable[Path]) -> list[Path]:
+    """The plugin files of folders, in the order in which they are loaded; hidden and private ones are left out."""
+    files: list[Path] = []
+    for folder in folders:
+        with contextlib.suppress(OSError):  # it is not there, or may not be read
+            names = sorted(entry.name for entry in folder.iterdir() if entry.suffix == ".py")
+            files += [folder / name for name in names if not name.startswith(("_", "."))]
+    return files
 
 
 def load_file(registry: Registry, path: Path) -> list[str]:
     """Load a plugin file, new or changed; names of the plugins that came into force.
 
-    A failure is remembered under the file's name, and the plugins it defined before stay.
+    A failure is remembered under the file's name, and the plugins it defined before stay. A file that other users can
+    write is not executed, and that is a warning too.
     """
     try:
-        found = load_source(decode_source(path.read_bytes()), str(path))
+        read = read_shipped if path.parent == shipped_folder() else read_trusted
+        found = load_source(decode_source(read(path)), str(path))
         if not found:
             raise PluginDefinitionError("defines no plugin; put @fs.plugin before a function")
         names = [plugin.name for plugin in found if _register(registry, plugin)]
     except (Exception, SystemExit) as error:  # noqa: BLE001 -- a plugin file may raise anything; the rest must load
         registry.fail(path.name, _reason(error, path), str(path))
+        if isinstance(error, UntrustedFile):
+            warnings.warn(str(error), stacklevel=2)
         return []
     registry.clear_failure(path.name)
     forget_file(registry, path, but={plugin.name for plugin in found})
@@ -98,12 +131,6 @@ def forget_file(registry: Registry, path: Path, *, but: Set[str] = frozenset()) 
     for name in gone:
         registry.unregister(name)
     return gone
-
-
-def _load_folder(registry: Registry, folder: Path) -> None:
-    for path in sorted(folder.glob("*.py")):
-        if not path.name.startswith(("_", ".")):
-            load_file(registry, path)
 
 
 def _load_entry_points(registry: Registry) -> None:
@@ -125,50 +152,8 @@ def _reason(error: BaseException, path: Path) -> str:
     """One line: what, and where in the file."""
     if isinstance(error, SyntaxError):
         return f"SyntaxError: {error.msg} ({path.name}, line {error.lineno})"
+    if isinstance(error, UntrustedFile):
+        return str(error)
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
     where = f" ({path.name}, line {lines[-1]})" if lines else ""
     return f"{type(error).__name__}: {error}{where}"
-
-
-class FolderWatch:
-    """A thread that loads plugin files again when they change, until it is closed."""
-
-    def __init__(self, registry: Registry, folders: Sequence[Path], log: Callable[[str], None]) -> None:
-        """Begin to watch; `log` is told what was loaded and what failed."""
-        self._registry = registry
-        self._folders = [folder for folder in folders if folder.is_dir()]
-        self._log = log
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="forgesyte-plugin-files", daemon=True)
-        self._thread.start()
-
-    def _watch(self) -> None:
-        from watchfiles import Change, watch
-
-        if not self._folders:
-            return
-        for changes in watch(
-            *self._folders, stop_event=self._stop, recursive=False, debounce=100, step=20, rust_timeout=500
-        ):
-            for change, name in sorted(changes, key=lambda item: item[1]):
-                path = Path(name)
-                if path.suffix == ".py" and not path.name.startswith(("_", ".")):
-                    self._changed(path, deleted=change is Change.deleted and not path.exists())
-
-    def _changed(self, path: Path, *, deleted: bool) -> None:
-        if deleted:
-            for name in forget_file(self._registry, path):
-                self._log(f"plugin={name} gone with {path.name}")
-            self._registry.clear_failure(path.name)
-            return
-        names = load_file(self._registry, path)
-        failure = self._registry.failures.get(path.name)
-        if failure:
-            self._log(f"plugin file {path.name} cannot be loaded, what it defined before stays: {failure}")
-        for name in names:
-            self._log(f"plugin={name} revision={self._registry.entry(name).plugin.revision} from {path.name}")
-
-    def close(self) -> None:
-        """Stop watching."""
-        self._stop.set()
-        self._thread.join(timeout=5)

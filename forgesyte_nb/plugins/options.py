@@ -7,8 +7,8 @@ Unknown options are refused and nothing is converted: "0.8" is no number.
 
 from __future__ import annotations
 
-import difflib
 import inspect
+import sys
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable
@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic.errors import PydanticUserError
 
 from forgesyte_nb.errors import InvalidOptions, PluginDefinitionError
+from forgesyte_nb.plugins.option_errors import explain, shown
 
 INJECTED = ("state", "ctx", "options")
 """Parameter names that are no options: the stream's state, the context, the whole options model."""
@@ -95,12 +96,12 @@ class OptionsSchema:
             checked = self.model.model_validate_json(options, strict=True, extra="forbid")
         except ValidationError as error:
             errors = error.errors(include_url=False)
-            reasons = [self._explain(one) for one in errors[:_EXPLAINED]]
+            reasons = [explain(one, self.json_schema) for one in errors[:_EXPLAINED]]
             if len(errors) > _EXPLAINED:
                 reasons.append(f"and {len(errors) - _EXPLAINED} more")
             raise InvalidOptions("; ".join(reasons)) from error
         except Exception as error:  # a validator of the plugin's author may raise anything
-            raise InvalidOptions(f"options cannot be checked: {type(error).__name__}: {_shown(str(error))}") from error
+            raise InvalidOptions(f"options cannot be checked: {type(error).__name__}: {shown(str(error))}") from error
         keywords: dict[str, Any] = {name: getattr(checked, name) for name in type(checked).model_fields}
         if "options" in self.wants:
             keywords = {"options": checked}
@@ -110,11 +111,23 @@ class OptionsSchema:
                 self._known.popitem(last=False)
         return keywords
 
+    def check(self, options: dict[str, Any]) -> None:
+        """Check options given in Python, of which those that are left out need a default.
+
+        Raises:
+            InvalidOptions: Naming the option, its value and what it should be.
+        """
+        try:
+            self.model.model_validate(options, strict=True, extra="forbid")
+        except ValidationError as error:
+            reasons = [explain(one, self.json_schema) for one in error.errors(include_url=False)[:_EXPLAINED]]
+            raise InvalidOptions("; ".join(reasons)) from error
+
     @property
     def summary(self) -> str:
         """The options with their defaults in one line, such as "gain=1.0, mask=False"; "none" if there are none."""
         options = self.json_schema.get("properties", {})
-        told = (f"{name}={_shown(one['default'])}" if "default" in one else name for name, one in options.items())
+        told = (f"{name}={shown(one['default'])}" if "default" in one else name for name, one in options.items())
         return ", ".join(told) or "none"
 
     def refused(self, options: bytes) -> dict[str, str | None]:
@@ -126,40 +139,24 @@ class OptionsSchema:
                 errors = [one for one in refused.__cause__.errors(include_url=False) if one["loc"]]
                 gone = {str(one["loc"][0]) for one in errors if one["type"] == "extra_forbidden" and not one["loc"][1:]}
                 return dict.fromkeys(gone) | {
-                    name: self._explain(one) for one in reversed(errors) if (name := str(one["loc"][0])) not in gone
+                    name: explain(one, self.json_schema)
+                    for one in reversed(errors)
+                    if (name := str(one["loc"][0])) not in gone
                 }
         return {}
 
-    def _explain(self, error: Any) -> str:
-        names = list(self.model.model_fields)
-        where = _cut(".".join(str(part) for part in error["loc"])) or "options"
-        if error["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(where, names, n=1)
-            hint = f"; did you mean '{near[0]}'?" if near else ""
-            known = f"known: {', '.join(names)}" if names else "this plugin takes none"
-            return f"{where}: no such option{hint} ({known})"
-        limits = error.get("ctx", {})
-        for key, words in (
-            ("le", "is greater than"),
-            ("ge", "is less than"),
-            ("lt", "is not less than"),
-            ("gt", "is not greater than"),
-        ):
-            if key in limits:
-                return f"{where}: {_shown(error['input'])} {words} {limits[key]}"
-        if error["type"] == "json_invalid":
-            return f"options: {error['msg']}"
-        return f"{where}: {error['msg'][0].lower()}{error['msg'][1:]}, got {_shown(error['input'])}"
 
-
-def check_size(options: bytes, *, max_bytes: int, max_depth: int) -> None:
+def check_size(options: bytes, *, max_bytes: int, max_depth: int = sys.maxsize) -> None:
     """Refuse options that are too large or nested too deeply, whatever the plugin.
 
     Raises:
         InvalidOptions: With the size or depth found and the limit.
     """
     if len(options) > max_bytes:
-        raise InvalidOptions(f"options are {len(options)} bytes, the limit is {max_bytes}")
+        raise InvalidOptions(
+            f"options are {len(options)} bytes, the limit is {max_bytes}: give the path of a file that the plugin "
+            "reads, or serve with Settings(max_options_bytes=…)"
+        )
     if options.count(b"[") + options.count(b"{") > max_depth:
         try:
             depth = _depth(msgspec.json.decode(options))
@@ -242,7 +239,7 @@ def _check_defaults(name: str, model: type[BaseModel]) -> None:
             except ValidationError as error:
                 reason = error.errors()[0]["msg"]
                 raise PluginDefinitionError(
-                    f"{name}: the default of '{option}', {_shown(field.default)}, is no value for it: {reason}"
+                    f"{name}: the default of '{option}', {shown(field.default)}, is no value for it: {reason}"
                 ) from error
 
 
@@ -251,11 +248,3 @@ def _json_schema_of(name: str, model: type[BaseModel]) -> dict[str, Any]:
         return model.model_json_schema()
     except PydanticUserError as error:
         raise PluginDefinitionError(f"{name}: its options cannot be described: {error}") from error
-
-
-def _shown(value: object) -> str:
-    return _cut(repr(value))
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= 60 else text[:57] + "…"

@@ -11,16 +11,15 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import io
 import itertools
 import linecache
+import os
 import pickle
 import re
 import sys
 import types
 import warnings
 import weakref
-from collections import ChainMap
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
@@ -28,7 +27,8 @@ from typing import Any
 
 from forgesyte_nb.errors import PluginDefinitionError
 from forgesyte_nb.plugins.contract import Plugin, call_of, define
-from forgesyte_nb.plugins.options import type_hints
+from forgesyte_nb.plugins.local_modules import import_changed, imports_in, local_modules
+from forgesyte_nb.plugins.pickling import calls_of, modules_in, pickle_plugin
 
 LARGE_BYTES = 1024 * 1024
 """Size from which a plugin's pickled surroundings earn a warning."""
@@ -50,6 +50,7 @@ class Payload:
         arguments: The decorator's, for `define`.
         lines: Source lines by file name, for tracebacks.
         sys_path: The sender's `sys.path`, so that imports find the same.
+        modules: Files of the local modules that it uses, and a stamp of their state (`local_modules.py`).
     """
 
     name: str
@@ -60,11 +61,13 @@ class Payload:
     arguments: dict[str, Any]
     lines: dict[str, list[str]] = field(default_factory=dict)
     sys_path: list[str] = field(default_factory=list)
+    modules: dict[str, str] = field(default_factory=dict)
 
     @property
     def fingerprint(self) -> str:
         """Equal for equal code and surroundings."""
-        surroundings = self.source.encode() + _untracked(self.pickled) + repr(self.arguments).encode()
+        about = repr((self.arguments, sorted(self.modules.items())))
+        surroundings = self.source.encode() + _untracked(self.pickled) + about.encode()
         return hashlib.sha256(surroundings).hexdigest()
 
 
@@ -77,12 +80,14 @@ def pack(plugin: Plugin) -> Payload:
     arguments = {"timeout_s": plugin.timeout_s, "engine": plugin.engine, "version": plugin.version}
     source, path = source_of(plugin), file_of(plugin)
     if source is not None and path is not None:
-        return Payload(plugin.name, plugin.revision, source, path, b"", arguments, {}, list(sys.path))
-    pickled = _pickle(plugin)
+        modules = local_modules(imports_in(source))
+        return Payload(plugin.name, plugin.revision, source, path, b"", arguments, {}, list(sys.path), modules)
+    pickled = pickle_plugin(plugin)
     if len(pickled) > LARGE_BYTES:
         _warn_of_size(plugin, len(pickled))
     lines = {plugin.origin: linecache.getlines(plugin.origin)} if plugin.origin else {}
-    return Payload(plugin.name, plugin.revision, "", "", pickled, arguments, lines, list(sys.path))
+    modules = local_modules(modules_in(pickled))
+    return Payload(plugin.name, plugin.revision, "", "", pickled, arguments, lines, list(sys.path), modules)
 
 
 def is_from_file(plugin: Plugin) -> bool:
@@ -117,15 +122,17 @@ def unpack(payload: Payload) -> Plugin:
             sys.path.append(path)
     for name, lines in payload.lines.items():
         linecache.cache[name] = (sum(map(len, lines)), None, lines, name)
+    import_changed(payload.modules)
     if payload.source:
         found = {plugin.name: plugin for plugin in load_source(payload.source, payload.path)}
         if payload.name not in found:
             raise PluginDefinitionError(f"{payload.path} no longer defines the plugin '{payload.name}'")
         return replace(found[payload.name], revision=payload.revision)
-    target, hints = pickle.loads(payload.pickled)  # noqa: S301 -- from the user's own kernel, see above
-    if hints:
-        call_of(target).__annotations__ = hints
-    return replace(define(target, payload.name, **payload.arguments), revision=payload.revision)
+    target, all_hints, setup = pickle.loads(payload.pickled)  # noqa: S301 -- from the user's own kernel, see above
+    for call, hints in zip(calls_of(target), all_hints, strict=True):
+        if hints is not None:
+            call.__annotations__ = hints
+    return replace(define(target, payload.name, setup=setup, **payload.arguments), revision=payload.revision)
 
 
 def load_source(source: str, path: str) -> list[Plugin]:
@@ -137,6 +144,7 @@ def load_source(source: str, path: str) -> list[Plugin]:
     """
     from forgesyte_nb.plugins.registry import Registry, registering_in
 
+    _import_siblings(source, path)
     code = compile(source, path, "exec")
     module = _new_module(source, path)
     module.__dict__["__forgesyte_source__"] = source
@@ -150,6 +158,15 @@ def load_source(source: str, path: str) -> list[Plugin]:
     finally:
         _keep_while_used(module, found)
     return found
+
+
+def _import_siblings(source: str, path: str) -> None:
+    """Let a plugin file import the files beside it, as they are now; at the end of `sys.path`, to shadow nothing."""
+    folder = os.path.dirname(os.path.realpath(path))
+    if folder not in sys.path:
+        sys.path.append(folder)
+    used = local_modules(imports_in(source))
+    import_changed({file: stamp for file, stamp in used.items() if file.startswith(os.path.join(folder, ""))})
 
 
 _again = itertools.count(2)
@@ -181,51 +198,6 @@ def _keep_while_used(module: types.ModuleType, plugins: list[Plugin]) -> None:
         weakref.finalize(plugin.schema, gone, plugin.name).atexit = False
     if not plugins:
         gone("")
-
-
-def _pickle(plugin: Plugin) -> bytes:
-    import cloudpickle
-
-    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # untyped
-        dispatch_table = ChainMap({types.CodeType: _reduce_code}, cloudpickle.Pickler.dispatch_table)
-
-    target: Callable[..., Any] = plugin.target
-    module = sys.modules.get(getattr(target, "__module__", ""))
-    if module is not None and module.__name__ != "__main__" and getattr(module, "__file__", None) is None:
-        cloudpickle.register_pickle_by_value(module)  # made at run time, so no worker could import it
-    file = io.BytesIO()
-    try:
-        Pickler(file).dump((target, _hints_of(call_of(target))))
-        return file.getvalue()
-    except Exception as error:
-        raise PluginDefinitionError(
-            f"{plugin.name}: cannot be sent to a worker process: {error}. It uses something that lives in this "
-            'process only; create it inside the function, or use @fs.plugin(engine="threads")'
-        ) from error
-
-
-def _reduce_code(code: types.CodeType) -> tuple[Any, ...]:
-    """Code as cloudpickle makes it, which since 3.1.3 leaves out the name of the file: tracebacks find lines by it."""
-    import cloudpickle
-
-    make, arguments = cloudpickle.Pickler.dispatch_table[types.CodeType](code)[:2]
-    # A text of its own each time: a pickle says whether two are the same object, which may differ for equal code.
-    return _code_in_file, ("".join(code.co_filename), make, arguments)
-
-
-def _code_in_file(filename: str, make: Callable[..., types.CodeType], arguments: tuple[Any, ...]) -> types.CodeType:
-    return make(*arguments).replace(co_filename=filename)
-
-
-def _hints_of(call: Callable[..., Any]) -> dict[str, Any]:
-    """Types that are annotated as text (`from __future__ import annotations`): what they name does not travel with
-    the code, so it travels here."""
-    annotations = getattr(call, "__annotations__", {})
-    if not any(isinstance(annotation, str) for annotation in annotations.values()):
-        return {}
-    parameters = inspect.signature(call).parameters.values()
-    options = {one.name for one in parameters if one.kind is one.KEYWORD_ONLY} | {"options"}
-    return {name: hint for name, hint in type_hints(call).items() if name in options}
 
 
 _TRACKER_ID = re.compile(rb"\x8c\x20([0-9a-f]{32})")  # a pickled text of 32 hexadecimal digits

@@ -22,6 +22,7 @@ from forgesyte_nb.plugins.payload import Payload, pack
 from forgesyte_nb.plugins.sameness import is_same
 
 Trial = Callable[["Entry"], None]
+Unload = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class Registry:
         self._failures: dict[str, str] = {}
         self._failed_origins: dict[str, str] = {}
         self._trials: list[Trial] = []
+        self._unloads: list[Unload] = []
 
     def register(self, plugin: Plugin) -> Plugin:
         """Put a plugin in force, or leave the old one if the new cannot be loaded.
@@ -104,7 +106,7 @@ class Registry:
         return plugin
 
     def unregister(self, name: str) -> None:
-        """Forget a plugin; frames in flight finish.
+        """Forget a plugin and free its memory; frames in flight finish.
 
         Raises:
             PluginNotFound: If there is none of that name.
@@ -112,6 +114,22 @@ class Registry:
         with self._lock:
             self.entry(name)
             del self._entries[name]
+        self._unload(name)
+
+    def unload(self, name: str) -> None:
+        """Free the memory of a plugin in all lanes of running servers; it stays registered.
+
+        Raises:
+            PluginNotFound: If there is none of that name.
+        """
+        self.entry(name)
+        self._unload(name)
+
+    def _unload(self, name: str) -> None:
+        with self._lock:
+            unloads = list(self._unloads)
+        for unload in unloads:
+            unload(name)
 
     def entry(self, name: str) -> Entry:
         """The entry in force.
@@ -179,6 +197,16 @@ class Registry:
         with self._lock, contextlib.suppress(ValueError):
             self._trials.remove(trial)
 
+    def add_unload(self, unload: Unload) -> None:
+        """Have a running server free a plugin's memory when it is unloaded or unregistered."""
+        with self._lock:
+            self._unloads.append(unload)
+
+    def remove_unload(self, unload: Unload) -> None:
+        """Stop doing so."""
+        with self._lock, contextlib.suppress(ValueError):
+            self._unloads.remove(unload)
+
 
 def _unchanged(old: Entry, new: Plugin, payload: Payload | None) -> bool:
     if old.payload is None or payload is None:
@@ -193,6 +221,21 @@ _current: contextvars.ContextVar[Registry] = contextvars.ContextVar("forgesyte_r
 def registry() -> Registry:
     """The registry that `@plugin` registers in: this process's, unless a file is being loaded."""
     return _current.get()
+
+
+def unload(name: str) -> None:
+    """Free the memory of a plugin: its instances and the states of its streams, in all workers.
+
+    Its `teardown` runs once the frames that the workers have are done. The plugin stays registered: its next frame,
+    also one of a stream that is running, loads it again. Waits until it is unloaded, or for one plugin time limit.
+
+    Args:
+        name: The plugin's name.
+
+    Raises:
+        PluginNotFound: If there is none of that name.
+    """
+    registry().unload(name)
 
 
 @contextlib.contextmanager

@@ -11,7 +11,9 @@ of plain dicts of the same shape just as well:
     Label     {"label", "confidence"?}
 
 Coordinates are pixels of the upright image from its top left corner. NaN and infinities are refused: JSON has no
-words for them, and a number that silently became null would be a lie.
+words for them, and a number that silently became null would be a lie. A table (a DataFrame) becomes a list with one
+object for each row, as `tables.py` says. What any other object's `to_json()` returns is taken as its value; where that
+is text, as of `ultralytics` results, it is JSON, and the value is what it says.
 """
 
 from __future__ import annotations
@@ -29,10 +31,16 @@ import orjson
 
 from forgesyte_nb.errors import InvalidImage, PluginError
 from forgesyte_nb.frame import Frame
+from forgesyte_nb.plugins.tables import rows_of
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+
+_MIN_INT, _MAX_INT = -(1 << 63), (1 << 64) - 1  # what orjson writes
+_FLOAT64_BYTES = 8
+_SUSPICIOUS = (b"null", b"1970-01-01T00:00:00")  # as orjson writes NaN, and NaT in an array
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,16 +173,11 @@ def encode_result(result: object, *, max_bytes: int) -> bytes:
         )
     try:
         encoded = _encode(result)
-        clean = b"null" not in encoded or _is_finite(result)
-    except (TypeError, ValueError, OverflowError, RecursionError):
+        clean = not any(text in encoded for text in _SUSPICIOUS) or _is_finite(result)
+    except (TypeError, ValueError, OverflowError, RecursionError, PluginError):
         clean = False
     if not clean:
-        try:
-            encoded = _encode(_plain(result, "result"))
-        except RecursionError:
-            raise PluginError("returned a result that contains itself or is nested too deeply") from None
-        except (TypeError, ValueError, OverflowError) as error:
-            raise PluginError(f"returned what JSON cannot say: {error}") from error
+        encoded = _encode_slowly(result)
     if len(encoded) > max_bytes:
         raise PluginError(
             f"returned {len(encoded) / 1048576:.1f} MiB of JSON, the limit is {max_bytes / 1048576:.1f}: "
@@ -183,23 +186,68 @@ def encode_result(result: object, *, max_bytes: int) -> bytes:
     return encoded
 
 
+def _encode_slowly(result: object) -> bytes:
+    """Encode a result that orjson refuses, or raise an error that names the place of the value at fault."""
+    try:
+        return _encode(_plain(result, "result"))
+    except RecursionError:
+        raise PluginError("returned a result that contains itself or is nested too deeply") from None
+    except (TypeError, ValueError, OverflowError) as error:
+        raise PluginError(f"returned what JSON cannot say: {error}") from None
+
+
 def _numpy_or_typed(thing: Any) -> Any:
     """What orjson does not know: typed results, NumPy values; anything else is refused."""
     return _one_step(thing, "result")
 
 
 def _one_step(thing: Any, where: str) -> Any:
+    """A value that is nearer to plain JSON; its parts may need a further step.
+
+    Raises:
+        PluginError: If JSON has no value for it.
+    """
     import numpy as np
 
+    if (rows := rows_of(thing)) is not None:
+        return rows
     if hasattr(type(thing), "to_json"):
-        return thing.to_json()
+        return _value_of_json(thing.to_json(), thing, where)
     if isinstance(thing, (np.generic, np.ndarray)):
-        if thing.dtype.kind == "M":
-            return thing.astype("datetime64[us]").tolist()
-        if thing.dtype.kind not in "biufUS":
-            raise PluginError(f"{where} is a NumPy {thing.dtype}, which JSON cannot say")
-        return thing.tolist()
+        return _one_numpy_step(thing, where)
+    if isinstance(thing, (datetime.datetime, datetime.date, datetime.time)):  # a subclass, such as pandas' Timestamp
+        if thing != thing:
+            raise PluginError(f"{where} is {thing}: JSON has no such time; return None or leave it out")
+        return thing.isoformat()
+    if isinstance(thing, datetime.timedelta):
+        raise PluginError(f"{where} is {_type_name(thing)}, which JSON cannot say; return its seconds as a number")
     raise PluginError(f"{where} is {_type_name(thing)}, which JSON cannot say; make it a list, a number or text")
+
+
+def _one_numpy_step(thing: Any, where: str) -> Any:
+    import numpy as np
+
+    kind = thing.dtype.kind
+    if kind == "M":
+        if np.isnat(thing).any():
+            raise PluginError(f"{where} has a NaT: JSON has no such time; return None or leave it out")
+        return thing.astype("datetime64[us]").tolist()
+    if kind not in "biufUS":
+        raise PluginError(f"{where} is a NumPy {thing.dtype}, which JSON cannot say")
+    if kind == "f" and thing.dtype.itemsize > _FLOAT64_BYTES:
+        thing = thing.astype(np.float64)  # `tolist` of a longdouble gives longdoubles again
+    return thing.tolist()
+
+
+def _value_of_json(value: Any, thing: Any, where: str) -> Any:
+    """What an object's `to_json()` says: a value, or JSON text, which is parsed."""
+    if not isinstance(value, (str, bytes)):
+        return value
+    try:
+        return orjson.loads(value)
+    except orjson.JSONDecodeError:
+        kind = _type_name(thing)
+        raise PluginError(f"{where} is {kind}, whose to_json() returned {value!r:.60}, which is no JSON") from None
 
 
 def _encode(result: object) -> bytes:
@@ -217,10 +265,24 @@ def _plain(thing: Any, where: str) -> Any:
         if not math.isfinite(thing):
             raise PluginError(f"{where} is {thing}: JSON has no such number; return None or leave it out")
         return float(thing)
-    if thing is None or isinstance(thing, (bool, int, str, datetime.date, datetime.time, uuid.UUID)):
-        return thing
     if isinstance(thing, enum.Enum):
         return _plain(thing.value, where)
+    if isinstance(thing, int):
+        if not _MIN_INT <= thing <= _MAX_INT:
+            raise PluginError(f"{where} is {_number(thing)}: whole numbers have 64 bits; return it as a float or text")
+        return thing
+    if isinstance(thing, str):
+        if not thing.isascii() and any("\ud800" <= char <= "\udfff" for char in thing):
+            raise PluginError(
+                f"{where} is text with surrogates, which UTF-8 cannot say; decode it with errors='replace'"
+            )
+        return thing
+    if (
+        thing is None
+        or type(thing) in (datetime.datetime, datetime.date, datetime.time)
+        or isinstance(thing, uuid.UUID)
+    ):
+        return thing
     if isinstance(thing, dict):
         for key in thing:
             # NumPy's integers have __index__ as Python's do.
@@ -237,7 +299,7 @@ def _plain(thing: Any, where: str) -> Any:
 
 
 def _is_finite(thing: Any) -> bool:
-    """Whether no NaN hides in it: orjson writes NaN as null, so only a result with a null is looked at."""
+    """True if it holds no NaN and no NaT."""
     if isinstance(thing, float):
         return math.isfinite(thing)
     if isinstance(thing, dict):
@@ -245,6 +307,11 @@ def _is_finite(thing: Any) -> bool:
     if isinstance(thing, (list, tuple)):
         return all(_is_finite(value) for value in thing)
     return thing is None or isinstance(thing, (str, int))  # typed and NumPy values take the slow walk
+
+
+def _number(number: int) -> str:
+    """A whole number as text; of one that is too long for that its length."""
+    return str(number) if number.bit_length() < 256 else f"a whole number of {number.bit_length()} bits"
 
 
 def _present(**fields: Any) -> dict[str, Any]:

@@ -20,7 +20,7 @@ _MADE_BY_PYTHON = frozenset({"__dict__", "__weakref__", "__firstlineno__", "__st
 def is_same(old: Plugin, new: Plugin) -> bool:
     """Whether `new` would do what `old` does."""
     said = [(one.engine, one.timeout_s, one.version) for one in (old, new)]
-    if said[0] != said[1]:
+    if said[0] != said[1] or not _same(old.setup_options, new.setup_options, set()):
         return False
     if source_of(new) is not None:
         return source_of(old) == source_of(new) and file_of(old) == file_of(new)

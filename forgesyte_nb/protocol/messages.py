@@ -25,6 +25,8 @@ from forgesyte_nb.protocol.feed_messages import (
 JobStatus = Literal["pending", "processing", "completed", "failed"]
 
 SUBPROTOCOL_V2 = "forgesyte.v2"
+SUBPROTOCOL_SEED = "forgesyte.v1"
+"""The seed's protocol by name, for browsers: one that offers subprotocols, such as a token, must get one selected."""
 
 
 class Subscribe(msgspec.Struct, tag_field="type", tag="subscribe", frozen=True):
@@ -168,6 +170,7 @@ class Hello(msgspec.Struct, tag_field="type", tag="hello", frozen=True):
     plugins: list[str]
     feeds: list[FeedInfo] = []
     feeds_id: str = ""
+    max_options_bytes: int = 0
 
 
 class Subscribed(msgspec.Struct, tag_field="type", tag="subscribed", frozen=True):

@@ -13,13 +13,14 @@ import socket
 import time
 import weakref
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
 from websockets.asyncio.server import Server as WebSocketServer
 from websockets.asyncio.server import ServerConnection, serve
+from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
@@ -28,12 +29,13 @@ from forgesyte_nb.engines.choose import make_engine
 from forgesyte_nb.engines.contract import Engine
 from forgesyte_nb.feeds import ShownPicture, feed_book
 from forgesyte_nb.plugins.registry import Entry, Registry
-from forgesyte_nb.protocol.messages import SUBPROTOCOL_V2
+from forgesyte_nb.protocol.messages import SUBPROTOCOL_SEED, SUBPROTOCOL_V2
 from forgesyte_nb.protocol.topics import CLIENT_ID
 from forgesyte_nb.server.connection import CLOSE_TIMEOUT_S, FrameConnection, serve_session
-from forgesyte_nb.server.gate import Ends, refusal
-from forgesyte_nb.server.lookups import PAGE_PATHS, look_up, respond
-from forgesyte_nb.server.peer_uid import can_tell
+from forgesyte_nb.server.gate import Ends, is_preflight, may_use_feeds, refusal
+from forgesyte_nb.server.logs import RareLines
+from forgesyte_nb.server.lookups import PAGE_PATHS, allow_origin, allow_preflight, is_shared, look_up, respond
+from forgesyte_nb.server.peer_uid import OUT_OF_RESOURCES, can_tell
 from forgesyte_nb.settings import Settings
 from forgesyte_nb.viewers import Viewers
 
@@ -50,11 +52,25 @@ class AsyncServer:
         registry: Where plugins are looked up.
     """
 
-    def __init__(self, settings: Settings, registry: Registry, log: logging.Logger) -> None:
-        """Make a server on the running loop; `start` opens it."""
+    def __init__(
+        self,
+        settings: Settings,
+        registry: Registry,
+        log: logging.Logger,
+        trusted_origins: Callable[[], Collection[str]],
+    ) -> None:
+        """Make a server on the running loop; `start` opens it.
+
+        Args:
+            settings: Its limits.
+            registry: Where plugins are looked up.
+            log: Its log.
+            trusted_origins: Returns the origins of pages that may use feeds, besides its own page.
+        """
         self.settings = settings
         self.registry = registry
         self.log = log
+        self._trusted_origins = trusted_origins
         self.dispatcher = Dispatcher(registry, settings, self.engine, log)
         self._loop = asyncio.get_running_loop()
         self.viewers = self.dispatcher.reception.viewers = Viewers(
@@ -65,6 +81,7 @@ class AsyncServer:
         self._connections: weakref.WeakSet[FrameConnection] = weakref.WeakSet()
         self._tasks: list[asyncio.Task[None]] = []
         self._peers: Counter[str] = Counter()
+        self._rare = RareLines()
 
     def _call_soon(self, call: Callable[[], None]) -> None:
         """From any thread; a server that has ended hears nothing more."""
@@ -82,8 +99,32 @@ class AsyncServer:
         making = self._loop.run_in_executor(None, narrower, picture, max_width, quality)
         making.add_done_callback(lambda made: None if made.cancelled() else done(made.result()))
 
-    async def start(self, sockets: list[socket.socket]) -> None:
-        """Begin to listen on bound sockets and to make the default engine ready."""
+    async def start(self) -> None:
+        """Begin to make the default engine ready; `listen` lets clients in."""
+        self._loop.set_exception_handler(self._loop_failed)
+        if self.settings.check_peer_uid and not can_tell():
+            self.log.warning("this system does not tell whose a connection is: all users of the machine may connect")
+        feed_book().listen(self.viewers.changed)
+        self._tasks.append(asyncio.create_task(self._keep_house()))
+        self.engine(self.settings.engine)
+
+    def _loop_failed(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Log what asyncio would print on the screen, a line a second at most."""
+        fault, what = context.get("exception"), str(context.get("message", ""))
+        count = self._rare.passes(f"{what[:100]} {type(fault).__name__}")
+        if not count:
+            return
+        times = f" ({count} times)" if count > 1 else ""
+        if isinstance(fault, OSError) and fault.errno in OUT_OF_RESOURCES:
+            self.log.error(
+                "%s: %s%s; it goes on when there are some again: close connections, or raise `ulimit -n`",
+                what, fault.strerror, times,
+            )  # fmt: skip
+        else:
+            self.log.error("%s%s", what, times, exc_info=fault)
+
+    async def listen(self, sockets: list[socket.socket]) -> None:
+        """Begin to accept connections on bound sockets."""
         library_log = logging.Logger("websockets", logging.ERROR)
         library_log.parent = self.log
         for bound in sockets:
@@ -91,8 +132,8 @@ class AsyncServer:
                 serve_session,  # type: ignore[arg-type]  # its connections are FrameConnections, made below
                 sock=bound,
                 create_connection=self._make_connection,  # type: ignore[arg-type]  # called as the class would be
-                process_request=self._process_request,
-                select_subprotocol=_select_subprotocol,
+                process_request=self._process_request,  # type: ignore[arg-type]  # likewise
+                select_subprotocol=self._select_subprotocol,
                 server_header=None,
                 compression=None,
                 max_size=self.settings.max_message_bytes,
@@ -103,11 +144,15 @@ class AsyncServer:
                 logger=library_log,
             )
             self._servers.append(server)
-        if self.settings.check_peer_uid and not can_tell():
-            self.log.warning("this system does not tell whose a connection is: all users of the machine may connect")
-        feed_book().listen(self.viewers.changed)
-        self._tasks.append(asyncio.create_task(self._keep_house()))
-        self.engine(self.settings.engine)
+
+    def share_sockets(self) -> list[socket.socket]:
+        """Duplicates of the sockets it listens on: what connects meanwhile waits for whoever accepts on them."""
+        return [bound.dup() for server in self._servers for bound in server.sockets]
+
+    async def stop_listening(self) -> None:
+        """Close the sockets it listens on; connections stay."""
+        for server in self._servers:
+            server.server.close()
 
     def _make_connection(self, *protocol_and_server: Any, **settings: Any) -> FrameConnection:
         connection = FrameConnection(*protocol_and_server, **settings)
@@ -138,8 +183,14 @@ class AsyncServer:
         return {name: engine.stats() for name, engine in self._engines.items()}
 
     async def trial(self, entry: Entry) -> None:
-        """Load a plugin as a lane of its engine would, and raise what that raises."""
+        """Load a plugin in a lane of its engine, and raise what that raises; older revisions are unloaded."""
         await self.engine(entry.plugin.engine or self.settings.engine).trial(entry)
+        for engine in self._engines.values():  # it may have moved here from another
+            engine.supersede(entry.plugin)
+
+    async def unload(self, name: str) -> None:
+        """Unload a plugin from all lanes."""
+        await asyncio.gather(*(engine.unload(name) for engine in self._engines.values()))
 
     async def _keep_house(self) -> None:
         """Once a second: end sessions whose clients stayed away, and let go of their streams."""
@@ -154,22 +205,36 @@ class AsyncServer:
 
     # The gate
 
-    def _process_request(self, connection: ServerConnection, request: Request) -> Response | None:
+    def _process_request(self, connection: FrameConnection, request: Request) -> Response | None:
         """Every HTTP request, before any upgrade: refuse, answer a look-up, or let a client in."""
-        path = request.path.partition("?")[0]
+        path, method = request.path.partition("?")[0], request.method
+        preflight = is_preflight(method, request.headers)
         ends = Ends(connection.remote_address[:2], connection.local_address[:2])
-        reason = refusal(request.headers, self.settings, path=path, ends=ends, page=PAGE_PATHS)
+        reason = refusal(request.headers, self.settings, path=path, ends=ends, page=PAGE_PATHS, preflight=preflight)
         if reason is not None:
             self.log.warning("refused at the gate peer=%s: %s", connection.remote_address, reason)
             return respond(http.HTTPStatus.FORBIDDEN, {"error": "forbidden; the server's log says why"})
+        if path.startswith("/ws/") and method == "GET" and not connection.head.has_body:
+            return self._let_in(connection, path)
+        if not is_shared(path):
+            return self._answer(connection, request, path)
+        origin = request.headers.get("Origin")
+        return allow_preflight(origin) if preflight else allow_origin(self._answer(connection, request, path), origin)
+
+    def _answer(self, connection: FrameConnection, request: Request, path: str) -> Response:
+        """The response to a request that is none for a client's WebSocket."""
         if request.method != "GET":
             body = {"error": f"{request.method[:20]} is not answered; there is GET"}
             return respond(http.HTTPStatus.METHOD_NOT_ALLOWED, body, extra={"Allow": "GET"})
-        if not path.startswith("/ws/"):
-            if request.headers.get("Upgrade", "").lower() == "websocket":
-                error = f"no WebSocket at {path[:100]!r}: connect to /ws/<client_id>, with a client id of your own"
-                return respond(http.HTTPStatus.NOT_FOUND, {"error": error})
-            return self._look_up(path)
+        if connection.head.has_body:
+            return respond(http.HTTPStatus.BAD_REQUEST, {"error": "a GET has no body here; send it without one"})
+        if request.headers.get("Upgrade", "").lower() == "websocket":
+            error = f"no WebSocket at {path[:100]!r}: connect to /ws/<client_id>, with a client id of your own"
+            return respond(http.HTTPStatus.NOT_FOUND, {"error": error})
+        return self._look_up(path)
+
+    def _let_in(self, connection: FrameConnection, path: str) -> Response | None:
+        """Take a client, or answer why not."""
         client_id = unquote(path.removeprefix("/ws/"))
         if CLIENT_ID.fullmatch(client_id) is None:
             return respond(
@@ -182,12 +247,18 @@ class AsyncServer:
         if self._peers[peer] >= self.settings.max_peer_connections:
             error = "too many connections from this address; see max_peer_connections"
             return respond(http.HTTPStatus.SERVICE_UNAVAILABLE, {"error": error})
-        if isinstance(connection, FrameConnection):
-            connection.client_id = client_id
-            connection.dispatcher = self.dispatcher
-            self._peers[peer] += 1
-            connection.on_lost = partial(self._peer_left, peer)
+        connection.client_id = client_id
+        connection.dispatcher = self.dispatcher
+        self._peers[peer] += 1
+        connection.on_lost = partial(self._peer_left, peer)
         return None
+
+    def _select_subprotocol(self, connection: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+        """`forgesyte.v2` if it is offered by one that may watch and control feeds; without, the seed's protocol."""
+        headers = connection.request.headers if connection.request is not None else Headers()
+        if SUBPROTOCOL_V2 in offered and may_use_feeds(headers, self._trusted_origins):
+            return Subprotocol(SUBPROTOCOL_V2)
+        return Subprotocol(SUBPROTOCOL_SEED) if SUBPROTOCOL_SEED in offered else None
 
     def _look_up(self, path: str) -> Response:
         asking = (one for one in list(self._connections) if one.dispatcher is None and one.request is not None)
@@ -223,8 +294,3 @@ class AsyncServer:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-
-
-def _select_subprotocol(_connection: ServerConnection, offered: Any) -> Subprotocol | None:
-    """`forgesyte.v2` if the client offers it; without, the seed's protocol."""
-    return Subprotocol(SUBPROTOCOL_V2) if SUBPROTOCOL_V2 in offered else None

@@ -16,13 +16,16 @@ from typing import Any
 
 from websockets.asyncio.server import Server as WebSocketServer
 from websockets.asyncio.server import ServerConnection
+from websockets.exceptions import InvalidMessage
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import CLOSED, CLOSING, OPEN, Event
 from websockets.server import ServerProtocol
 
 from forgesyte_nb.dispatch import Dispatcher
+from forgesyte_nb.protocol.messages import SUBPROTOCOL_V2
 from forgesyte_nb.server.outbox_writer import WRITE_LIMIT_BYTES, OutboxWriter
 from forgesyte_nb.server.peer_tcp import is_unreachable
+from forgesyte_nb.server.request_head import RequestHead
 from forgesyte_nb.server.ws_frames import BINARY, PASSED_ON, TINY_BYTES, Fragments, FrameReader
 from forgesyte_nb.sessions import Session
 
@@ -36,6 +39,8 @@ _EARLY_BYTES = 256 * 1024
 _FAILURES = {1006, 1011, 1012, 1013, 1014, 4001}
 """Close codes of whoever did not mean to leave (RFC 6455 section 7.4.1): an error of its own, a restart; and that of
 `forgesyte.js` for a server that has not answered."""
+
+_BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 PROBE_S = 1.5
 """A peer that has acknowledged nothing for so long, when another client of its name has come, is gone."""
@@ -54,6 +59,7 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
         session: The session it serves; None until the handshake is done.
         dispatcher: Where its messages go; set by the server at the gate.
         client_id: From the path `/ws/<client_id>`.
+        head: Of its request.
         on_lost: Called once when it has ended.
         heard_at: When its peer last gave a sign of life, monotonic seconds.
         reached_at: When its peer's operating system was last seen to acknowledge what it is sent, if it was asked.
@@ -67,6 +73,7 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
         self.client_id = ""
         self._writer = OutboxWriter(self)
         self.wake, self.wake_later = self._writer.wake, self._writer.wake_later
+        self.head = RequestHead()
         self._reader = FrameReader(protocol.max_message_size or 0)
         self._fragments = Fragments()
         self._frames = 0  # in what was read last
@@ -75,6 +82,7 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
         self.heard_at = self.reached_at = 0.0
         self.on_lost: Callable[[], None] = _nobody
         self._cut_for = ""
+        self._refused = False
         self._pong = asyncio.Event()
         self._end_timer: asyncio.TimerHandle | None = None
         self._probe_timer: asyncio.TimerHandle | None = None
@@ -194,7 +202,7 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
         reader, protocol = self._reader, self.protocol
         if protocol.state in _ENDING:
             reader.end()
-        for kind, part in reader.feed(data):
+        for kind, part in reader.feed(self.head.feed(data)):
             if kind == PASSED_ON:
                 self.data_received(part)  # type: ignore[arg-type]  # it is copied, whatever buffer it is in
             else:
@@ -207,6 +215,14 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
         if self.session is not None and protocol.state is not OPEN:
             self.release()
         self._end_in_time()
+
+    def send_data(self) -> None:
+        """Write what the library has for the peer; it has no answer to a request that it cannot parse."""
+        fault = self.protocol.handshake_exc
+        if not self._refused and isinstance(fault, InvalidMessage) and not isinstance(fault.__cause__, EOFError):
+            self._refused = True
+            self.transport.write(_BAD_REQUEST)
+        super().send_data()
 
     def _end_in_time(self) -> None:
         """Told the end, a peer that does not let go is cut off; the library would do so only within a `recv`."""
@@ -284,7 +300,7 @@ async def serve_session(connection: FrameConnection) -> None:
     dispatcher = connection.dispatcher
     if dispatcher is None:
         return
-    session = dispatcher.reception.enter(connection.client_id, numbered=connection.subprotocol is not None)
+    session = dispatcher.reception.enter(connection.client_id, numbered=connection.subprotocol == SUBPROTOCOL_V2)
     try:
         connection.open(session)
         await connection.wait_closed()

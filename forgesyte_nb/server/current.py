@@ -15,9 +15,8 @@ from typing import Any
 
 from forgesyte_nb import own_servers
 from forgesyte_nb.keywords import known_keywords
-from forgesyte_nb.plugins.discovery import asked_folders, plugin_folders
-from forgesyte_nb.server.binding import bind
-from forgesyte_nb.server.server import IN_SETTINGS, URL_VARIABLE, Server, check_token
+from forgesyte_nb.plugins.discovery import asked_folders
+from forgesyte_nb.server.server import IN_SETTINGS, URL_VARIABLE, Server
 from forgesyte_nb.settings import EngineName, Settings
 from forgesyte_nb.token_file import make_token
 
@@ -55,7 +54,8 @@ def serve(
         settings: All limits at once; `engine`, `workers` and `token` override it.
 
     Returns:
-        The running server; the same one if it runs already with these arguments, or none are given.
+        The running server; the same one if it runs already with these arguments, or none are given: it then looks for
+        new plugin files. One with other arguments is closed as soon as the new one stands.
 
     Raises:
         ServerError: If the port that was asked for is taken, `host` needs a token, or others may read its file.
@@ -72,18 +72,13 @@ def serve(
     arguments = {"host": host, "port": port, "plugins": [str(p) for p in folders], "settings": chosen, "log": log}
     is_bare = settings is None and arguments == _BARE
     with _lock:
-        if _current is not None and _current.running:
-            if is_bare or arguments == _arguments or arguments == {**_arguments, "port": _current.port}:
-                return _current
-            check_token(host, chosen)  # what must fail does so before the old server is closed
-            plugin_folders(folders)
-            if not port and host == _current.host:
-                port = _current.port  # clients come back by themselves
-            elif port != _current.port:
-                for bound in bind(host, port):
-                    bound.close()
-            _current.close()
-        _current = Server(host=host, port=port, plugins=folders, settings=chosen, log=log)
+        running = running_server()
+        if running is not None and (is_bare or arguments in (_arguments, {**_arguments, "port": running.port})):
+            running.find_plugins(_arguments["plugins"])
+            return running
+        _current = Server(
+            host=host, port=port, plugins=folders, settings=chosen, log=log, _replaces=running, _is_default=True
+        )
         own_servers.appoint(_current.url)
         os.environ[URL_VARIABLE] = _current.url
         _current._undo = [undo for told in on_serve if (undo := told(_current)) is not None]

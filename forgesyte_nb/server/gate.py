@@ -5,11 +5,15 @@ what `allow_hosts` names. `Origin` is absent (programs), the server's own page, 
 `allow_origins` narrows it), or listed: any page in a browser may open a WebSocket. A peer on loopback is a process of
 our own user: the machine's other users can reach loopback too. And the token, where one is set. Only the page and its
 files need none: a browser cannot present one on its way to a page, they are the same for everyone, and the page asks
-for the token itself. Names are compared whole. The answer to a refused client is constant; the reason is for the log.
+for the token itself; and a preflight, to which browsers add none. Names are compared whole. The answer to a refused
+client is constant; the reason is for the log.
 
-Sources: RFC 6454 (Origin), RFC 9110 section 7.2 (Host); what went wrong elsewhere: DNS rebinding (CVE-2025-66414),
-cross-site WebSocket hijacking (CVE-2025-24010), one route without the check (CVE-2026-39987), a prefix taken for the
-whole (CVE-2026-40110).
+Who is in has the seed's protocol. `forgesyte.v2`, with which feeds are watched and controlled, is for programs, the
+server's own page, and pages of the Jupyter Server that started this kernel: see `may_use_feeds`.
+
+Sources: RFC 6454 (Origin), RFC 9110 section 7.2 (Host), the Fetch standard (preflight); what went wrong elsewhere: DNS
+rebinding (CVE-2025-66414), cross-site WebSocket hijacking (CVE-2025-24010), one route without the check
+(CVE-2026-39987), a prefix taken for the whole (CVE-2026-40110).
 """
 
 from __future__ import annotations
@@ -18,12 +22,12 @@ import hmac
 import ipaddress
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 from websockets.datastructures import Headers
 
-from forgesyte_nb.server.peer_uid import GONE, Address, peer_uid
+from forgesyte_nb.server.peer_uid import GONE, UNKNOWN, Address, peer_uid
 from forgesyte_nb.settings import Settings
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -51,7 +55,13 @@ class Ends(NamedTuple):
 
 
 def refusal(
-    headers: Headers, settings: Settings, *, path: str = "", ends: Ends | None = None, page: Collection[str] = ()
+    headers: Headers,
+    settings: Settings,
+    *,
+    path: str = "",
+    ends: Ends | None = None,
+    page: Collection[str] = (),
+    preflight: bool = False,
 ) -> str | None:
     """Why a request may not pass; None if it may.
 
@@ -61,6 +71,7 @@ def refusal(
         path: Of the request, without its query.
         ends: Of its connection.
         page: Paths of the page and its files, which need no token.
+        preflight: True if a browser asks whether it may send a request: it presents the token with that request only.
     """
     hosts = headers.get_all("Host")
     if len(hosts) != 1 or not _host_allowed(hosts[0], settings):
@@ -70,9 +81,30 @@ def refusal(
         return f"Origin {origins!r} may not connect; list it in allow_origins if it may"
     if settings.check_peer_uid and ends is not None and (reason := _foreign(ends)):
         return reason
-    if settings.token is not None and path not in page and not _token_matches(headers, settings.token):
+    if (
+        settings.token is not None
+        and path not in page
+        and not preflight
+        and not _token_matches(headers, settings.token)
+    ):
         return "no token, or a wrong one"
     return None
+
+
+def is_preflight(method: str, headers: Headers) -> bool:
+    """True if a browser asks by a CORS preflight whether a page may send a request."""
+    return method == "OPTIONS" and "Origin" in headers and "Access-Control-Request-Method" in headers
+
+
+def may_use_feeds(headers: Headers, trusted_origins: Callable[[], Collection[str]]) -> bool:
+    """True if whoever was let in may speak `forgesyte.v2`: a program, the server's own page, or a trusted page.
+
+    Args:
+        headers: Of the HTTP request; it has passed `refusal`.
+        trusted_origins: Returns the origins of other pages that may.
+    """
+    origin, host = headers.get("Origin"), headers.get("Host", "")
+    return origin is None or _is_own_page(origin, host) or origin.lower() in trusted_origins()
 
 
 def _foreign(ends: Ends) -> str | None:
@@ -84,6 +116,8 @@ def _foreign(ends: Ends) -> str | None:
         return None
     if uid == GONE:
         return "the peer is gone, so its user cannot be told"
+    if uid == UNKNOWN:
+        return "the peer's user cannot be asked for: no descriptors or memory are left; close connections"
     return (
         f"the peer belongs to uid {uid}, this server to uid {os.getuid()}; "
         "to let other users of this machine in, set a token and check_peer_uid=False"
@@ -109,12 +143,22 @@ def _host_name(host: str) -> str | None:
 def _origin_allowed(origin: str, host: str, settings: Settings) -> bool:
     if origin in settings.allow_origins:
         return True
+    if _is_own_page(origin, host):
+        return True
+    page_host = _page_host(origin)
+    return page_host is not None and not settings.allow_origins and _host_name(page_host) in LOOPBACK_NAMES
+
+
+def _is_own_page(origin: str, host: str) -> bool:
+    """True if a page is the server's own: it comes from where the request goes, and that host was allowed before."""
+    page_host = _page_host(origin)
+    return page_host is not None and page_host.lower() == host.lower()
+
+
+def _page_host(origin: str) -> str | None:
+    """Host and port of a page; None if it does not come by HTTP."""
     scheme, separator, page_host = origin.partition("://")
-    if not separator or scheme not in ("http", "https"):
-        return False
-    if page_host.lower() == host.lower():
-        return True  # the server's own page: the host was allowed before
-    return not settings.allow_origins and _host_name(page_host) in LOOPBACK_NAMES
+    return page_host if separator and scheme in ("http", "https") else None
 
 
 def _token_matches(headers: Headers, token: str) -> bool:

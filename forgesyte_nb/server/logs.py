@@ -1,34 +1,220 @@
-"""The server's log: a rotating file, one line an event, and nothing on the screen.
+"""The server's log: a rotating file, one line an event, nothing on the screen, and no waiting for the disk.
 
-Text from clients and plugins may hold anything, so control characters and line breaks are written as escapes:
-an event cannot look like two.
+A record is put on a bounded queue; a thread formats it, with its traceback, and writes it. What does not fit on the
+queue, or cannot be written because the disk is full, is counted; the next line that can be written states the number.
+
+Text from clients and plugins may hold anything, so line breaks and characters that do not show, or that reorder what
+does, are written as escapes: an event cannot look like two, nor like another.
 """
 
 from __future__ import annotations
 
 import contextlib
 import getpass
+import io
 import logging
 import os
+import queue
 import stat
+import sys
 import tempfile
-from logging.handlers import RotatingFileHandler
+import threading
+import time
+from collections.abc import Callable
+from logging.handlers import QueueHandler, QueueListener, RotatingFileHandler
 from pathlib import Path
 
 MAX_BYTES = 2 * 1024 * 1024
 BACKUPS = 2
+QUEUE_RECORDS = 10_000
+MAX_CHARACTERS = 32 * 1024
+"""Longest message of a record; the rest is cut off."""
 
-_ESCAPES = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
-_ESCAPES.update({ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t", ord("\\"): "\\\\"})
-_ESCAPES.update({0x2028: "\\u2028", 0x2029: "\\u2029"})
+_RARE_S = 1.0
+_MAX_KINDS = 100
+
+_SHORT_ESCAPES = {ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t", ord("\\"): "\\\\"}
+_BLANK = frozenset(
+    {0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0}.union(
+        range(0x180B, 0x1810), range(0xFE00, 0xFE10), range(0xE0000, 0xE1000)
+    )
+)
+"""Characters that Python calls printable and that do not show: Default_Ignorable_Code_Point of the Unicode Character
+Database (DerivedCoreProperties.txt), and the empty braille pattern."""
+
+
+class _Escapes(dict[int, str]):
+    """A table for `str.translate`: escapes for what `visible` does not leave as it is."""
+
+    def __missing__(self, code: int) -> str:
+        """The character itself, or its escape as Python writes it."""
+        character = chr(code)
+        if character.isprintable() and code not in _BLANK:
+            return character
+        width, letter = (2, "x") if code <= 0xFF else (4, "u") if code <= 0xFFFF else (8, "U")
+        return f"\\{letter}{code:0{width}x}"
+
+
+_ESCAPES = _Escapes(_SHORT_ESCAPES)
+
+
+def visible(text: str) -> str:
+    """The text on one line: control, format, private, unassigned and blank characters and backslashes are escaped."""
+    return text.translate(_ESCAPES)
 
 
 class OneLine(logging.Formatter):
     """A record as one line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, control characters escaped."""
-        return super().format(record).translate(_ESCAPES)
+        """The line, see `visible`."""
+        return visible(super().format(record))
+
+
+class LogFile(RotatingFileHandler):
+    """The file, written by one thread. A line that cannot be written is lost and counted; nothing is raised."""
+
+    def __init__(self, path: Path) -> None:
+        """Open it.
+
+        Raises:
+            OSError: If it cannot be opened for writing.
+        """
+        super().__init__(path, maxBytes=MAX_BYTES, backupCount=BACKUPS, encoding="utf-8", delay=False)
+        self.setFormatter(OneLine("%(asctime)s %(levelname)s %(message)s"))
+        self._lost = 0
+        self._reason = ""
+
+    def _open(self) -> io.TextIOWrapper:
+        """Without a buffer, whose lock the thread may hold when this process is forked."""
+        file = io.FileIO(self.baseFilename, "a")
+        return io.TextIOWrapper(file, encoding="utf-8", write_through=True)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record, after a line that states how many were lost before it."""
+        lost = self._lost
+        if lost:
+            self.report(f"{lost} lines were lost: {self._reason}")
+            if self._lost > lost:  # it still cannot be written, and this record is one of them
+                return
+            self._lost = 0
+        super().emit(record)
+
+    def report(self, text: str) -> None:
+        """Write a warning of the log's own."""
+        super().emit(logging.LogRecord("", logging.WARNING, "", 0, text, None, None))
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 -- the name that `logging` calls
+        """Count a line that could not be written; the first of them is one line on the screen."""
+        error = sys.exc_info()[1]
+        self._reason = getattr(error, "strerror", None) or repr(error)
+        if not self._lost and sys.stderr is not None:
+            with contextlib.suppress(OSError, ValueError):
+                sys.stderr.write(f"{self.baseFilename} cannot be written ({self._reason}); its lines are lost\n")
+        self._lost += 1
+        stream, self.stream = self.stream, None  # the next record opens the file again
+        with contextlib.suppress(OSError):
+            if stream is not None:
+                stream.close()
+
+    def close(self) -> None:
+        """Close the file, whether or not its last line can be written."""
+        with contextlib.suppress(OSError):
+            super().close()
+
+
+class QueuedLog(QueueHandler):
+    """Puts records on a bounded queue, from which a thread writes them to the file.
+
+    Attributes:
+        file: The file.
+    """
+
+    def __init__(self, file: LogFile) -> None:
+        """Start the thread."""
+        self._records: queue.Queue[logging.LogRecord] = queue.Queue(QUEUE_RECORDS)
+        super().__init__(self._records)
+        self.file = file
+        self._dropped = 0
+        self._counting = threading.Lock()
+        self._writer: _Writer | None = _Writer(self._records, file, self._take_dropped)
+        self._writer.start()
+
+    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
+        """Fill in the arguments, which may change later. The traceback is formatted by the thread."""
+        text = record.getMessage()
+        record.msg = text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]}… ({len(text)} characters)"
+        record.args = None
+        return record
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        """Put a prepared record on the queue, or drop it if that is full."""
+        try:
+            self._records.put_nowait(record)
+        except queue.Full:
+            with self._counting:
+                self._dropped += 1
+
+    def _take_dropped(self) -> int:
+        with self._counting:
+            dropped, self._dropped = self._dropped, 0
+        return dropped
+
+    def flush(self) -> None:
+        """Wait until all records have been written."""
+        if self._writer is not None:
+            self._records.join()
+
+    def disown(self) -> list[int]:
+        """In a process forked from this one, which has no such thread: descriptors that must not be held open."""
+        self._writer = None
+        return [self.file.stream.fileno()] if self.file.stream else []
+
+    def close(self) -> None:
+        """Write what is on the queue and close the file. Idempotent."""
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.stop()
+            self.file.close()
+        super().close()
+
+
+class RareLines:
+    """Lets a line of a kind through once a second, and counts the others."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Begin without lines; `clock` returns seconds."""
+        self._clock = clock
+        self._kinds: dict[str, tuple[float, int]] = {}  # when the last one passed, and how many have not since
+
+    def passes(self, kind: str) -> int:
+        """The number of lines that this one stands for, itself included; 0 if it is not to be written."""
+        now = self._clock()
+        passed_at, held = self._kinds.get(kind, (float("-inf"), 0))
+        if now - passed_at < _RARE_S:
+            self._kinds[kind] = (passed_at, held + 1)
+            return 0
+        if len(self._kinds) >= _MAX_KINDS:
+            self._kinds.clear()
+        self._kinds[kind] = (now, 0)
+        return held + 1
+
+
+class _Writer(QueueListener):
+    """The thread that writes."""
+
+    def __init__(self, records: queue.Queue[logging.LogRecord], file: LogFile, take_dropped: Callable[[], int]) -> None:
+        super().__init__(records, file)
+        self._file = file
+        self._take_dropped = take_dropped
+
+    def handle(self, record: logging.LogRecord) -> None:
+        super().handle(record)
+        if dropped := self._take_dropped():
+            self._file.report(f"{dropped} lines were lost: they came faster than they could be written")
+
+    def enqueue_sentinel(self) -> None:
+        self.queue.put(self._sentinel)  # type: ignore[attr-defined]  # the queue may be full, so this waits
 
 
 def default_path(port: int) -> Path:
@@ -60,21 +246,27 @@ def open_log(path: Path, name: str) -> logging.Logger:
     path.parent.mkdir(parents=True, exist_ok=True)
     log = logging.Logger(f"forgesyte_nb.{name}", logging.INFO)
     log.propagate = False
-    file = RotatingFileHandler(path, maxBytes=MAX_BYTES, backupCount=BACKUPS, encoding="utf-8", delay=False)
-    file.setFormatter(OneLine("%(asctime)s %(levelname)s %(message)s"))
-    log.addHandler(file)
+    log.addHandler(QueuedLog(LogFile(path)))
     return log
 
 
-def log_descriptors(log: logging.Logger) -> list[int]:
-    """Of the files that a log is written to."""
-    return [one.stream.fileno() for one in log.handlers if isinstance(one, RotatingFileHandler) and one.stream]
+def flush_log(log: logging.Logger) -> None:
+    """Wait until all that was logged so far is in the file."""
+    for handler in log.handlers:
+        handler.flush()
+
+
+def disown_log(log: logging.Logger) -> list[int]:
+    """In a process forked from this one: write no more; descriptors that must not be held open."""
+    found = [descriptor for one in log.handlers if isinstance(one, QueuedLog) for descriptor in one.disown()]
+    log.handlers[:] = [logging.NullHandler()]
+    return found
 
 
 def close_log(log: logging.Logger) -> None:
-    """Close its file."""
-    for handler in list(log.handlers):
-        log.removeHandler(handler)
+    """Write what waits and close the file; what is logged later goes nowhere."""
+    handlers, log.handlers[:] = list(log.handlers), [logging.NullHandler()]
+    for handler in handlers:
         handler.close()
 
 

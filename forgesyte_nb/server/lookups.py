@@ -36,6 +36,12 @@ _PAGE_FILES = {
 PAGE_PATHS = frozenset(_PAGE_FILES)
 """The page and its files: the same for everyone, without a secret in them."""
 
+_PREFLIGHT = {
+    "Access-Control-Allow-Methods": "GET",
+    "Access-Control-Allow-Headers": "Authorization",
+    "Access-Control-Max-Age": "600",
+}
+
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
     "media-src 'self' blob:; connect-src 'self' ws: wss:; base-uri 'none'; frame-ancestors 'self'"
@@ -71,6 +77,25 @@ def respond(
         }
     )
     return Response(status.value, status.phrase, headers, encoded)
+
+
+def is_shared(path: str) -> bool:
+    """True for what pages of other origins may read if they may open the socket: the scripts and `/v1/…`."""
+    return path.startswith("/v1/") or (path in _PAGE_FILES and path.endswith(".js"))
+
+
+def allow_origin(response: Response, origin: str | None) -> Response:
+    """Let a page that passed the gate read the response (CORS); `origin` is None for a program."""
+    response.headers["Vary"] = "Origin"
+    if origin is not None:
+        response.headers["Access-Control-Allow-Origin"] = origin
+    return response
+
+
+def allow_preflight(origin: str | None) -> Response:
+    """The answer to a CORS preflight: GET, with the token."""
+    status = http.HTTPStatus.NO_CONTENT
+    return allow_origin(Response(status.value, status.phrase, Headers({**_PREFLIGHT, "Connection": "close"})), origin)
 
 
 def describe_plugin(plugin: Plugin) -> dict[str, Any]:

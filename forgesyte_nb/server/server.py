@@ -7,10 +7,12 @@ with `close()`, with its `with` block, or with the process. A process that is fo
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
+import socket
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
@@ -22,13 +24,14 @@ from forgesyte_nb.checks import check_count, check_number
 from forgesyte_nb.errors import PluginDefinitionError, ServerError
 from forgesyte_nb.keywords import known_keywords
 from forgesyte_nb.plugins.contract import Plugin
-from forgesyte_nb.plugins.discovery import FolderWatch, asked_folders, discover, plugin_folders
+from forgesyte_nb.plugins.discovery import asked_folders, discover, plugin_folders, possible_folders
+from forgesyte_nb.plugins.folder_watch import FolderWatch, look_at
 from forgesyte_nb.plugins.registry import Entry, Registry, registry
 from forgesyte_nb.server import reports
 from forgesyte_nb.server.binding import bind
 from forgesyte_nb.server.gate import ANY_HOST
 from forgesyte_nb.server.local import LocalConnections, Send, Take
-from forgesyte_nb.server.logs import close_log, default_path, log_descriptors, open_log, tail
+from forgesyte_nb.server.logs import close_log, default_path, disown_log, flush_log, open_log, tail
 from forgesyte_nb.server.loop import Answer, BackgroundLoop
 from forgesyte_nb.settings import Settings
 
@@ -62,8 +65,13 @@ class Server:
         settings: Settings | None = None,
         log: str | os.PathLike[str] | None = None,
         plugin_registry: Registry | None = None,
+        _replaces: Server | None = None,
+        _is_default: bool = False,
     ) -> None:
         """Start a server; `serve` says what the arguments mean.
+
+        With `_replaces`, that server runs on until all that can fail of this one has succeeded, and is closed then.
+        With `_is_default`, child processes find its URL in `FORGESYTE_NB_URL`, its workers among them.
 
         Raises:
             ServerError: If it cannot listen there.
@@ -75,12 +83,13 @@ class Server:
         self.host = host
         self.registry = plugin_registry or registry()
         check_token(host, self.settings)
-        folders = plugin_folders(asked_folders(plugins))
+        asked = asked_folders(plugins)
+        folders = plugin_folders(asked)
         if host not in _LOOPBACK:
             named = ANY_HOST if host in _WILDCARDS else host.lower()
             self.settings = replace(self.settings, allow_hosts=(*self.settings.allow_hosts, named))
-        sockets = bind(host, port)
-        self.port: int = sockets[0].getsockname()[1]
+        sockets = bind(host, port) if _replaces is None else _replaces._sockets_for(host, port)
+        self.port: int = sockets[0].getsockname()[1] if sockets else port or 0
         self._closed = threading.Event()
         self._undo: list[Callable[[], None]] = []
         try:
@@ -93,27 +102,42 @@ class Server:
             raise ServerError(
                 f"cannot write the log {str(log or error.filename)!r}: {error.strerror or error}"
             ) from error
+        files = look_at(folders)
         discover(self.registry, folders)
+        environment = os.environ.get(URL_VARIABLE)
+        if _is_default:
+            os.environ[URL_VARIABLE] = self.url
         self._loop = BackgroundLoop(f"forgesyte-server-{self.port}")
         try:
             self._async: AsyncServer = self._loop.run(_make_async_server(self.settings, self.registry, self._log))
+            self._loop.run(self._async.start())
+            if _replaces is not None:
+                sockets = sockets or _replaces._give_up_port(host, self.port)
+                _replaces.close()
+                flush_log(self._log)
+                self._log_start = self.log.stat().st_size
             own_servers.enter(self.url, self.settings.token)
-            self._loop.run(self._async.start(sockets))
+            self._loop.run(self._async.listen(sockets))
             self._local = LocalConnections(self._async.dispatcher, self._loop.loop)
         except BaseException:
-            own_servers.leave(self.url)
+            if _replaces is None or not _replaces.running:
+                own_servers.leave(self.url)
+            if _is_default:
+                _restore_environment(environment)
             self._loop.close()
             for bound in sockets:
                 bound.close()
             close_log(self._log)
             raise
         self.registry.add_trial(self._trial)
-        self._watch = FolderWatch(self.registry, folders, self._log.info)
+        self.registry.add_unload(self._unload)
+        self._watch = FolderWatch(self.registry, possible_folders(asked), self._log.info, files)
         atexit.register(self.close)
         _open.add(self)
         self._log.info("listening on %s pid=%s plugins=%s", self.url, os.getpid(), ",".join(self._names()))
         for name, reason in self.registry.failures.items():
             self._log.warning("cannot be loaded: %s: %s", name, reason)
+        flush_log(self._log)
 
     @property
     def url(self) -> str:
@@ -149,6 +173,36 @@ class Server:
     def _names(self) -> list[str]:
         return [plugin.name for plugin in self.plugins]
 
+    def find_plugins(self, asked: Sequence[str | os.PathLike[str]]) -> None:
+        """Load plugin files that are new or have changed, of new folders too, without waiting for the watch."""
+        self._watch.add(possible_folders(asked))
+
+    def _sockets_for(self, host: str, port: int | None) -> list[socket.socket]:
+        """Sockets for the server that replaces this one; none if it must give up its port first.
+
+        Raises:
+            ServerError: If the other server could not listen there even then.
+        """
+        if host == self.host and port in (None, 0, self.port):
+            return self._async.share_sockets()
+        if port != self.port:
+            return bind(host, port)
+        try:
+            return bind(host, port)  # the addresses need not overlap
+        except ServerError:
+            for probe in bind(host, 0):
+                probe.close()
+            return []
+
+    def _give_up_port(self, host: str, port: int) -> list[socket.socket]:
+        """Sockets of another address that includes this server's own. If there can be none, it listens again."""
+        self._loop.run(self._async.stop_listening())
+        try:
+            return bind(host, port)
+        except ServerError:
+            self._loop.run(self._async.listen(bind(self.host, self.port)))
+            raise
+
     def log_tail(self, lines: int = 20) -> str:
         """The last lines of the log, of those that this server wrote.
 
@@ -156,6 +210,7 @@ class Server:
             ValueError: If `lines` is negative.
         """
         check_count("lines", lines, least=0)
+        flush_log(self._log)
         return tail(self.log, lines, self._log_start)
 
     def broadcast(self, body: Any, *, topic: str | None = None, client_id: str | None = None) -> int:
@@ -265,6 +320,7 @@ class Server:
         for undo in self._undo:
             undo()
         self.registry.remove_trial(self._trial)
+        self.registry.remove_unload(self._unload)
         self._watch.close()
         try:
             self._loop.run(
@@ -286,7 +342,7 @@ class Server:
         """
         self._closed.set()
         atexit.unregister(self.close)
-        point_nowhere([*self._async.disown(), *log_descriptors(self._log)])
+        point_nowhere([*self._async.disown(), *disown_log(self._log)])
 
     def __enter__(self) -> Self:
         return self
@@ -318,11 +374,32 @@ class Server:
             ) from error
         self._log.info("plugin=%s revision=%s in force", entry.plugin.name, entry.plugin.revision)
 
+    def _unload(self, name: str) -> None:
+        """Free a plugin's memory in all lanes; called by the registry, on the thread of the cell or the watch."""
+        if self._loop.is_current or not self.running:
+            return
+        with contextlib.suppress(TimeoutError):  # a frame that runs longer is followed by it
+            self._loop.run(self._async.unload(name), self.settings.plugin_timeout_s)
+
+
+def _restore_environment(url: str | None) -> None:
+    os.environ.pop(URL_VARIABLE, None)
+    if url is not None:
+        os.environ[URL_VARIABLE] = url
+
 
 async def _make_async_server(settings: Settings, plugin_registry: Registry, log: Any) -> Any:
     from forgesyte_nb.server.async_server import AsyncServer
 
-    return AsyncServer(settings, plugin_registry, log)
+    return AsyncServer(settings, plugin_registry, log, _trusted_origins)
+
+
+def _trusted_origins() -> set[str]:
+    return {origin for pages in trusted_pages for origin in pages()}
+
+
+trusted_pages: list[Callable[[], Collection[str]]] = []
+"""Called when a page offers `forgesyte.v2`; each returns origins, in lower case, whose pages may use feeds."""
 
 
 looks: list[Callable[[Server], Any]] = []

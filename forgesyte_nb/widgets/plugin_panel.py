@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from forgesyte_nb.client.wire_format import merge_options
 from forgesyte_nb.keywords import own_keywords
 from forgesyte_nb.server.server import Server
 from forgesyte_nb.widgets.live import LiveWidget
@@ -46,7 +47,7 @@ class PluginPanel(LiveWidget):
             PluginNotFound: If there is no such plugin.
             InvalidOptions: If its schema refuses the options.
         """
-        chosen = {**(options or {}), **more_options}
+        chosen = merge_options(options, more_options)
         with own_keywords(PluginPanel, more_options):
             if isinstance(target, Stream):
                 self.target: Stream | OptionsBoard = target.tune(**chosen) if chosen else target

@@ -11,6 +11,7 @@ from typing import Any
 
 import traitlets
 
+from forgesyte_nb.client.wire_format import merge_options
 from forgesyte_nb.server.server import Server
 from forgesyte_nb.widgets.live import LiveWidget
 from forgesyte_nb.workbench.kernel_server import kernel_server
@@ -46,7 +47,7 @@ class Webcam(LiveWidget):
         """
         self._owner = kernel_server(server)
         name = plugin_name(plugin, self._owner.registry)
-        chosen = checked_options(self._owner.registry, name, {**(options or {}), **more_options})
+        chosen = checked_options(self._owner, name, merge_options(options, more_options))
         schema = self._owner.registry.entry(name).plugin.schema.json_schema
         super().__init__(server=server, _front="webcam", _plugin=name, _options=chosen, _schema=schema)
 
@@ -62,7 +63,7 @@ class Webcam(LiveWidget):
 
     @options.setter
     def options(self, options: dict[str, Any]) -> None:
-        self._options = checked_options(self._owner.registry, self.plugin, options)
+        self._options = checked_options(self._owner, self.plugin, options)
 
     def _static_text(self) -> str:
         return f"<Webcam → {self.plugin}: a camera in the browser, while a kernel runs>"

@@ -10,6 +10,7 @@ import re
 import weakref
 from typing import TYPE_CHECKING, Any
 
+import forgesyte_nb.jupyter.pages  # noqa: F401 -- from here on the server knows this kernel's pages
 from forgesyte_nb import __version__
 from forgesyte_nb.feeds import feed_book
 from forgesyte_nb.jupyter.kernel_file import own_connection_file

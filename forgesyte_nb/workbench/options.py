@@ -11,10 +11,13 @@ from collections.abc import Callable
 from typing import Any
 
 from forgesyte_nb.client.sources import Source
+from forgesyte_nb.client.sources.urls import without_secrets
 from forgesyte_nb.client.wire_format import encode_options
 from forgesyte_nb.errors import InvalidOptions, PluginNotFound
 from forgesyte_nb.plugins.contract import Plugin
+from forgesyte_nb.plugins.options import check_size
 from forgesyte_nb.plugins.registry import Registry
+from forgesyte_nb.server.server import Server
 
 
 class ChosenOptions:
@@ -28,15 +31,15 @@ class ChosenOptions:
         dropped: Which of them were dropped since they were chosen, and why; else empty.
     """
 
-    def __init__(self, registry: Registry | None, plugin: str, options: dict[str, Any]) -> None:
+    def __init__(self, server: Server | None, plugin: str, options: dict[str, Any]) -> None:
         """Choose the first; see `choose`.
 
         Args:
-            registry: Where the plugin is; None if that is in another process, whose server then checks them itself.
+            server: Where the plugin is; None if that is in another process, whose server then checks them itself.
             plugin: Its name.
             options: The options.
         """
-        self._registry, self._plugin = registry, plugin
+        self._server, self._plugin = server, plugin
         self.choose(options)
 
     def choose(self, options: dict[str, Any]) -> None:
@@ -46,17 +49,17 @@ class ChosenOptions:
             PluginNotFound: If there is no such plugin; nothing has changed then.
             InvalidOptions: If its schema refuses them; nothing has changed then.
         """
-        registry = self._registry
-        self.values = dict(options) if registry is None else checked_options(registry, self._plugin, options)
+        server = self._server
+        self.values = plain_options(options) if server is None else checked_options(server, self._plugin, options)
         self.dropped = ""
 
     @property
     def plugin_in_force(self) -> Plugin | None:
         """The plugin as it is now, if it is in this process."""
-        if self._registry is None:
+        if self._server is None:
             return None
         try:
-            return self._registry.entry(self._plugin).plugin
+            return self._server.registry.entry(self._plugin).plugin
         except PluginNotFound:
             return None
 
@@ -70,15 +73,24 @@ class ChosenOptions:
         return self.values != before
 
 
-def checked_options(registry: Registry, plugin: str, options: dict[str, Any]) -> dict[str, Any]:
-    """A copy of options that a plugin takes.
+def checked_options(server: Server, plugin: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Options that a plugin takes, as the plain values that JSON has for them: a path is text, a set a list.
 
     Raises:
         PluginNotFound: If there is no such plugin.
-        InvalidOptions: If its schema refuses them.
+        InvalidOptions: If its schema refuses them, or they are over the server's limits.
     """
-    registry.entry(plugin).plugin.schema.keywords(encode_options(options))
-    return dict(options)
+    encoded, limits = encode_options(options), server.settings
+    schema = server.registry.entry(plugin).plugin.schema
+    check_size(encoded, max_bytes=limits.max_options_bytes, max_depth=limits.max_options_depth)
+    schema.keywords(encoded)
+    return plain_options(options)
+
+
+def plain_options(options: dict[str, Any]) -> dict[str, Any]:
+    """A copy of options as the plain values that JSON has for them."""
+    values: dict[str, Any] = json.loads(encode_options(options))
+    return values
 
 
 def without_refused(plugin: Plugin, options: dict[str, Any]) -> tuple[dict[str, Any], str]:
@@ -111,9 +123,10 @@ def plugin_name(target: str | Callable[..., Any], registry: Registry) -> str:
 
 
 def source_code(source: Any) -> str:
-    """How a source is written in a call: its path, or a name for what has none."""
+    """How a source is written in a call: its path, its URL without secrets, or a name for what has neither."""
     if isinstance(source, (str, int, os.PathLike)):
-        return json.dumps(source if isinstance(source, int) else os.fspath(source), ensure_ascii=False)
+        written = source if isinstance(source, int) else os.fspath(source)
+        return json.dumps(without_secrets(written) if isinstance(written, str) else written, ensure_ascii=False)
     name = str(getattr(source, "__name__", ""))
     return f"{name}()" if name.isidentifier() else "source" if isinstance(source, Source) else "pictures"
 

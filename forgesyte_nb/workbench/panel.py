@@ -38,7 +38,7 @@ class OptionsBoard:
         self._server = server
         self._told: dict[str, Any] = {}
         self._lock = threading.Lock()
-        self._chosen = ChosenOptions(server.registry, plugin, options)
+        self._chosen = ChosenOptions(server, plugin, options)
         self.feed: Feed = feed_book().open("panel", plugin, self._control)
         self.feed.tell(self.state())
         self.feed.on_watched = lambda: ticker.start(self._tick)

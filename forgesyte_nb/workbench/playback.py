@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from forgesyte_nb.checks import check_count
 from forgesyte_nb.client.pictures import Picture
-from forgesyte_nb.client.sources import Source, Take
+from forgesyte_nb.client.sources import Source, SourceStatus, Take
 
 NOMINAL_FPS = 10.0
 """Pictures per second at speed 1 of a source that has no rate of its own, such as a folder."""
@@ -42,6 +42,11 @@ class Playback(Source):
         self._due_at = 0.0
         self._changed = threading.Condition()
         self.set_speed(speed)
+
+    @property
+    def status(self) -> SourceStatus:
+        """Condition of the source."""
+        return self.inner.status
 
     def _takes(self) -> Iterator[Take]:
         return self.inner._takes()

@@ -36,7 +36,7 @@ def call_plugin(plugin: Plugin, frame: Frame, options: bytes) -> Any:
     if plugin.is_class:
         instance = plugin.target()
         if hasattr(instance, "setup"):
-            instance.setup(context)
+            instance.setup(context, **plugin.setup_options)
         call, new_state = instance.process, getattr(instance, "new_stream", dict)
     if "ctx" in plugin.schema.wants:
         keywords["ctx"] = context

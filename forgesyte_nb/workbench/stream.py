@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 from forgesyte_nb.background import disown_when_forked
 from forgesyte_nb.client.results import Result
+from forgesyte_nb.client.sources import SourceStatus
 from forgesyte_nb.client.stream import Intent
 from forgesyte_nb.feeds import Feed
 from forgesyte_nb.keywords import known_keywords
-from forgesyte_nb.plugins.registry import Registry
+from forgesyte_nb.server.server import Server
 from forgesyte_nb.workbench.history import Shown
 from forgesyte_nb.workbench.ledger import Counts
 from forgesyte_nb.workbench.options import ChosenOptions, stream_code
@@ -51,7 +52,6 @@ class Stream(StreamResults):
         route: Route,
         options: dict[str, Any],
         *,
-        registry: Registry | None,
         intent: Intent,
         concurrency: int | None,
         history: int,
@@ -70,7 +70,7 @@ class Stream(StreamResults):
         self.problem = ""
         self._waiting_options = False  # whether some were chosen since the last pass ended
         self._route, self._source_code = route, source_code
-        self._chosen = ChosenOptions(registry, route.plugin, options)
+        self._chosen = ChosenOptions(self._local_server, route.plugin, options)
         self._before = Counts()  # of earlier passes
         self._again = self._closing = self._in_vain = False
         self.feed: Feed = feed_of(self, f"{playback.name} → {self.plugin}", self._tell)
@@ -120,6 +120,11 @@ class Stream(StreamResults):
         self.feed.show(shown.payload, shown.content_type, **shown.about)
 
     # Controls
+
+    @property
+    def _local_server(self) -> Server | None:
+        """Its server, if that is in this process."""
+        return self._route.server if isinstance(self._route.server, Server) else None
 
     @property
     def running(self) -> bool:
@@ -184,9 +189,11 @@ class Stream(StreamResults):
         and a connection that is still being made is given up.
         """
         self._closing = True  # and stays so: nothing begins another pass
-        self.stop()
-        self._pass.join()
-        self.feed.close("the stream was closed: run its cell again, or fs.stream(…)")
+        try:
+            self.stop()
+        finally:  # closing the source may raise
+            self._pass.join()
+            self.feed.close("the stream was closed: run its cell again, or fs.stream(…)")
 
     @property
     def speed(self) -> float | None:
@@ -210,11 +217,15 @@ class Stream(StreamResults):
 
     @property
     def notice(self) -> str:
-        """What is to be known of its options and controls; else empty.
+        """Warning about its source, options or controls; empty if there is none.
 
-        Which options it has dropped, since a new revision of the plugin takes them no more; that they wait for another
-        pass; that there will be none.
+        A camera that is silent or away; options that were dropped, since a new revision of the plugin takes them no
+        more; options that wait for another pass, or that come too late.
         """
+        about_source = self.source_status.message if self.running else ""
+        return "; ".join(filter(None, (about_source, self._options_notice())))
+
+    def _options_notice(self) -> str:
         if self._closing and (self._in_vain or self._waiting_options):
             what = "the options have" if self._waiting_options else "that has"
             return f"{what} no effect: the stream is closed; run its cell again, or fs.stream(…)"
@@ -306,8 +317,16 @@ class Stream(StreamResults):
         return self._pass.trouble if self._active else ""
 
     @property
+    def source_status(self) -> SourceStatus:
+        """Condition of its source: "reading", "silent" or "reconnecting"; outages and damaged pictures so far."""
+        return self.playback.status
+
+    @property
     def code(self) -> str:
-        """A call that makes such a stream with the options of now, to be copied into a cell."""
+        """A call that makes such a stream with the options of now, to be copied into a cell.
+
+        The URL of a source stands in it without user name, password and query.
+        """
         return stream_code(self._source_code, self.plugin, self._chosen.values)
 
     # Looking at it: by the public names of the widgets, which are loaded now at the earliest

@@ -96,7 +96,11 @@ class StreamResults:
 
     @property
     def results(self) -> list[Result]:
-        """Results so far, oldest first, without their pictures; the newest `history` of them."""
+        """Results so far, oldest first; the newest `history` of them.
+
+        `result.frame` is the picture as it was sent. Of the oldest, whose pictures are over the limit of memory, it is
+        a `RawImage` that says so, and whose pixels raise `InvalidImage`.
+        """
         with self._changed:
             return list(self._history.results)
 

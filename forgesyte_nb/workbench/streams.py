@@ -10,7 +10,9 @@ from typing import Any
 
 from forgesyte_nb.checks import check_count
 from forgesyte_nb.client.sources import open_source
+from forgesyte_nb.client.sources.live import RECONNECT_S
 from forgesyte_nb.client.stream import Intent
+from forgesyte_nb.client.wire_format import merge_options
 from forgesyte_nb.keywords import own_keywords
 from forgesyte_nb.plugins.registry import Registry
 from forgesyte_nb.server.server import Server
@@ -56,6 +58,7 @@ def stream(
     speed: float | None = None,
     every: int = 1,
     loop: bool = False,
+    reconnect_s: float = RECONNECT_S,
     token: str | None = None,
     history: int = 50_000,
     **more_options: Any,
@@ -76,6 +79,8 @@ def stream(
         speed: Multiple of the source's own rate; None is as fast as it goes.
         every: Take every n-th picture.
         loop: Begin the source again at its end.
+        reconnect_s: For a camera or network stream that goes away: longest time without a connection, in seconds,
+            before the stream fails; it shows as "reconnecting" meanwhile. 0 gives up at once.
         token: Secret of a server elsewhere, if it has one.
         history: Results that are kept.
         **more_options: Options.
@@ -84,7 +89,7 @@ def stream(
         SourceError: If the source cannot be opened.
         PluginNotFound: If this kernel's server has no such plugin.
         InvalidOptions: If the plugin's schema refuses the options.
-        ValueError: If `intent` is neither, or a number cannot be.
+        ValueError: If `intent` is neither, or a number such as `history` or `reconnect_s` cannot be.
         ServerError: If the server is to be started and cannot be.
     """
     if concurrency is not None:
@@ -92,14 +97,13 @@ def stream(
     if server is None:
         server = kernel_server()
     local = server if isinstance(server, Server) else None
-    opened = open_source(source, every=every, loop=loop)
+    opened = open_source(source, every=every, loop=loop, reconnect_s=reconnect_s)
     name = plugin_name(plugin, Registry() if local is None else local.registry)
     with own_keywords(stream, more_options):
         made = Stream(
             Playback(opened, speed=speed),
             Route(str(getattr(server, "url", server)), token, name) if local is None else Route(local, None, name),
-            {**(options or {}), **more_options},
-            registry=None if local is None else local.registry,
+            merge_options(options, more_options),
             intent=intent or ("freshest" if opened.live else "every_frame"),
             concurrency=concurrency,
             history=history,

@@ -76,7 +76,7 @@ async def test_each_wire_error_is_raised_as_its_class(server, picture, image, pl
 
 
 async def test_what_holds_many_pictures_is_referred_to_stream_and_batch(server, picture, tmp_path):
-    (tmp_path / "clip.mp4").write_bytes(b"whatever it is")
+    (tmp_path / "clip.mp4").write_bytes(b"\0\0\0\x18ftypisom" + bytes(40))
     many = {
         "a folder": tmp_path,
         "a video": tmp_path / "clip.mp4",

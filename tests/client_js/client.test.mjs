@@ -470,7 +470,7 @@ test("another socket than WebSocket can be given, and loses nothing over session
   const client = await opened("comm://somewhere/", { socket, clientId: "one" });
   assert.equal((await client.analyze(PICTURE, "ocr")).result.text, "a");
   assert.deepEqual(frames, ["first", "second", "second"]);
-  assert.deepEqual(asked[0], ["comm://somewhere/ws/one", ["forgesyte.v2"]]);
+  assert.deepEqual(asked[0], ["comm://somewhere/ws/one", ["forgesyte.v2", "forgesyte.v1"]]);
 });
 
 test("close answers what is open, and a closed client says what to do", async () => {

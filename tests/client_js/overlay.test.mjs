@@ -1,53 +1,25 @@
 /**
- * overlay.js: which shapes a result holds, and what its table says. Drawing is seen in the browser test.
+ * shapes.js and overlay.js: the shapes of a result, and the rows of its table. Drawing is seen in the browser test.
  */
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
-import { rowsOf, shapesOf } from "../../forgesyte_nb/server/page/overlay.js";
+import { rowsOf } from "../../forgesyte_nb/server/page/overlay.js";
+import { clipped, shapesOf } from "../../forgesyte_nb/server/page/shapes.js";
 
 const bbox = { x: 1, y: 2, width: 3, height: 4 };
+const NONE = { tiles: [], masks: [], boxes: [], points: [], labels: [] };
 
-test("every typed shape is found by its fields, wherever it stands", () => {
-  const { boxes, masks, points, labels } = shapesOf({
-    text: "whole page",
-    confidence: 0.5,
-    blocks: [{ text: "word", confidence: 0.9, bbox }],
-    nested: { faces: [{ bbox, label: "face", confidence: 0.75, landmarks: [{ x: 5, y: 6 }, { x: 7, y: 8 }] }] },
-    mask: { mask: "iVBOR", width: 2, height: 2, label: "sky" },
-    labels: [{ label: "cat", confidence: 0.25 }],
-  });
-  assert.deepEqual(boxes.map(({ caption, x }) => [caption, x]), [["word", 1], ["face 0.75", 1]]);
-  assert.deepEqual(masks, [{ png: "iVBOR", label: "sky" }]);
-  assert.deepEqual(points.map(({ x, y }) => [x, y]), [[5, 6], [7, 8]]);
-  assert.deepEqual(labels.map(({ caption }) => caption), ["cat 0.25"]);
-});
+// tests/workbench/test_drawing.py runs the same cases through the Python implementation.
+const cases = JSON.parse(readFileSync(new URL("../drawing_cases.json", import.meta.url), "utf-8"));
+for (const { name, result, shapes } of cases) {
+  test(`shapes: ${name}`, () => assert.deepEqual(clipped(shapesOf(result), 100, 80), { ...NONE, ...shapes }));
+}
 
-test("a point inside a box is part of it; sizes and histograms are no shapes", () => {
-  const shapes = shapesOf({
-    blocks: [{ bbox, area: 12, center: { x: 2, y: 3 } }],
-    size: { width: 640, height: 480 },
-    histogram: [1, 2, 3],
-    bad: [{ bbox: { x: 1, y: null, width: 3, height: 4 } }, { x: "1", y: 2 }],
-  });
-  assert.equal(shapes.boxes.length, 1);
-  assert.equal(shapes.points.length + shapes.labels.length + shapes.masks.length, 0);
-});
-
-test("a result that is itself a label or a box is one", () => {
-  assert.deepEqual(shapesOf({ label: "cat", confidence: 1 }).labels, [{ caption: "cat 1.00", label: "cat" }]);
-  assert.equal(shapesOf({ bbox, label: "cat" }).boxes.length, 1);
-  assert.deepEqual(shapesOf({}), { boxes: [], masks: [], points: [], labels: [], tiles: [] });
-});
-
-test("a grid of names is tiles if the palette has their colours", () => {
-  const palette = { stone: { rgb: [126, 126, 126], count: 3 }, snow: { rgb: [249, 254, 254], count: 1 } };
-  const rows = [["stone", "snow"], ["stone", "stone"]];
-  assert.deepEqual(shapesOf({ block_map: rows, palette, dimensions: { width: 2, height: 2 } }).tiles, [{ rows, palette }]);
-  for (const other of [{ block_map: rows }, { palette }, { block_map: rows, palette: null }, { block_map: [[]], palette },
-    { block_map: [["lava"]], palette }, { block_map: rows, palette: { stone: { rgb: "grey" } } }, { block_map: [], palette }]) {
-    assert.deepEqual(shapesOf(other).tiles, []);
-  }
+test("a result has at most 5000 shapes", () => {
+  const { points, boxes } = shapesOf({ points: Array(4000).fill({ x: 1, y: 2 }), boxes: Array(4000).fill({ bbox }) });
+  assert.deepEqual([points.length, boxes.length], [4000, 1000]);
 });
 
 test("rows: numbers short, lists counted, colours and bars shown, long text on its own", () => {

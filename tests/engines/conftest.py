@@ -92,7 +92,7 @@ class Bench:
         self._seqs[key] = seq + 1
         name = frame_id or f"{plugin} {next(_numbers)}"
         encoded = json.dumps(options or {}).encode()
-        job = Job(f"job_{next(_numbers)}", name, entry, encoded, image or self._tiny, owner, key, seq, 0.0)
+        job = Job(f"job_{next(_numbers)}", name, entry, encoded, image or self._tiny, owner, key, seq, 0.0, stream)
         self._ended[job] = asyncio.get_running_loop().create_future()
         self.engine.submit(job)
         return job

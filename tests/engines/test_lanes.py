@@ -12,6 +12,7 @@ from forgesyte_nb.engines.contract import Outcome
 from forgesyte_nb.engines.lanes import LaneEngine
 from forgesyte_nb.engines.slot import Slot
 from forgesyte_nb.jobs import Job
+from forgesyte_nb.plugins.registry import Entry
 from forgesyte_nb.settings import Settings
 from tests.engines.conftest import Bench
 
@@ -44,6 +45,15 @@ class Lane:
 
     def forget_streams(self, prefix: str) -> None:
         self.told.append(("forget", prefix))
+
+    def load(self, entry: Entry) -> asyncio.Future[Any]:
+        self.told.append(("load", entry.plugin.revision))
+        self.loaded: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        return self.loaded
+
+    def unload(self, name: str, kept: list[int]) -> asyncio.Future[Any]:
+        self.told.append(("unload", name, kept))
+        return asyncio.get_running_loop().create_future()
 
     def start(self) -> None:
         self.engine.lane_started(self.slot)
@@ -159,6 +169,41 @@ async def test_an_idle_lane_gets_what_waits_behind_a_longer_job(lanes: Any) -> N
     assert ("recalled", "c") in first.told
 
 
+async def test_a_job_of_another_stream_does_not_wait_for_what_was_handed_over_ahead(lanes: Any) -> None:
+    bench = lanes(1)  # the plugin "p" is known to be short
+    bench.cell("@fs.plugin\ndef long(frame): return {}")
+    lane = bench.engine.lane(0)
+    bench.send("x", plugin="long", owner="a")
+    lane.start()
+    bench.engine.lane_ended(lane.slot, LONGER)
+    bench.send("1", "2", "3", plugin="long", owner="a")
+    lane.start()
+    assert lane.names == ["1", "2"]
+    bench.send("short", owner="b")
+    assert lane.names == ["1", "short"]
+    assert ("recalled", "2") in lane.told
+
+
+async def test_lanes_are_shared_between_streams(lanes: Any) -> None:
+    """A stream of a slow plugin has both lanes: what another sends gets the first that is free, all of it."""
+    bench = lanes(2)
+    bench.cell("@fs.plugin\ndef slow(frame): return {}")
+    long = Outcome(result=b"{}", plugin_ms=1000.0)
+    first, second = bench.engine.lane(0), bench.engine.lane(1)
+    bench.send(*(f"slow{number}" for number in range(20)), plugin="slow", owner="a")
+    first.start()
+    second.start()
+    for round_ in range(5):
+        names = [f"{round_}.{number}" for number in range(10)]
+        bench.send(*names, owner="b")
+        bench.engine.lane_ended(first.slot, long)
+        for name in names:
+            assert first.names[0] == name
+            first.run()
+        first.start()
+        assert first.names[0].startswith("slow")
+
+
 async def test_idle_lanes_come_first(lanes: Any) -> None:
     bench = lanes(3)
     bench.send(*"abcde")
@@ -272,11 +317,19 @@ async def test_of_too_many_streams_the_one_without_frames_longest_loses_its_plac
     assert [key.split("/")[1] for key in bench.engine._placement._pinned] == ["old", "new"]
 
 
-async def test_closing_answers_what_waits_runs_and_is_held_back(lanes: Any) -> None:
+async def test_a_result_does_not_wait_for_the_start_of_what_was_sent_before(lanes: Any) -> None:
+    bench = lanes(2)
+    bench.send(*"ab")
+    bench.engine.lane(1).run()
+    assert bench.news() == [("started", "a"), ("started", "b"), ("ended", "b")]
+    bench.engine.lane(0).run()
+    assert bench.news() == [("ended", "a")]
+
+
+async def test_closing_answers_what_waits_and_runs(lanes: Any) -> None:
     bench = lanes(2)
     jobs = bench.send(*"abcdef")
-    bench.engine.lane(1).run()  # "b": done, but not told, as "a" has not started
-    assert not jobs[1].ended
+    bench.engine.lane(1).run()
     bench.engine._answer_all()
     outcomes = [await bench.outcome(job) for job in jobs]
     assert [outcome.error is None for outcome in outcomes] == [False, True, False, False, False, False]

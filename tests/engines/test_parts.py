@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import random
+import threading
 from typing import Any
 
 import pytest
 
 from forgesyte_nb.engines.contract import Outcome
-from forgesyte_nb.engines.lane_memory import LANE_TASKS, SLOT_BYTES, LaneMemory
+from forgesyte_nb.engines.job_queue import JobQueue
+from forgesyte_nb.engines.lane_memory import PLACE_BYTES, PLACES, LaneMemory
+from forgesyte_nb.engines.permits import Permits, begin
 from forgesyte_nb.engines.pipe import Inbox, Kind, message
-from forgesyte_nb.engines.start_order import PATIENCE_S, StartOrder
-from forgesyte_nb.engines.waiting import WaitingJobs
+from forgesyte_nb.engines.start_order import StartOrder
 from forgesyte_nb.errors import WireError
 from forgesyte_nb.jobs import Job
 from forgesyte_nb.plugins.contract import Plugin
@@ -20,12 +22,11 @@ from forgesyte_nb.plugins.registry import Registry
 from tests.conftest import run_cell
 
 REGISTRY = Registry()
-run_cell("@fs.plugin\ndef p(frame): return {}", REGISTRY)
-DONE = Outcome(result=b"{}")
+run_cell("@fs.plugin\ndef p(frame): return {}\n@fs.plugin\ndef q(frame): return {}", REGISTRY)
 
 
-def job(name: str, owner: Any = "owner") -> Job:
-    return Job(f"job_{name}", name, REGISTRY.entry("p"), b"{}", b"", owner, "", 0, 0.0)
+def job(name: str, owner: Any = "owner", *, plugin: str = "p", stream_id: str = "") -> Job:
+    return Job(f"job_{name}", name, REGISTRY.entry(plugin), b"{}", b"", owner, "", 0, 0.0, stream_id)
 
 
 class Heard:
@@ -57,126 +58,172 @@ def order_of(*names: str) -> tuple[StartOrder, list[str], list[Job]]:
     return order, heard.said, jobs
 
 
-def start(order: StartOrder, one: Job, now: float = 1.0) -> None:
-    one.started_at = now
-    order.started(one)
+def test_a_start_announces_first_what_was_handed_over_before() -> None:
+    order, said, (a, b, c, d) = order_of("a", "b", "c", "d")
+    order.started(c)
+    assert said == ["+a", "+b", "+c"], "at once: nothing is held back"
+    order.started(a)
+    order.started(b)
+    order.started(d)
+    assert said == ["+a", "+b", "+c", "+d"], "each once"
 
 
-def test_news_that_came_early_waits_for_what_was_sent_before() -> None:
-    order, said, (a, b, c) = order_of("a", "b", "c")
-    start(order, c)
-    order.ended(c, DONE)
-    start(order, b)
-    assert said == []
-    start(order, a)
-    assert said == ["+a", "+b", "+c", "-c"]
-    order.ended(b, DONE)
-    order.ended(a, DONE)
-    assert said[4:] == ["-b", "-a"]
-
-
-def test_one_that_ends_without_a_start_holds_nobody_up() -> None:
+def test_a_job_that_will_not_start_is_not_announced() -> None:
     order, said, (a, b) = order_of("a", "b")
-    start(order, b)
-    order.ended(a, DONE)
-    assert said == ["-a", "+b"]
-
-
-def test_one_that_is_taken_back_holds_nobody_up() -> None:
-    order, said, (a, b, c) = order_of("a", "b", "c")
-    start(order, b)
     order.forget(a)
+    order.forget(a)
+    order.started(b)
     assert said == ["+b"]
-    order.forget(a)
-    order.forget(c)
-    order.ended(b, DONE)
-    assert said == ["+b", "-b"]
 
 
-def test_patience_ends() -> None:
-    order, said, (_, b, c) = order_of("a", "b", "c")
-    start(order, b, 5.0)
-    order.ended(b, DONE)
-    start(order, c, 5.0)
-    order.overdue(5.0 + PATIENCE_S / 2)
-    assert said == []
-    order.overdue(5.0 + PATIENCE_S * 2)
-    assert said == ["+b", "-b", "+c"]
-
-
-def test_one_that_goes_to_a_second_lane_keeps_its_place() -> None:
+def test_a_job_that_goes_to_a_second_lane_keeps_its_place() -> None:
     order, said, (a, b) = order_of("a", "b")
-    start(order, b)
     a.attempts = 2
     order.handed(a)
-    start(order, a)
+    order.started(b)
+    order.started(a)
     assert said == ["+a", "+b"]
 
 
-def test_clients_do_not_wait_for_each_other() -> None:
+def test_streams_do_not_wait_for_each_other() -> None:
     heard = Heard()
     order = StartOrder(heard)
-    mine, theirs = job("mine", "me"), job("theirs", "they")
-    for one in (mine, theirs):
+    jobs = [job("mine", "me"), job("theirs", "they"), job("second", "me", stream_id="2")]
+    for one in jobs:
         one.attempts = 1
         order.handed(one)
-    start(order, theirs)
-    assert heard.said == ["+theirs"]
+    order.started(jobs[1])
+    order.started(jobs[2])
+    assert heard.said == ["+theirs", "+second"]
 
 
-def test_any_order_of_news_is_told_in_the_order_sent_and_nothing_is_lost() -> None:
+def test_starts_reported_in_any_order_are_announced_in_the_order_sent() -> None:
     random_ = random.Random(7)
     for _ in range(200):
         order, said, jobs = order_of(*"abcdefgh")
-        running: list[Job] = []
         waiting = list(jobs)
-        while waiting or running:
-            if waiting and (not running or random_.random() < 0.5):
-                one = waiting.pop(random_.randrange(min(3, len(waiting))))
-                if random_.random() < 0.1:
-                    order.ended(one, DONE)  # its lane died before it started
-                    continue
-                start(order, one)
-                running.append(one)
-            else:
-                order.ended(running.pop(random_.randrange(len(running))), DONE)
-        starts = [news[1:] for news in said if news[0] == "+"]
-        assert starts == sorted(starts)
-        assert sorted(news[1:] for news in said if news[0] == "-") == list("abcdefgh")
-        assert all(said.index(f"+{name}") < said.index(f"-{name}") for name in starts)
+        while waiting:
+            one = waiting.pop(random_.randrange(min(3, len(waiting))))
+            order.forget(one) if random_.random() < 0.1 else order.started(one)
+        assert said == sorted(said)
+        assert len(set(said)) == len(said)
         assert not order._handed
-        assert not order._held
 
 
-def take(waiting: WaitingJobs, fits: Any = lambda job: True) -> str | None:
-    taken = waiting.take(lambda job: True if fits(job) else None)
+def take(queue: JobQueue, fits: Any = lambda job: True) -> str | None:
+    taken = queue.take(lambda job: True if fits(job) else None)
     return taken[0].frame_id if taken is not None else None
 
 
-def test_clients_take_turns_and_each_is_served_in_order() -> None:
-    waiting = WaitingJobs()
+def test_streams_take_turns_and_each_is_served_in_order() -> None:
+    queue = JobQueue()
     for owner, count in (("a", 4), ("b", 2), ("c", 1)):
         for number in range(count):
-            waiting.add(job(f"{owner}{number}", owner))
-    assert len(waiting) == 7
-    assert [take(waiting) for _ in range(8)] == ["a0", "b0", "c0", "a1", "b1", "a2", "a3", None]
+            queue.add(job(f"{owner}{number}", owner))
+    assert len(queue) == 7
+    assert [take(queue) for _ in range(8)] == ["a0", "b0", "c0", "a1", "b1", "a2", "a3", None]
 
 
 def test_what_is_put_back_comes_first_and_what_does_not_fit_waits() -> None:
-    waiting = WaitingJobs()
+    queue = JobQueue({"p": 1.0})
     jobs = [job(name, name[0]) for name in ("a0", "a1", "b0")]
     for one in jobs:
-        waiting.add(one)
-    taken = waiting.take(lambda job: True)
+        queue.add(one)
+    taken = queue.take(lambda job: True)
     assert taken is not None
-    waiting.put_back(taken[0])
-    assert len(waiting) == 3
-    assert take(waiting, lambda job: job.owner == "b") == "b0"
-    assert take(waiting, lambda job: job.frame_id == "a1") is None, "nobody overtakes within one client"
-    assert waiting.remove(jobs[1])
-    assert not waiting.remove(jobs[1])
-    assert [one.frame_id for one in waiting.drain()] == ["a0"]
-    assert len(waiting) == 0
+    queue.put_back(taken[0])
+    assert len(queue) == 3
+    assert take(queue, lambda job: job.owner == "b") == "b0"
+    assert take(queue, lambda job: job.frame_id == "a1") is None, "nobody overtakes within one stream"
+    assert queue.remove(jobs[1])
+    assert not queue.remove(jobs[1])
+    assert [one.frame_id for one in queue.drain()] == ["a0"]
+    assert len(queue) == 0
+
+
+def test_a_stream_that_is_blocked_does_not_block_its_clients_other_streams() -> None:
+    queue = JobQueue()
+    for name, stream_id in (("a0", "a"), ("a1", "a"), ("b0", "b"), ("c0", "")):
+        queue.add(job(name, stream_id=stream_id))
+    fits = lambda job: job.stream[1] != "a"  # noqa: E731
+    assert [take(queue, fits) for _ in range(3)] == ["b0", "c0", None]
+
+
+class Lane:
+    """One lane that runs jobs of a queue, in virtual seconds."""
+
+    def __init__(self, queue: JobQueue, run_times_s: dict[str, float]) -> None:
+        self.queue, self.run_times_s = queue, run_times_s
+        self.now_s = 0.0
+        self.ran: list[str] = []
+
+    def run(self, costs_s: dict[str, float]) -> str:
+        taken = self.queue.take(lambda job: True)
+        assert taken is not None
+        plugin = taken[0].entry.plugin.name
+        self.run_times_s[plugin] = costs_s[plugin]
+        self.now_s += costs_s[plugin]
+        self.queue.settle(taken[0], costs_s[plugin])
+        self.ran.append(taken[0].frame_id)
+        return taken[0].frame_id
+
+
+COSTS_S = {"p": 1.0, "q": 0.001}
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("streams", [1, 10])
+def test_short_jobs_wait_for_one_long_job_at_most(known: bool, streams: int) -> None:
+    run_times_s = dict(COSTS_S) if known else {}
+    queue = JobQueue(run_times_s)
+    lane = Lane(queue, run_times_s)
+    for number in range(100):
+        queue.add(job(f"long{number}", f"long{number % streams}"))
+    for round_ in range(15):
+        lane.run(COSTS_S)
+        for number in range(10):
+            queue.add(job(f"{round_}.{number}", "short", plugin="q"))
+        assert [lane.run(COSTS_S) for _ in range(10)] == [f"{round_}.{number}" for number in range(10)]
+
+
+def test_long_jobs_get_their_half_beside_an_endless_row_of_short_ones_and_of_new_streams() -> None:
+    run_times_s = dict(COSTS_S)
+    queue = JobQueue(run_times_s)
+    lane = Lane(queue, run_times_s)
+    for number in range(5):
+        queue.add(job(f"long{number}", "long"))
+    for number in range(7000):
+        queue.add(job(f"s{number}", number if number > 3000 else "short", plugin="q"))
+        queue.add(job(f"t{number}", "other", plugin="q"))
+        lane.run(COSTS_S)
+        lane.run(COSTS_S)
+    assert 2 <= sum(name.startswith("long") for name in lane.ran) <= 5
+
+
+def test_a_stream_that_used_more_than_its_share_while_others_were_blocked_owes_nothing_to_newcomers() -> None:
+    run_times_s = {"p": 1.0}
+    queue = JobQueue(run_times_s)
+    lane = Lane(queue, run_times_s)
+    for number in range(50):
+        queue.add(job(f"greedy{number}", "greedy"))
+    for _ in range(30):
+        lane.run(COSTS_S)
+    for number in range(20):
+        queue.add(job(f"new{number}", "new"))
+    ran = [lane.run(COSTS_S) for _ in range(20)]
+    assert 9 <= sum(name.startswith("greedy") for name in ran) <= 11
+
+
+def test_the_queue_forgets_streams_that_have_no_jobs() -> None:
+    queue = JobQueue({"p": 1.0})
+    jobs = [job(str(number), number) for number in range(1000)]
+    for one in jobs:
+        queue.add(one)
+    for number in range(len(jobs)):
+        taken = queue.take(lambda job: True)
+        assert taken is not None
+        queue.discard(taken[0]) if number % 2 else queue.settle(taken[0], 1.0)
+    assert (queue.streams, len(queue._heap), len(queue._charged)) == (0, 0, 0)
 
 
 @pytest.mark.parametrize("size", [1, 3, 8, 9, 10, 1000, 10**7])
@@ -203,57 +250,60 @@ def test_what_is_no_message_is_said_so_and_not_waited_for(garbage: bytes) -> Non
         assert said[: len(data) > len(garbage)] == [(Kind.LOG, ["p", "before"], b"")] * (len(data) > len(garbage))
 
 
-def both_sides() -> tuple[LaneMemory, LaneMemory]:
+def test_pictures_in_shared_memory() -> None:
     server = LaneMemory.create()
-    return server, LaneMemory(os.dup(server.file))
-
-
-def test_images_in_shared_memory() -> None:
-    server, worker = both_sides()
-    assert server.put_image(1, b"a" * 1000)
-    assert server.put_image(2, b"b" * SLOT_BYTES)
-    assert not server.put_image(3, b"c" * (SLOT_BYTES + 1))
-    assert server.put_image(LANE_TASKS, b"d" * 10)
-    assert worker.image(1, 1000) == b"a" * 1000
-    assert worker.image(2, SLOT_BYTES) == b"b" * SLOT_BYTES
-    assert worker.image(LANE_TASKS, 10) == b"d" * 10
+    worker = LaneMemory(os.dup(server.file))
+    server.put(0, b"a" * 1000)
+    server.put(1, b"b" * PLACE_BYTES)
+    server.put(PLACES - 1, b"c" * 10)
+    assert worker.get(0, 1000) == b"a" * 1000
+    assert worker.get(1, PLACE_BYTES) == b"b" * PLACE_BYTES
+    assert worker.get(PLACES - 1, 10) == b"c" * 10
     for side in (server, worker):
         side.close()
 
 
 def test_a_task_is_either_begun_or_taken_back() -> None:
-    server, worker = both_sides()
-    assert server.begun()[0] == 0
-    assert worker.begin(1, 12.5)
-    assert server.begun() == (1, 12.5)
-    assert not server.recall(1), "it has begun"
-    assert server.recall(2)
-    assert server.recall(4)
-    assert not worker.begin(2, 13.0)
-    assert worker.begin(3, 13.5)
-    assert not worker.begin(4, 14.0)
-    assert worker.begin(2 + LANE_TASKS, 15.0), "what was taken back before in the same place is another task"
-    for side in (server, worker):
-        side.close()
+    permits = Permits()
+    permits.grant([1, 2])
+    permits.grant([3, 4])
+    assert begin(permits.theirs, 1)
+    assert not permits.revoke(1), "it has begun"
+    assert permits.waiting() == [2, 3, 4]
+    assert permits.revoke(2)
+    assert permits.revoke(4)
+    assert not permits.revoke(9), "there is no such task"
+    assert [begin(permits.theirs, number) for number in (2, 3, 4)] == [False, True, False]
+    assert permits.waiting() == []
+    permits.close()
 
 
-def test_the_post_box_keeps_order_and_refuses_what_has_no_room() -> None:
-    server, worker = both_sides()
-    random_ = random.Random(5)
-    sent = got = b""
-    refused = 0
-    for _ in range(2000):
-        data = random_.randbytes(random_.randrange(1, 40_000))
-        if worker.posts.put(data):
-            sent += data
-        else:
-            refused += 1
-            assert not worker.posts.is_empty
-        if random_.random() < 0.2:
-            got += server.posts.take()
-    got += server.posts.take()
-    assert worker.posts.is_empty
-    assert refused
-    assert got == sent
-    for side in (server, worker):
-        side.close()
+def test_however_the_two_take_turns_each_task_goes_to_one() -> None:
+    permits, random_ = Permits(), random.Random(5)
+    began: set[int] = set()
+    recalled: set[int] = set()
+    worker = threading.Thread(
+        target=lambda: [began.add(number) for number in range(1, 2001) if begin(permits.theirs, number)]
+    )
+    worker.start()
+    for number in range(1, 2001):
+        permits.grant([number])
+        if random_.random() < 0.5 and permits.revoke(back := random_.randrange(max(1, number - 7), number + 1)):
+            recalled.add(back)
+    worker.join(30)
+    permits.close()
+    assert began | recalled == set(range(1, 2001))
+    assert not began & recalled
+    assert began
+    assert recalled
+
+
+def test_permits_that_were_revoked_are_bounded() -> None:
+    permits = Permits()
+    for number in range(1, 10_000):
+        permits.grant([number])
+        if not permits.revoke(number):
+            break
+    assert 1000 < number < 10_000
+    assert [begin(permits.theirs, one) for one in range(1, number + 1)] == [False] * (number - 1) + [True]
+    permits.close()

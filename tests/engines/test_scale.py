@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from forgesyte_nb.engines.pipe import Inbox, Kind, message
 from forgesyte_nb.engines.placement import Placement
 from forgesyte_nb.engines.slot import Slot
 from forgesyte_nb.jobs import Job
+from forgesyte_nb.plugins.registry import Entry
 from forgesyte_nb.settings import Settings
 from tests.engines.conftest import Bench
 
@@ -24,6 +26,11 @@ class BusyLane:
 
     def tell_cancelled(self, job: Job) -> None: ...
     def forget_streams(self, prefix: str) -> None: ...
+    def load(self, entry: Entry) -> asyncio.Future[Any]:
+        raise NotImplementedError
+
+    def unload(self, name: str, kept: list[int]) -> asyncio.Future[Any]:
+        raise NotImplementedError
 
 
 class CountingPlacement(Placement):
@@ -37,7 +44,7 @@ class CountingPlacement(Placement):
 class BusyLanes(LaneEngine):
     def __init__(self, settings: Settings, listener: Listener) -> None:
         super().__init__(settings, listener)
-        self._placement = self.placement = CountingPlacement(self._slots, self._waiting, self.lane_jobs)
+        self._placement = self.placement = CountingPlacement(self._slots, self._waiting, {}, self.lane_jobs)
 
     def _fill(self, slot: Slot) -> None:
         slot.lane = BusyLane()

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 
 from forgesyte_nb.errors import InvalidImage
 from forgesyte_nb.frame import Frame
-from forgesyte_nb.image_header import FORMATS
+from forgesyte_nb.image.formats import FORMATS
 from tests.conftest import encoded
 
 

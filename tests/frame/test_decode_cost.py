@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from forgesyte_nb.decode_cost import MOST_CHUNKS, MOST_NOTES, MOST_SCANS
 from forgesyte_nb.errors import InvalidImage
 from forgesyte_nb.frame import Frame
-from forgesyte_nb.image_header import MOST_JPEG_MARKERS
+from forgesyte_nb.image.jpeg import MOST_SCANS, MOST_SEGMENTS
+from forgesyte_nb.image.png import MOST_CHUNKS, MOST_NOTES
 from tests.conftest import encoded
 
 NOISE = np.random.default_rng(1).integers(0, 256, (700, 900, 3), np.uint8)
@@ -78,9 +78,9 @@ def test_a_jpeg_of_very_many_segments_is_refused(progressive: bool) -> None:
     whole = encoded(Image.fromarray(NOISE[:64, :64]), "JPEG", progressive=progressive)
     scan = whole.index(b"\xff\xda")
     comment = b"\xff\xfe\0\x02"
-    assert Frame(whole[:scan] + comment * (MOST_JPEG_MARKERS // 2) + whole[scan:]).rgb.shape == (64, 64, 3)
+    assert Frame(whole[:scan] + comment * (MOST_SEGMENTS // 2) + whole[scan:]).rgb.shape == (64, 64, 3)
     with pytest.raises(InvalidImage, match="JPEG of more than 4,096 segments: save it anew"):
-        _ = Frame(whole[:scan] + comment * MOST_JPEG_MARKERS + whole[scan:]).rgb
+        _ = Frame(whole[:scan] + comment * MOST_SEGMENTS + whole[scan:]).rgb
 
 
 def of_scans(count: int) -> bytes:

@@ -12,8 +12,8 @@ import resource
 import sys
 import cv2
 import numpy as np
-from forgesyte_nb import decode_memory
-from forgesyte_nb import frame as frame_room
+from forgesyte_nb.image import memory as decode_memory
+from forgesyte_nb.image import decode as decoders
 from forgesyte_nb.errors import InvalidImage
 from forgesyte_nb.frame import Frame
 from tests.conftest import encoded
@@ -36,7 +36,7 @@ with concurrent.futures.ThreadPoolExecutor(4) as pool:
     assert {frame.size_wh for frame in pool.map(Frame, bodies)} == {(300, 200)}
 assert resource.getrlimit(resource.RLIMIT_AS) == before, "a plugin's own threads are not limited"
 
-frame_room._decode_with_opencv = greedy
+decoders._with_opencv = greedy
 try:
     Frame(encoded(pixels[:100, :100], "PNG")).rgb
 except InvalidImage as error:

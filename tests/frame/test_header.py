@@ -12,7 +12,9 @@ import pytest
 from PIL import Image
 
 from forgesyte_nb.errors import InvalidImage
-from forgesyte_nb.image_header import FORMATS, jpeg_end, read_header
+from forgesyte_nb.image.formats import FORMATS
+from forgesyte_nb.image.header import read_header
+from forgesyte_nb.image.jpeg import find_end
 from tests.conftest import encoded
 
 LIMIT = 50_000_000
@@ -178,9 +180,9 @@ def test_an_end_marker_in_what_a_segment_holds_is_not_the_end(before: bytes, fil
     at = data.rindex(before)  # after the frame header; of a progressive one, between scans
     data = data[:at] + segment(0xFE, b"\xff\xd9 \xff\xd9") + fill + data[at:-2] + fill + data[-2:]
     end = data.rindex(b"\xff\xd9")
-    assert jpeg_end(data) == end
+    assert find_end(data) == end
     video = b"\0\0\0\x18ftypmp42\xff\xd9 and more"
-    assert jpeg_end(data + video) == end
+    assert find_end(data + video) == end
     assert read_header(data + video, max_pixels=LIMIT).format == "JPEG"
     assert "no end marker" in refused(data[:end])
 
@@ -188,7 +190,7 @@ def test_an_end_marker_in_what_a_segment_holds_is_not_the_end(before: bytes, fil
 def test_the_end_of_damaged_data_is_that_of_the_file() -> None:
     data = encoded(picture(), "JPEG")
     damaged = data[:-10] + b"\xff\xee\xff\x00" + data[-2:]
-    assert jpeg_end(damaged) == len(damaged) - 2
+    assert find_end(damaged) == len(damaged) - 2
 
 
 def test_very_many_segments_after_the_frame_header_are_not_looked_through() -> None:

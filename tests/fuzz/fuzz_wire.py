@@ -22,9 +22,10 @@ if "--pillow" in sys.argv:
 with atheris.instrument_imports(include=["forgesyte_nb"]):
     from pydantic import Field
 
-    from forgesyte_nb.decode_cost import check_jpeg_scans, check_png_chunks
     from forgesyte_nb.errors import InvalidImage, InvalidMessage, InvalidOptions
-    from forgesyte_nb.image_header import FORMATS, jpeg_end, read_header
+    from forgesyte_nb.image import jpeg, png, tiff, webp
+    from forgesyte_nb.image.formats import FORMATS
+    from forgesyte_nb.image.header import read_header
     from forgesyte_nb.plugins.options import OptionsSchema, check_size
     from forgesyte_nb.protocol import wire
     from forgesyte_nb.protocol.messages import Error
@@ -69,10 +70,15 @@ def _image(data: bytes) -> None:
     if header.format not in FORMATS or not 0 < header.width * header.height <= MAX_PIXELS:
         raise ValueError(f"let through: {header}")
     if header.format == "JPEG":
-        jpeg_end(data)
-        check_jpeg_scans(data)
+        jpeg.find_end(data)
+        jpeg.check_scans(data)
+        jpeg.read_orientation(data)
     elif header.format == "PNG":
-        check_png_chunks(data)
+        png.read_orientation(data, png.check_chunks(data))
+    elif header.format == "WEBP":
+        webp.read_orientation(data)
+    elif header.format == "TIFF":
+        tiff.without_metadata(data)
 
 
 def _options(data: bytes) -> None:

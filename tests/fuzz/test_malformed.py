@@ -18,7 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from forgesyte_nb.errors import InvalidImage, InvalidMessage
-from forgesyte_nb.image_header import FORMATS, read_header
+from forgesyte_nb.image.formats import FORMATS
+from forgesyte_nb.image.header import read_header
 from forgesyte_nb.protocol import wire
 from forgesyte_nb.protocol.messages import Error
 from tests.chaos.apart import Apart

@@ -5,10 +5,11 @@ from __future__ import annotations
 import abc
 import functools
 import textwrap
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pytest
+from pydantic import Field
 
 import forgesyte_nb as fs
 from forgesyte_nb.errors import PluginDefinitionError
@@ -62,6 +63,10 @@ async def asynchronous(frame: Any) -> dict[str, Any]:
     return {}
 
 
+def generator(frame: Any) -> Any:
+    yield {}
+
+
 class NoProcess:
     pass
 
@@ -108,7 +113,12 @@ class Called:
         (bright, {"timeout_s": -1}, "must be a number greater than 0"),
         (bright, {"timeout_s": float("nan")}, "must be a number greater than 0"),
         (bright, {"timeout_s": "3"}, "must be a number greater than 0"),
-        (asynchronous, {}, "make it 'def', not 'async def'"),
+        (
+            asynchronous,
+            {},
+            "is 'async def', which is not awaited: make it 'def'.* side by side with @fs.plugin.engine=",
+        ),
+        (generator, {}, "has a 'yield', but a frame has one result"),
         (NoProcess, {}, "has no method process"),
         (Static, {}, "process is a static method"),
         (OfTheClass, {}, "process is a class method"),
@@ -126,7 +136,7 @@ def test_what_cannot_be_a_plugin_is_told_why(target: Any, options: dict[str, Any
 
 def of_class(body: str) -> type:
     """A class `Detector`, as a cell would define it."""
-    namespace: dict[str, Any] = {"abc": abc, "given": given}
+    namespace: dict[str, Any] = {"abc": abc, "given": given, "Annotated": Annotated, "Field": Field}
     exec(f"class Detector(abc.ABC):\n{textwrap.indent(body, chr(32) * 4)}", namespace)  # noqa: S102 -- the text of this test
     return namespace["Detector"]
 
@@ -207,6 +217,33 @@ def test_a_class_that_cannot_be_a_plugin_is_told_which_method_is_wrong(body: str
 )
 def test_a_class_that_can_be_called_as_plugins_are_is_one(body: str) -> None:
     assert define(of_class(body)).is_class
+
+
+SETUP = PROCESS + "def setup(self, ctx, *, model: str = 's.pt', size: Annotated[int, Field(ge=1)] = 3): ..."
+
+
+@pytest.mark.parametrize("chosen", [None, {}, {"model": "large.pt"}, {"model": "x", "size": 9}])
+def test_options_of_setup_are_chosen_where_the_plugin_is_registered(chosen: Any) -> None:
+    plugin = define(of_class(SETUP), setup=chosen)
+    assert plugin.setup_options == (chosen or {})
+    assert plugin.schema.json_schema["properties"] == {}, "they are no options of a frame"
+
+
+@pytest.mark.parametrize(
+    ("body", "chosen", "reason"),
+    [
+        (SETUP, {"modle": "x"}, "setup: modle: no such option; did you mean 'model'"),
+        (SETUP, {"size": 0}, "setup: size: 0 is less than 1"),
+        (SETUP, {"size": "3"}, "setup: size: input should be a valid integer, got '3'; choose them with @fs.plugin"),
+        (PROCESS + "def setup(self, ctx, *, model: str): ...", {}, "setup: model: field required"),
+        (PROCESS + "def setup(self, ctx): ...", {"model": 1}, "setup: model: no such option"),
+        (PROCESS, {"model": 1}, "is for a class with def setup"),
+    ],
+)
+def test_options_of_setup_that_cannot_be(body: str, chosen: dict[str, Any], reason: str) -> None:
+    with pytest.raises(PluginDefinitionError) as caught:
+        define(of_class(body), setup=chosen)
+    assert reason in str(caught.value)
 
 
 def test_progress_is_a_percentage_whatever_numbers_it_is_given() -> None:

@@ -14,6 +14,7 @@ import uuid
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -190,9 +191,96 @@ def test_keys_are_text(key: Any, value: Any) -> None:
     assert f"has the key {key!r}" in refused({"a": {key: value}})
 
 
-def test_numbers_and_text_beyond_json() -> None:
-    assert "64-bit" in refused({"a": 2**70})
-    assert "surrogates" in refused({"a": "\ud800"})
+@pytest.mark.parametrize(
+    ("value", "place", "reason"),
+    [
+        (2**70, "", "1180591620717411303424: whole numbers have 64 bits; return it as a float or text"),
+        ([0, [1, 2**64]], "[1][1]", "18446744073709551616: whole numbers have 64 bits"),
+        (-(2**63) - 1, "", "-9223372036854775809: whole numbers"),
+        (2**300, "", "a whole number of 301 bits: whole numbers"),
+        ([1, "\ud800"], "[1]", "text with surrogates, which UTF-8 cannot say"),
+        ([0, 1, 2, np.longdouble("inf")], "[3]", "inf: JSON has no such number"),
+        (np.array([1, np.nan], np.longdouble), "[1]", "nan: JSON has no such number"),
+        ([0, pd.NaT], "[1]", "NaT: JSON has no such time"),
+        (datetime.timedelta(1), "", "a timedelta, which JSON cannot say; return its seconds as a number"),
+        (np.timedelta64(1, "s"), "", "a NumPy timedelta64[s], which JSON cannot say"),
+        (pd.DataFrame({"a": [1, np.inf]}), "[1]['a']", "inf: JSON has no such number"),
+        (pd.DataFrame({"a": [{1}]}), "[0]['a']", "a set, which JSON cannot say"),
+    ],
+)
+def test_values_beyond_json_are_named_by_their_place(value: Any, place: str, reason: str) -> None:
+    assert refused({"v": value}).startswith(f"result['v']{place} is {reason}")
+
+
+def test_times_that_are_missing_are_not_null() -> None:
+    assert "result['t'] has a NaT" in refused({"t": np.array(["2026-01-11", "NaT"], "datetime64[D]")})
+
+
+@pytest.mark.parametrize(
+    ("value", "wire"),
+    [
+        (np.longdouble(1.5), 1.5),
+        (np.array([[1.5, 2]], np.longdouble), [[1.5, 2.0]]),
+        (2**64 - 1, 2**64 - 1),
+        (-(2**63), -(2**63)),
+        (pd.Timestamp("2026-01-11T12:00", tz="UTC"), "2026-01-11T12:00:00+00:00"),
+        (np.array(["2026-01-11"], "datetime64[D]"), ["2026-01-11T00:00:00"]),
+    ],
+    ids=repr,
+)
+def test_numbers_and_times_of_every_width(value: Any, wire: Any) -> None:
+    assert said({"value": value}) == {"value": wire}
+    assert said({"value": [value], "x": None}) == {"value": [wire], "x": None}
+
+
+WHEN = pd.Timestamp("2026-01-11T12:00")
+
+
+@pytest.mark.parametrize(
+    ("table", "rows"),
+    [
+        (
+            pd.DataFrame({"name": ["cat", None], "score": [0.5, np.nan], "n": [1, 2], "at": [WHEN, pd.NaT]}),
+            [
+                {"name": "cat", "score": 0.5, "n": 1, "at": "2026-01-11T12:00:00"},
+                {"name": None, "score": None, "n": 2, "at": None},
+            ],
+        ),
+        (pd.DataFrame({"a": [1, 2]}, index=[7, 9]), [{"a": 1}, {"a": 2}]),
+        (pd.DataFrame({"a": [1]}, index=pd.Index(["x"], name="key")), [{"key": "x", "a": 1}]),
+        (pd.DataFrame({("box", "x"): [1], 2: [3]}), [{"box.x": 1, "2": 3}]),
+        (pd.DataFrame({"a": []}), []),
+        (
+            pd.DataFrame({"boxes": [[Box(1, 2, 3, 4)]]}),
+            [{"boxes": [{"bbox": {"x": 1, "y": 2, "width": 3, "height": 4}}]}],
+        ),
+        (pd.Series([1.5, np.nan], index=["a", "b"]), [1.5, None]),
+    ],
+)
+def test_a_table_is_a_list_of_its_rows(table: Any, rows: Any) -> None:
+    assert said({"table": table}) == {"table": rows}
+    assert said({"tables": [table], "x": None}) == {"tables": [rows], "x": None}
+
+
+def test_two_columns_of_one_name_are_refused() -> None:
+    table = pd.DataFrame([[1, 2]], columns=["a", "a"])
+    assert "a DataFrame with two columns named 'a'; rename one" in refused({"t": table})
+
+
+class Said:
+    """As the results of `ultralytics` do it: `to_json()` is text."""
+
+    def __init__(self, text: Any) -> None:
+        self.text = text
+
+    def to_json(self) -> Any:
+        return self.text
+
+
+def test_json_text_of_an_object_is_read() -> None:
+    found = Said('[{"name": "cat", "box": {"x1": 1.5}}]')
+    assert said({"found": found, "n": [found, None]})["found"] == [{"name": "cat", "box": {"x1": 1.5}}]
+    assert "result['c'][0] is a Said, whose to_json() returned 'red', which is no JSON" in refused({"c": [Said("red")]})
 
 
 def test_what_contains_itself_or_is_very_deep() -> None:

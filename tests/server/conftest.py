@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
+import io
 import os
 import secrets
 import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
+from email.message import Message
+from http.client import parse_headers
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ import pytest
 
 import forgesyte_nb as fs
 from forgesyte_nb.plugins.registry import Registry
+from forgesyte_nb.server.logs import flush_log
 from tests.conftest import PATIENCE_S, run_cell
 
 Start = Callable[..., fs.Server]
@@ -79,6 +83,8 @@ class RawSocket:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.connect((host, port))
         self._unread = b""
+        self.headers = Message()
+        """Of the last response."""
 
     def __enter__(self) -> RawSocket:
         return self
@@ -86,14 +92,17 @@ class RawSocket:
     def __exit__(self, *_: object) -> None:
         self.socket.close()
 
-    def request(self, path: str, headers: list[tuple[str, str]]) -> tuple[int, bytes]:
-        """GET with exactly these headers; status and body (what a 101 is followed by stays unread)."""
-        lines = [f"GET {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers), "", ""]
-        self.socket.sendall("\r\n".join(lines).encode("latin-1"))
+    def request(
+        self, path: str, headers: list[tuple[str, str]], method: str = "GET", sent: bytes = b""
+    ) -> tuple[int, bytes]:
+        """A request with exactly these headers; status and body (what a 101 is followed by stays unread)."""
+        lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers), "", ""]
+        self.socket.sendall("\r\n".join(lines).encode("latin-1") + sent)
         while b"\r\n\r\n" not in self._unread:
             self._read_more()
         head, _, self._unread = self._unread.partition(b"\r\n\r\n")
         status = int(head.split()[1])
+        self.headers = parse_headers(io.BytesIO(head.partition(b"\r\n")[2] + b"\r\n\r\n"))
         if status == 101:
             return status, b""
         while data := self.socket.recv(65536):
@@ -174,5 +183,6 @@ def raw() -> Iterator[Callable[..., RawSocket]]:
 
 
 def log_of(server: fs.Server) -> str:
-    """All of a server's log."""
+    """All of a server's log, what is still to be written included."""
+    flush_log(server._log)
     return Path(server.log).read_text(encoding="utf-8")

@@ -12,7 +12,7 @@ import pytest
 import forgesyte_nb as fs
 from forgesyte_nb.errors import InvalidMessage
 from forgesyte_nb.plugins.registry import Registry
-from tests.conftest import PATIENCE_S, Connect, get, run_cell, wait_for
+from tests.conftest import Connect, get, run_cell, wait_for
 from tests.server.conftest import FAILS, LONG, WAITS, Start
 
 PLUGINS = (
@@ -214,10 +214,8 @@ async def test_broadcasts_from_python(server: fs.Server, client: Connect) -> Non
 
 
 async def test_frames_of_one_client_start_in_the_order_sent_over_two_lanes(
-    client: Connect, tiny: bytes, start_for_module: Start, monkeypatch: pytest.MonkeyPatch
+    client: Connect, tiny: bytes, start_for_module: Start
 ) -> None:
-    # A busy machine may keep a worker from starting for longer than the others are held back for it.
-    monkeypatch.setattr("forgesyte_nb.engines.start_order.PATIENCE_S", PATIENCE_S)
     server = start_for_module(PLUGINS, engine="processes", workers=2)
     sender = await client(server)
     names = [str(number) for number in range(120)]

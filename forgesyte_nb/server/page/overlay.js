@@ -1,96 +1,25 @@
 /**
  * What a plugin's result looks like: shapes drawn over the picture, and rows of a table for the rest.
  *
- * `shapesOf` finds in any result what has the fields of a Box, Text, Mask, Keypoint or Label (see
- * `plugins/results.py`), wherever it stands, and a grid of names whose colours are in its `palette`; `drawOverlay` draws it on a 2d context whose origin is the picture's
- * corner. Nothing here knows the page or the connection, so notebook widgets draw with the same functions.
+ * `drawOverlay` draws the shapes that `shapes.js` finds on a 2d context whose origin is the picture's corner, as
+ * `forgesyte_nb/drawing/render.py` does in Python. Nothing here knows the page or the connection, so notebook widgets
+ * draw with the same functions.
  *
  *     const shapes = await loadMasks(shapesOf(message.result));
- *     drawOverlay(context, shapes, { scale: canvasWidth / pictureWidth });
+ *     drawOverlay(context, shapes, { scale: canvasWidth / pictureWidth, width: canvasWidth, height: canvasHeight });
  */
 
-const COLORS = ["#2dd4bf", "#fbbf24", "#f472b6", "#60a5fa", "#a3e635", "#fb923c", "#c084fc", "#f87171"];
+import { clipped } from "./shapes.js";
+
 const HALO = "rgba(6, 10, 18, 0.62)";
 const INK = "#08111c";
 const SEAM = "rgba(6, 10, 18, 0.14)";
 const SMALLEST_TILE = 9; // units; between smaller ones a line would hide their colours
-const MOST_CAPTIONS = 120; // more would hide the picture
-const MOST_SHAPES = 5000;
-const DEEPEST = 6;
+const MASK_ALPHA = 115; // of 255
+const MOST_CAPTIONS = 120; // of each kind; more would hide the picture
 const MOST_ROWS = 60;
 const MOST_BARS = 64;
 const MOST_TEXT = 2000;
-
-/**
- * @typedef {object} Shapes
- * @property {{x: number, y: number, width: number, height: number, caption: string, label: string,
- *   confidence: number | null, isText: boolean}[]} boxes Boxes, and texts that have a place.
- * @property {{png: string, label: string, picture?: CanvasImageSource}[]} masks
- * @property {{x: number, y: number, caption: string, label: string}[]} points
- * @property {{caption: string, label: string}[]} labels Of the whole picture.
- * @property {{rows: string[][], palette: object, picture?: CanvasImageSource}[]} tiles Grids over the whole picture: of
- *   each name in `rows`, `palette` has the colour as `rgb`.
- */
-
-/**
- * The shapes of a result.
- *
- * @param {object} result As it stands in a `frame_result`.
- * @returns {Shapes}
- */
-export function shapesOf(result) {
-  const shapes = { boxes: [], masks: [], points: [], labels: [], tiles: tilesOf(result) };
-  collect(result, shapes, 0);
-  return shapes;
-}
-
-function tilesOf(result) {
-  const { palette } = result;
-  if (palette === null || typeof palette !== "object") return [];
-  const isGrid = (value) => Array.isArray(value) && Array.isArray(value[0]) && isColor(palette[value[0][0]]?.rgb);
-  return Object.values(result).filter(isGrid).slice(0, 1).map((rows) => ({ rows, palette }));
-}
-
-const isColor = (rgb) => Array.isArray(rgb) && rgb.length === 3 && rgb.every(Number.isFinite);
-
-function collect(thing, shapes, depth) {
-  if (thing === null || typeof thing !== "object" || depth > DEEPEST) return;
-  if (Array.isArray(thing)) {
-    if (typeof thing[0] !== "object") return; // numbers and names: not worth a walk
-    for (const item of thing) collect(item, shapes, depth + 1);
-    return;
-  }
-  const isShape = addShape(thing, shapes, depth);
-  for (const value of Object.values(thing)) {
-    // A point in a shape of its own, such as the `center` of a box, says nothing new; a list of them does.
-    if (!isShape || Array.isArray(value)) collect(value, shapes, depth + 1);
-  }
-}
-
-function addShape(thing, shapes, depth) {
-  if (shapes.boxes.length + shapes.points.length >= MOST_SHAPES) return true;
-  const { bbox, text, mask, x, y } = thing;
-  const label = typeof thing.label === "string" ? thing.label : "";
-  const confidence = Number.isFinite(thing.confidence) ? thing.confidence : null;
-  const isText = typeof text === "string";
-  const caption = isText ? text : captionOf(label, confidence);
-  if (isRectangle(bbox)) shapes.boxes.push({ ...bbox, caption, label, confidence, isText });
-  else if (typeof mask === "string") shapes.masks.push({ png: mask, label });
-  else if (isRectangle(thing)) return true; // the inside of a shape, or somebody's own way to say it
-  else if (Number.isFinite(x) && Number.isFinite(y)) shapes.points.push({ x, y, caption, label });
-  else if (label && (depth > 0 || Object.keys(thing).length <= 2)) shapes.labels.push({ caption, label });
-  else return false;
-  return true;
-}
-
-function isRectangle(thing) {
-  return thing !== null && typeof thing === "object"
-    && [thing.x, thing.y, thing.width, thing.height].every(Number.isFinite);
-}
-
-function captionOf(label, confidence) {
-  return [label, confidence === null ? "" : confidence.toFixed(2)].filter(Boolean).join(" ");
-}
 
 /**
  * Decode the masks, which cannot be done while drawing, and paint the grids.
@@ -110,9 +39,8 @@ function painted({ rows, palette }) {
   const [width, height] = [rows[0].length, rows.length];
   const pixels = new ImageData(width, height);
   for (const [y, row] of rows.entries()) {
-    for (let x = 0; x < width; x += 1) {
-      const rgb = palette[row[x]]?.rgb;
-      if (isColor(rgb)) pixels.data.set([...rgb, 255], 4 * (y * width + x));
+    for (const [x, name] of row.entries()) {
+      if (name !== null) pixels.data.set([...channelsOf(palette[name]), 255], 4 * (y * width + x));
     }
   }
   const canvas = new OffscreenCanvas(width, height);
@@ -120,29 +48,38 @@ function painted({ rows, palette }) {
   return canvas;
 }
 
+/** A mask with its `picture`, and the upper left corner of what it covers as shares of the picture: `left`, `top`. */
 async function tinted(mask) {
   const bytes = Uint8Array.from(atob(mask.png), (character) => character.charCodeAt(0));
   const bitmap = await createImageBitmap(new Blob([bytes], { type: "image/png" }));
-  const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
+  const { width, height } = bitmap;
+  const canvas = new OffscreenCanvas(width, height);
   const context = canvas.getContext("2d");
   context.drawImage(bitmap, 0, 0);
-  const pixels = context.getImageData(0, 0, bitmap.width, bitmap.height);
-  const [red, green, blue] = colorOf(mask.label).match(/\w\w/g).map((hex) => parseInt(hex, 16));
-  for (let at = 0; at < pixels.data.length; at += 4) {
-    pixels.data.set([red, green, blue, pixels.data[at] > 0 ? 115 : 0], at);
+  const pixels = context.getImageData(0, 0, width, height);
+  const channels = channelsOf(mask.color);
+  let [left, top] = [width, height];
+  for (let pixel = 0; pixel < width * height; pixel += 1) {
+    const at = 4 * pixel;
+    const isInside = pixels.data[at] + pixels.data[at + 1] + pixels.data[at + 2] > 0;
+    if (isInside) [left, top] = [Math.min(left, pixel % width), Math.min(top, Math.floor(pixel / width))];
+    pixels.data.set([...channels, isInside ? MASK_ALPHA : 0], at);
   }
   context.putImageData(pixels, 0, 0);
-  return { ...mask, picture: canvas };
+  return { ...mask, picture: canvas, left: left / width, top: top / height };
 }
+
+const channelsOf = (color) => color.match(/\w\w/g).map((hex) => parseInt(hex, 16));
 
 /**
  * Draw shapes over a picture.
  *
  * @param {CanvasRenderingContext2D} context Origin at the picture's corner, one unit per screen pixel.
- * @param {Shapes} shapes From `shapesOf`, through `loadMasks` where there may be masks.
+ * @param {Shapes} found From `shapesOf`, through `loadMasks` where there may be masks or tiles.
  * @param {{scale: number, width: number, height: number}} view Units per picture pixel; the picture's size in units.
  */
-export function drawOverlay(context, shapes, { scale, width, height }) {
+export function drawOverlay(context, found, { scale, width, height }) {
+  const shapes = clipped(found, width / scale, height / scale);
   context.save();
   context.font = "600 12px system-ui, sans-serif";
   context.textBaseline = "middle";
@@ -151,21 +88,24 @@ export function drawOverlay(context, shapes, { scale, width, height }) {
   for (const { picture } of shapes.masks) context.drawImage(picture, 0, 0, width, height);
   for (const box of shapes.boxes) drawBox(context, box, scale);
   for (const point of shapes.points) drawPoint(context, point, scale);
-  const taken = [];
-  shapes.labels.forEach(({ caption, label }, row) => {
-    drawCaption(context, captionAt(context, caption, 10, 34 + 24 * row, width), colorOf(label), taken);
-  });
-  const words = shapes.boxes.filter((box) => box.isText).slice(0, MOST_CAPTIONS).map((box) => scaled(box, scale));
-  for (const box of shapes.boxes.filter((one) => one.caption).slice(0, MOST_CAPTIONS)) {
-    const place = captionAt(context, box.caption, box.x * scale, box.y * scale, width);
-    // The words of a page stand close: a caption that would hide others is left to the table.
-    if (!box.isText || !words.some((word) => overlap(word, place))) drawCaption(context, place, colorOf(box.label), taken);
-  }
-  for (const point of shapes.points.filter((one) => one.caption).slice(0, MOST_CAPTIONS)) {
-    const place = captionAt(context, point.caption, point.x * scale + 6, point.y * scale - 2, width);
-    drawCaption(context, place, colorOf(point.label), taken);
-  }
+  drawCaptions(context, shapes, { scale, width, height });
   context.restore();
+}
+
+function drawCaptions(context, { labels, boxes, points, masks }, { scale, width, height }) {
+  const taken = [];
+  const draw = ({ caption, color }, x, y, mayCover) => {
+    const place = captionAt(context, caption, x, y, width);
+    if (mayCover?.(place) ?? true) drawCaption(context, place, caption, color, taken);
+  };
+  const shown = (shapes) => shapes.filter(({ caption }) => caption).slice(0, MOST_CAPTIONS);
+  shown(labels).forEach((label, row) => draw(label, 10, 34 + 24 * row));
+  const words = boxes.filter((box) => box.text).slice(0, MOST_CAPTIONS).map((box) => scaled(box, scale));
+  // The words of a page stand close: a caption that would hide others is left to the table.
+  const coversNoWord = (place) => !words.some((word) => overlap(word, place));
+  for (const box of shown(boxes)) draw(box, box.x * scale, box.y * scale, box.text ? coversNoWord : undefined);
+  for (const point of shown(points)) draw(point, point.x * scale + 6, point.y * scale - 2);
+  for (const mask of shown(masks)) if (mask.left < 1) draw(mask, mask.left * width, mask.top * height);
 }
 
 const scaled = ({ x, y, width, height }, scale) => ({
@@ -204,7 +144,7 @@ function drawBox(context, box, scale) {
   context.strokeStyle = HALO;
   context.lineWidth = 4;
   context.stroke();
-  context.strokeStyle = colorOf(box.label);
+  context.strokeStyle = box.color;
   context.lineWidth = 2;
   context.stroke();
 }
@@ -212,7 +152,7 @@ function drawBox(context, box, scale) {
 function drawPoint(context, point, scale) {
   context.beginPath();
   context.arc(point.x * scale, point.y * scale, 4, 0, 2 * Math.PI);
-  context.fillStyle = colorOf(point.label);
+  context.fillStyle = point.color;
   context.fill();
   context.strokeStyle = INK;
   context.lineWidth = 1.5;
@@ -220,14 +160,13 @@ function drawPoint(context, point, scale) {
 }
 
 /** Where a caption goes: standing on `y`, or hanging below it where there is no room above. */
-function captionAt(context, text, x, y, limit) {
-  const shown = text.length > 60 ? `${text.slice(0, 59)}…` : text;
-  const width = context.measureText(shown).width + 10;
-  return { shown, x: Math.max(0, Math.min(x - 1, limit - width)), y: y >= 19 ? y - 19 : y + 1, width, height: 18 };
+function captionAt(context, caption, x, y, limit) {
+  const width = context.measureText(caption).width + 10;
+  return { x: Math.max(0, Math.min(x - 1, limit - width)), y: y >= 19 ? y - 19 : y + 1, width, height: 18 };
 }
 
 /** Draw it unless another has `taken` the place. */
-function drawCaption(context, place, color, taken) {
+function drawCaption(context, place, caption, color, taken) {
   if (taken.some((other) => overlap(other, place))) return;
   taken.push(place);
   context.beginPath();
@@ -235,14 +174,7 @@ function drawCaption(context, place, color, taken) {
   context.fillStyle = color;
   context.fill();
   context.fillStyle = INK;
-  context.fillText(place.shown, place.x + 5, place.y + 9.5);
-}
-
-/** The same label has the same colour in every frame. */
-function colorOf(label) {
-  let hash = 0;
-  for (const character of label) hash = (hash * 31 + character.codePointAt(0)) >>> 0;
-  return COLORS[hash % COLORS.length];
+  context.fillText(caption, place.x + 5, place.y + 9.5);
 }
 
 /**

@@ -9,13 +9,14 @@
  */
 
 import { ForgeSyteClient } from "./forgesyte.js";
-import { loadMasks, shapesOf } from "./overlay.js";
+import { loadMasks } from "./overlay.js";
 import { at } from "./page_elements.js";
 import { forgetArrivals, noteArrival, showLedger } from "./page_ledger.js";
 import { clearNotice, notice } from "./page_notices.js";
 import { draw, paint, showRaw } from "./page_picture.js";
 import { PluginChoice } from "./page_plugins.js";
 import { Camera, Demo, cameraRemedy, openFile } from "./picture_sources.js";
+import { shapesOf } from "./shapes.js";
 import { neededToken } from "./token.js";
 
 const NOTICE_STAYS_MS = 4000;

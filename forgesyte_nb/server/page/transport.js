@@ -1,13 +1,13 @@
 /**
  * One connection after the other, as long as there is one to be had. What it is used for it does not know.
  *
- * It offers `forgesyte.v2` and asks again without where that is not selected; a connection that broke is made again
- * with growing pauses. It is open once messages can be sent: under `forgesyte.v2`, when `hello` has come. Then a line that
- * has been silent for long is asked for a sign of life, and given up if none comes: a browser does not tell of a peer that
- * is gone without a word.
+ * It offers `forgesyte.v2` and, as `forgesyte.v1`, the plain protocol, and asks again without where neither is selected; a
+ * connection that broke is made again with growing pauses. It is open once messages can be sent: under `forgesyte.v2`,
+ * when `hello` has come. Then a line that has been silent for long is asked for a sign of life, and given up if none
+ * comes: a browser does not tell of a peer that is gone without a word.
  */
 
-import { ForgeSyteError, SUBPROTOCOL, decodeMessage } from "./wire.js";
+import { ForgeSyteError, SEED_SUBPROTOCOL, SUBPROTOCOL, decodeMessage } from "./wire.js";
 
 const TOKEN_SUBPROTOCOL = "forgesyte.token."; // browsers can set no headers
 const OPEN = 1; // WebSocket.OPEN; an injected socket may live where there is no WebSocket
@@ -40,6 +40,7 @@ export class Transport {
   #attempt = null; // the promise of the connection being made
   #ended = Promise.resolve(); // the last socket's `close`
   #everOpen = false;
+  #offers = true; // whether to offer subprotocols
   #failures = 0;
   #retryTimer = null;
   #silenceTimer = null;
@@ -105,8 +106,8 @@ export class Transport {
   async #open() {
     this.#setState(this.#everOpen ? "reconnecting" : "connecting");
     try {
-      await this.#dial(this.knowsV2 !== false).catch((error) => {
-        // A browser refuses a connection whose subprotocol the server did not select: ask again without.
+      await this.#dial(this.#offers).catch((error) => {
+        // A browser refuses a connection of whose subprotocols the server selected none: ask again without.
         if (this.knowsV2 !== null || this.#settings.token || this.state === "closed") throw error;
         return this.#dial(false);
       });
@@ -119,9 +120,10 @@ export class Transport {
   }
 
   /** One attempt: resolves when messages can be sent, rejects if that moment never comes. */
-  #dial(offerV2) {
+  #dial(offers) {
     const { token, path, socket: makeSocket } = this.#settings;
-    const protocols = offerV2 ? [SUBPROTOCOL, ...(token ? [TOKEN_SUBPROTOCOL + token] : [])] : [];
+    const offered = [SUBPROTOCOL, SEED_SUBPROTOCOL, ...(token ? [TOKEN_SUBPROTOCOL + token] : [])];
+    const protocols = offers ? offered : [];
     const ended = Promise.withResolvers();
     return new Promise((resolve, reject) => {
       const socket = makeSocket(this.#url + path, protocols);
@@ -131,6 +133,7 @@ export class Transport {
       let open = false;
       const ready = (hello) => {
         open = true;
+        this.#offers = offers;
         this.#opened(socket.protocol === SUBPROTOCOL, hello);
         this.#heard(socket);
         resolve();

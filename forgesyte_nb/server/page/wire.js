@@ -7,6 +7,7 @@
 
 /** Pictures go as binary messages, `hello` comes first. */
 export const SUBPROTOCOL = "forgesyte.v2";
+export const SEED_SUBPROTOCOL = "forgesyte.v1"; // the plain protocol, which a server may select by name
 
 const HEADER_LENGTH_BYTES = 4;
 

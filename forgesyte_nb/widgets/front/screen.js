@@ -2,7 +2,8 @@
 
 import { decode, sizeOf } from "./decode.js";
 import { element } from "./dom.js";
-import { drawOverlay, loadMasks, shapesOf } from "./overlay.js";
+import { drawOverlay, loadMasks } from "./overlay.js";
+import { shapesOf } from "./shapes.js";
 
 const HIGHEST = 480; // CSS pixels: the controls under it stay in sight
 const LARGEST_SCALE = 2;

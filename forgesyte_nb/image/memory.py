@@ -15,7 +15,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from forgesyte_nb.image_header import ImageHeader
+from forgesyte_nb.image.formats import ImageHeader
 
 BYTES_PER_PIXEL = 16
 """16 bits of 4 channels, the 8 bits of the result, a turned copy of it, and room."""
@@ -23,7 +23,6 @@ BYTES_PER_PIXEL = 16
 LEAST_BYTES = 128 * 1024 * 1024
 """Whatever the picture's size: buffers of decoders, arenas of the allocator."""
 
-_HARMLESS_PIXELS = 2_000_000  # of a JPEG, whose decoder's memory is known from the header; looking costs 15 µs
 _STATM = Path("/proc/self/statm")
 
 _usual_threads = 0  # of a process that is limited
@@ -44,7 +43,7 @@ def decoding(header: ImageHeader) -> Iterator[None]:
         MemoryError: By whatever allocates too much; OpenCV raises its own error, or returns nothing.
     """
     pixels = header.width * header.height
-    if threading.active_count() > _usual_threads or (header.format == "JPEG" and pixels < _HARMLESS_PIXELS):
+    if threading.active_count() > _usual_threads:
         yield
         return
     import resource
