@@ -181,6 +181,9 @@ class Upkeep:
         self._socket = socket
         try:
             good = await self._use(socket)
+        except BaseException:  # nobody reads it any more
+            socket.transport.abort()
+            raise
         finally:
             self._socket = None
         if good or time.monotonic() - began > _SETTLED_S:
