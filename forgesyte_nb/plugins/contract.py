@@ -162,7 +162,7 @@ def plugin(
 
     What it decorates stays as it was and can be called directly. Running the cell again replaces the plugin:
     frames in flight finish on the old code, the next frame uses the new; if the new code cannot be loaded,
-    the error is raised here and the old plugin stays.
+    the error is raised here and the old plugin stays. In a notebook the cell shows what it registered.
 
     Args:
         target: The function or class, or the plugin's name; by default the function's own name.
@@ -177,11 +177,13 @@ def plugin(
     Raises:
         PluginDefinitionError: If it cannot be a plugin, saying why and what to do.
     """
+    from forgesyte_nb.plugins.announcement import announce
     from forgesyte_nb.plugins.registry import registry
 
     def decorate(decorated: Callable[..., Any]) -> Callable[..., Any]:
         name = target if isinstance(target, str) else None
-        registry().register(define(decorated, name, timeout_s=timeout_s, engine=engine, version=version, setup=setup))
+        defined = define(decorated, name, timeout_s=timeout_s, engine=engine, version=version, setup=setup)
+        announce(registry().register(defined))
         return decorated
 
     return decorate(target) if callable(target) else decorate
