@@ -17,13 +17,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from forgesyte_nb.client.batch import batch
     from forgesyte_nb.client.blocking import BlockingClient
     from forgesyte_nb.client.client import Client
     from forgesyte_nb.client.nested import allow_nested_asyncio, load_ipython_extension
     from forgesyte_nb.client.results import Result
     from forgesyte_nb.client.sources import open_source
-    from forgesyte_nb.client.synthetic import synthetic
+    from forgesyte_nb.client.sources.synthetic import synthetic
     from forgesyte_nb.errors import (
         ConnectionLost,
         ForgeSyteError,
@@ -54,6 +53,7 @@ if TYPE_CHECKING:
     from forgesyte_nb.widgets.stream_view import StreamView
     from forgesyte_nb.widgets.topic_monitor import TopicMonitor
     from forgesyte_nb.widgets.webcam import Webcam
+    from forgesyte_nb.workbench.batches import batch
     from forgesyte_nb.workbench.doctor import doctor
     from forgesyte_nb.workbench.doctor_report import Diagnosis
     from forgesyte_nb.workbench.stream import Stream
@@ -62,13 +62,13 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "forgesyte_nb.client.batch": ("batch",),
+    "forgesyte_nb.workbench.batches": ("batch",),
     "forgesyte_nb.client.blocking": ("BlockingClient",),
     "forgesyte_nb.client.client": ("Client",),
     "forgesyte_nb.client.nested": ("allow_nested_asyncio", "load_ipython_extension"),
     "forgesyte_nb.client.results": ("Result",),
     "forgesyte_nb.client.sources": ("open_source",),
-    "forgesyte_nb.client.synthetic": ("synthetic",),
+    "forgesyte_nb.client.sources.synthetic": ("synthetic",),
     "forgesyte_nb.errors": (
         "ConnectionLost",
         "ForgeSyteError",

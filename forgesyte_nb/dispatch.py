@@ -178,10 +178,14 @@ class Dispatcher:
 
     def _subscribe(self, session: Session, topic: str) -> None:
         ended = self.jobs.ended(check_topic(topic))
-        if ended is None:
-            self._subscriptions.add(session, topic)
-        else:  # nothing more will be said of it; a few bytes ask for its whole result again
-            self._check_read(session)
+        try:
+            if ended is None:
+                self._subscriptions.add(session, topic)
+            else:  # nothing more will be said of it; a few bytes ask for its whole result again
+                self._check_read(session)
+        except WireError as error:
+            self._refuse_frame(session, error, None, None, topic=topic)
+            return
         if session.numbered:
             session.outbox.owe(wire.encode(Subscribed(topic)))
         if ended is not None:
@@ -208,10 +212,19 @@ class Dispatcher:
         """Answer a message that could not be taken."""
         self._refuse_frame(session, error, wire.frame_id_of(data), wire.plugin_of(data))
 
-    def _refuse_frame(self, session: Session, error: WireError, frame_id: str | None, plugin: str | None) -> None:
+    def _refuse_frame(
+        self,
+        session: Session,
+        error: WireError,
+        frame_id: str | None,
+        plugin: str | None,
+        *,
+        topic: str | msgspec.UnsetType = msgspec.UNSET,
+    ) -> None:
         self.tally.refused[error.code] = self.tally.refused.get(error.code, 0) + 1
         self._log.info("refused client=%s frame=%.80r %s: %s", session.client_id, frame_id, error.code, error)
-        session.outbox.owe(wire.encode(Error(frame_id, plugin, error.code, str(error), wire.timestamp())))
+        refusal = Error(frame_id, plugin, error.code, str(error), wire.timestamp(), topic=topic)
+        session.outbox.owe(wire.encode(refusal))
 
     # What engines say
 

@@ -40,6 +40,7 @@ class Frame:
         frame_id: The sender's name for it; empty if it was never sent.
         seq: Its number in its stream or source, from 0.
         captured_at: Time of capture, seconds since the epoch; None if unknown.
+        time_s: Position in the clip that it is from, in seconds; None if it is from no clip.
         decode_ms: Milliseconds spent decoding so far.
     """
 
@@ -54,6 +55,7 @@ class Frame:
         "decode_ms",
         "frame_id",
         "seq",
+        "time_s",
     )
 
     def __init__(
@@ -92,6 +94,7 @@ class Frame:
         self.frame_id = frame_id
         self.seq = seq
         self.captured_at = captured_at
+        self.time_s: float | None = None
         self.decode_ms = 0.0
 
     @classmethod
@@ -140,6 +143,7 @@ class Frame:
         frame._rgb = _read_only(np.ascontiguousarray(array[:, :, :3]).copy())
         frame._lossless = lossless
         frame.frame_id, frame.seq, frame.captured_at, frame.decode_ms = frame_id, seq, captured_at, 0.0
+        frame.time_s = None
         return frame
 
     @property

@@ -23,6 +23,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import numpy as np
 import psutil
 import pytest
@@ -35,6 +36,17 @@ from forgesyte_nb.plugins.registry import Registry, registering_in
 pytest_plugins = ["tests.figures"]
 
 PATIENCE_S = 30.0
+
+# A property that fails ends at its first counterexample. Shrinking takes up to five minutes, and hypothesis takes
+# the time limit for one more failure to shrink; `--hypothesis-profile=shrink` shrinks.
+# A slow machine is no failure.
+_BUSY = [hypothesis.HealthCheck.too_slow]
+_WITHOUT_SHRINKING = set(hypothesis.Phase) - {hypothesis.Phase.shrink, hypothesis.Phase.explain}
+hypothesis.settings.register_profile("shrink", deadline=None, suppress_health_check=_BUSY)
+hypothesis.settings.register_profile(
+    "forgesyte", hypothesis.settings.get_profile("shrink"), phases=_WITHOUT_SHRINKING, report_multiple_bugs=False
+)
+hypothesis.settings.load_profile("forgesyte")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as shells start what they run in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 OUTPUT = Path(__file__).resolve().parents[1] / "soak-output" / "figures.json"
+SHORT_FORM_LIMIT_S = 600.0
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_BOOK] = []
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Limit the short form of each test: a marker of two hours is for its long form."""
+    if config.getoption("--soak"):
+        return
+    for item in items:
+        marker = item.get_closest_marker("timeout")
+        if marker is not None and marker.args[0] > SHORT_FORM_LIMIT_S:
+            item.add_marker(pytest.mark.timeout(SHORT_FORM_LIMIT_S), append=False)
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

@@ -20,6 +20,7 @@ from forgesyte_nb.client.blocking import BlockingClient
 from forgesyte_nb.client.pictures import RawImage
 from forgesyte_nb.client.results import Result
 from forgesyte_nb.client.sources import Source, open_source
+from forgesyte_nb.client.sources.sequence import PictureSource
 from forgesyte_nb.errors import InvalidOptions, PluginNotFound, SourceError
 
 
@@ -77,16 +78,22 @@ def open_sources(files: list[str]) -> list[Source]:
 
 def _look_at(name: str) -> str | RawImage | Source:
     """The path of an image as it is, what holds more as an open source, and what cannot be read as saying so."""
-    try:
-        source = open_source(name)
-    except SourceError as error:
-        return RawImage(b"", name, unreadable=str(error))
-    return name if os.path.isfile(name) and source.fps is None else source
+    with warnings.catch_warnings(record=True) as left_out:
+        warnings.simplefilter("always")
+        try:
+            source = open_source(name)
+        except SourceError as error:
+            return RawImage(b"", name, unreadable=str(error))
+    for warning in left_out:
+        _say(str(warning.message))
+    return name if os.path.isfile(name) and isinstance(source, PictureSource) else source
 
 
 def json_line(result: Result) -> str:
     """What became of one frame."""
     line: dict[str, Any] = {"name": result.name, "frame_id": result.frame_id, "seq": result.seq, "ok": result.ok}
+    if result.time_s is not None:
+        line["time_s"] = round(result.time_s, 6)
     if result.ok:
         line["result"] = result.result
     else:

@@ -1,100 +1,25 @@
-"""Many pictures, one table: `batch` for a call that does it all, `to_frame` for results one has.
+"""Tables of results: one row for each picture, failed ones included.
 
-One row for each picture, failed ones included: what is wrong with one picture is a row, never an exception. What every
-picture would be refused for, the plugin's name or its options, ends the batch. The progress bar is written from the
-calling thread alone.
+What is wrong with one picture is a row, never an exception. What every picture would be refused for, the plugin's name
+or its options, ends a batch.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
-import warnings
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from forgesyte_nb.client.results import Result
-from forgesyte_nb.errors import ConnectionLost, InvalidOptions, PluginNotFound
-from forgesyte_nb.keywords import own_keywords
+from forgesyte_nb.errors import InvalidOptions, PluginNotFound
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from forgesyte_nb.client.blocking_stream import BlockingStream
     from forgesyte_nb.client.stream import ResultStream
 
-_FIRST = ("name", "seq", "ok", "error_code", "message")
+_FIRST = ("name", "seq", "time_s", "ok", "error_code", "message")
 _LAST = ("processing_time_ms", "latency_ms", "result")
-
-
-def batch(
-    source: Any,
-    plugin: str,
-    options: dict[str, Any] | None = None,
-    *,
-    url: Any = None,
-    token: str | os.PathLike[str] | None = None,
-    window: int = 16,
-    every: int = 1,
-    progress: bool = True,
-    **more_options: Any,
-) -> pd.DataFrame:
-    """Send many pictures through a plugin and return a table.
-
-    Args:
-        source: Whatever `open_source` takes: a folder, a glob, a list of paths or arrays, a video.
-        plugin: Name of the plugin.
-        options: The plugin's options; they can be given as keywords as well.
-        url: Base URL of the server, or a `Server`; see `Client`.
-        token: The server's secret, or the path of a file with it, if it has one.
-        window: Pictures under way at a time.
-        every: Take every n-th picture.
-        progress: Whether to show a progress bar.
-        **more_options: Options.
-
-    Returns:
-        One row for each picture in the source's order, with the columns of `to_frame`.
-
-    Raises:
-        ConnectionLost: If no server answers. One that is lost for good in the middle is a warning: the table then
-            ends with the pictures that were under way, as errors.
-        PluginNotFound: If there is no such plugin. Of one that goes in the middle there is a warning: the table then
-            ends with the pictures before.
-        InvalidOptions: If the plugin refuses the options; in the middle, as above.
-        SourceError: If the source cannot be opened, or has no pictures.
-    """
-    from forgesyte_nb.client.blocking import BlockingClient
-
-    with own_keywords(batch, more_options), BlockingClient(url, token=token, window=window) as client:
-        return client.batch(source, plugin, options, every=every, progress=progress, **more_options)
-
-
-def collect(stream: BlockingStream, *, progress: bool) -> pd.DataFrame:
-    """The table of a stream's results, with a progress bar while they come."""
-    from tqdm.auto import tqdm
-
-    class Bar(tqdm):  # type: ignore[type-arg]
-        monitor_interval = 0  # tqdm's own thread would write to whatever cell runs by then
-
-    rows: list[dict[str, Any]] = []
-    total = len(stream.source) if _has_length(stream) else None
-    with stream, Bar(total=total, desc=stream.source.name, unit="image", disable=not progress) as bar:
-        try:
-            for result in stream:
-                check_for_all(result)
-                rows.append(_row(result))
-                bar.update()
-                if not result.ok:
-                    bar.set_postfix(failed=stream.failed, refresh=False)
-        except ConnectionLost as error:
-            if not rows:
-                raise
-            warnings.warn(f"{error}; the table ends after {len(rows)} pictures", stacklevel=4)
-        except (PluginNotFound, InvalidOptions) as error:
-            if not any(row["ok"] for row in rows):
-                raise
-            warnings.warn(f"{error}; the table ends after {len(rows)} pictures", stacklevel=4)
-    return _table(rows)
 
 
 async def gather(stream: ResultStream) -> pd.DataFrame:
@@ -103,8 +28,8 @@ async def gather(stream: ResultStream) -> pd.DataFrame:
     async with contextlib.aclosing(aiter(stream)) as results:
         async for result in results:
             check_for_all(result)
-            rows.append(_row(result))
-    return _table(rows)
+            rows.append(row_of(result))
+    return table_of(rows)
 
 
 def check_for_all(result: Result) -> None:
@@ -126,24 +51,27 @@ def to_frame(results: Iterable[Result]) -> pd.DataFrame:
     """A table of results, one row for each.
 
     Returns:
-        Columns `name` (file, or source and number), `seq`, `ok`, `error_code`, `message` (of the error); then one
-        for each single value in the results, by its dotted path, such as `result.confidence`; then
-        `processing_time_ms`, `latency_ms` and the whole `result`.
+        Columns `name` (file, or source and number), `seq`, `time_s` (position in the clip), `ok`, `error_code`,
+        `message` (of the error); then one for each single value in the results, by its dotted path,
+        such as `result.confidence`; then `processing_time_ms`, `latency_ms` and the whole `result`.
     """
-    return _table([_row(result) for result in results])
+    return table_of([row_of(result) for result in results])
 
 
-def _table(rows: list[dict[str, Any]]) -> pd.DataFrame:
+def table_of(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """The table of rows, with the columns of `to_frame`."""
     import pandas as pd
 
     found = dict.fromkeys(column for row in rows for column in row if column not in _FIRST + _LAST)
     return pd.DataFrame(rows, columns=pd.Index([*_FIRST, *found, *_LAST]))
 
 
-def _row(result: Result) -> dict[str, Any]:
+def row_of(result: Result) -> dict[str, Any]:
+    """The row of a result, by column."""
     return {
         "name": result.name or result.frame_id,
         "seq": result.seq,
+        "time_s": result.time_s,
         "ok": result.ok,
         "error_code": result.error_code,
         "message": None if result.error is None else str(result.error),
@@ -161,10 +89,3 @@ def _scalars(value: Any, path: str) -> Iterator[tuple[str, Any]]:
             yield from _scalars(inner, f"{path}.{key}")
     elif not isinstance(value, list):
         yield path, value
-
-
-def _has_length(stream: BlockingStream) -> bool:
-    try:
-        return len(stream.source) >= 0
-    except TypeError:
-        return False

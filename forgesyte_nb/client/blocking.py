@@ -12,17 +12,21 @@ import os
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from forgesyte_nb.checks import check_number
 from forgesyte_nb.client.blocking_stream import BlockingStream, Call
 from forgesyte_nb.client.client import Client
 from forgesyte_nb.client.inbox import Messages
 from forgesyte_nb.client.loop_thread import LoopThread
 from forgesyte_nb.client.results import Result
+from forgesyte_nb.client.sender import first_picture
 from forgesyte_nb.client.stream import Intent
 from forgesyte_nb.errors import ConnectionLost
 from forgesyte_nb.keywords import own_keywords
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from forgesyte_nb.client.gathering import Batch
 
 Value = TypeVar("Value")
 
@@ -104,6 +108,7 @@ class BlockingClient:
             ConnectionLost: If the server was lost for good, or the client is closed.
             SourceError: If the image cannot be read, is none, or holds many, as a video does.
         """
+        image = first_picture(image)  # in this thread, so that a warning points at the caller's line
         asked = self._client.analyze(image, plugin, options, timeout_s=timeout_s, stream_id=stream_id, **more_options)
         return self._call(asked)
 
@@ -115,7 +120,7 @@ class BlockingClient:
         *,
         intent: Intent | None = None,
         ordered: bool = False,
-        in_flight: int | None = None,
+        concurrency: int | None = None,
         every: int = 1,
         loop: bool = False,
         fps: float | None = None,
@@ -126,6 +131,7 @@ class BlockingClient:
         Raises:
             SourceError: If the source cannot be opened.
             InvalidOptions: If the options cannot be said in JSON.
+            ValueError: If a number cannot be.
         """
         stream = self._client.stream(
             source,
@@ -133,7 +139,7 @@ class BlockingClient:
             options,
             intent=intent,
             ordered=ordered,
-            in_flight=in_flight,
+            concurrency=concurrency,
             every=every,
             loop=loop,
             fps=fps,
@@ -147,16 +153,39 @@ class BlockingClient:
         plugin: str,
         options: dict[str, Any] | None = None,
         *,
+        concurrency: int | None = None,
         every: int = 1,
         progress: bool = True,
         **more_options: Any,
     ) -> pd.DataFrame:
-        """Send all pictures of a source and return a table, one row for each; see `forgesyte_nb.batch`."""
-        from forgesyte_nb.client.batch import collect
+        """Send all pictures of a source and return a table, one row for each; see `forgesyte_nb.batch`.
 
-        stream = self.stream(source, plugin, options, ordered=True, every=every, **more_options)
+        Raises:
+            ValueError: If `concurrency` is less than 1 or more than the client's `window`.
+        """
         with own_keywords(self.batch, more_options):
-            return collect(stream, progress=progress)
+            chosen = {**(options or {}), **more_options}
+            begun = self._begin_batch(
+                source, plugin, chosen, concurrency=concurrency, every=every, progress=progress, release=lambda: None
+            )
+            return begun.table()
+
+    def _begin_batch(
+        self,
+        source: Any,
+        plugin: str,
+        options: dict[str, Any],
+        *,
+        concurrency: int | None,
+        every: int,
+        progress: bool,
+        release: Callable[[], None],
+    ) -> Batch:
+        """A batch that has sent nothing yet; `release` is called at its end."""
+        from forgesyte_nb.client.gathering import Batch
+
+        stream = self._client.stream(source, plugin, options, ordered=True, concurrency=concurrency, every=every)
+        return Batch(self._thread, stream, release, progress=progress)
 
     def send_frame(
         self,
@@ -168,6 +197,7 @@ class BlockingClient:
         stream_id: str = "",
     ) -> str:
         """Send a picture and return its `frame_id`; its messages come through `messages`. See `Client.send_frame`."""
+        image = first_picture(image)
         return self._call(self._client.send_frame(image, plugin, options, frame_id=frame_id, stream_id=stream_id))
 
     def subscribe(self, topic: str) -> None:
@@ -184,7 +214,12 @@ class BlockingClient:
         Args:
             *types: Such as "frame_result"; none means all.
             timeout_s: End when none has come for so long; by default wait on, until the client is closed.
+
+        Raises:
+            ValueError: If `timeout_s` is negative.
         """
+        if timeout_s is not None:
+            check_number("timeout_s", timeout_s, least=0)
         messages: Messages = self._call(_later(self._client.messages, *types))
         return _messages(self._call, messages, timeout_s)
 

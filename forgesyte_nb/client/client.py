@@ -12,6 +12,8 @@ import os
 import secrets
 from typing import TYPE_CHECKING, Any, Self
 
+from forgesyte_nb.background import disown_when_forked
+from forgesyte_nb.checks import check_count, check_number, check_positive
 from forgesyte_nb.client.entrance import Entrance
 from forgesyte_nb.client.inbox import Messages
 from forgesyte_nb.client.link import Link
@@ -79,7 +81,7 @@ class Client:
             quiet: Whether the log is not warned of a connection that was lost and is being tried again; see `trouble`.
 
         Raises:
-            ValueError: If the URL, client id or window cannot be.
+            ValueError: If the URL, client id or a number cannot be.
             ServerError: If others than its owner may read the token's file.
         """
         self._entrance = Entrance(
@@ -88,14 +90,19 @@ class Client:
         self.client_id = client_id if client_id is not None else f"py_{secrets.token_hex(6)}"
         if CLIENT_ID.fullmatch(self.client_id) is None:
             raise ValueError(f"client_id={client_id!r}: 1 to 128 of the characters A-Z a-z 0-9 _ . : -")
-        if window < 1:
-            raise ValueError(f"window={window}: at least one frame must be under way")
+        check_count("window", window)
+        check_count("max_retries", max_retries, least=0)
+        check_number("backoff_s", backoff_s, least=0)
+        check_number("max_backoff_s", max_backoff_s, least=0)
+        check_positive("ping_interval_s", ping_interval_s)
+        check_positive("ping_timeout_s", ping_timeout_s)
         self._listeners = Listeners()
         patience = Patience(
             reconnect=reconnect, max_retries=max_retries, backoff_s=backoff_s, max_backoff_s=max_backoff_s, quiet=quiet
         )
         self._link = Link(self._dial, self._listeners.put, window=window, patience=patience)
         self._sender = Sender(self._link, window=window)
+        disown_when_forked(self, Client._disown)
 
     async def _dial(self) -> Any:
         return await self._entrance.enter(self.client_id)
@@ -110,9 +117,19 @@ class Client:
         self._listeners.start()
 
     async def close(self) -> None:
-        """Say goodbye. What is unanswered ends with `ConnectionLost`; `drain` first to wait for it."""
-        await self._link.close()
-        await self._listeners.stop()
+        """Say goodbye. What is unanswered ends with `ConnectionLost`; `drain` first to wait for it.
+
+        A listener may call it. If it is cancelled, the connection is cut without a goodbye.
+        """
+        try:
+            await self._link.close()
+        finally:
+            await self._listeners.stop()
+
+    def _disown(self) -> None:
+        """In a forked process, where the connection is the parent's: every call raises `ConnectionLost`."""
+        self._link.disown()
+        self._listeners.disown()
 
     async def __aenter__(self) -> Self:
         await self.connect()
@@ -176,7 +193,8 @@ class Client:
         """Receive what is published to `topic`: "all", a job's id, or "plugin_<name>". Survives reconnection.
 
         Raises:
-            InvalidMessage: If it is no topic.
+            InvalidMessage: If it is no topic, or the server refuses it, as beyond its `max_topics`. (A server that does
+                not speak `forgesyte.v2` says so in an `error` message.)
             ConnectionLost: If the client is not connected.
         """
         await self._link.subscribe(check_topic(topic))
@@ -205,6 +223,7 @@ class Client:
 
         Args:
             image: Bytes of an image file, a path, a uint8 array `(H, W, 3)` in RGB order, a Pillow image, a `Frame`.
+                Of a file that holds several pictures the first is sent, with a warning.
                 Arrays and Pillow images travel as JPEG; `fs.Frame.from_array(array, lossless=True)` as PNG.
             plugin: Name of the plugin.
             options: The plugin's options.
@@ -248,7 +267,10 @@ class Client:
             ProcessingTimeout: The server's, or no answer within `timeout_s`.
             ConnectionLost: If the client is not connected, or the server was lost for good.
             SourceError: If the image cannot be read, is none, or holds many, as a video does.
+            ValueError: If `timeout_s` is negative.
         """
+        if timeout_s is not None:
+            check_number("timeout_s", timeout_s, least=0)
         chosen = merge_options(options, more_options)
         result = await self._sender.ask(image, plugin, chosen, timeout_s=timeout_s, stream_id=stream_id)
         if result.error is not None:
@@ -264,7 +286,7 @@ class Client:
         *,
         intent: Intent | None = None,
         ordered: bool = False,
-        in_flight: int | None = None,
+        concurrency: int | None = None,
         every: int = 1,
         loop: bool = False,
         fps: float | None = None,
@@ -281,7 +303,7 @@ class Client:
             intent: "every_frame": nothing is skipped, the source waits; "freshest": the newest picture when there
                 is room, the others are counted in `skipped`. By default what suits the source.
             ordered: Whether results keep the source's order.
-            in_flight: Pictures under way; by default the client's window, and 2 for "freshest".
+            concurrency: Pictures under way at a time, up to the client's window; by default that, and 2 for "freshest".
             every: Take every n-th picture.
             loop: Begin the source again at its end.
             fps: Send no more than this many pictures per second.
@@ -290,6 +312,7 @@ class Client:
         Raises:
             SourceError: If the source cannot be opened.
             InvalidOptions: If the options cannot be said in JSON.
+            ValueError: If a number cannot be.
         """
         return self._sender.stream(
             open_source(source, every=every, loop=loop, fps=fps),
@@ -297,12 +320,19 @@ class Client:
             merge_options(options, more_options),
             intent=intent,
             ordered=ordered,
-            in_flight=in_flight,
+            concurrency=concurrency,
             explain=lambda error: with_own_keywords(error, self.stream, more_options),
         )
 
     async def batch(
-        self, source: Any, plugin: str, options: dict[str, Any] | None = None, *, every: int = 1, **more_options: Any
+        self,
+        source: Any,
+        plugin: str,
+        options: dict[str, Any] | None = None,
+        *,
+        concurrency: int | None = None,
+        every: int = 1,
+        **more_options: Any,
     ) -> pd.DataFrame:
         """Send all pictures of a source, or every n-th, and return a table, one row for each, in the source's order.
 
@@ -311,19 +341,24 @@ class Client:
             ConnectionLost: If the server was lost for good.
             PluginNotFound: If there is no such plugin.
             InvalidOptions: If the plugin refuses the options.
+            ValueError: If a number cannot be.
         """
         from forgesyte_nb.client.batch import gather
 
-        stream = self.stream(source, plugin, options, ordered=True, every=every, **more_options)
+        chosen = {**(options or {}), **more_options}
+        stream = self.stream(source, plugin, chosen, ordered=True, concurrency=concurrency, every=every)
         with own_keywords(self.batch, more_options):
             return await gather(stream)
 
     async def drain(self, timeout_s: float | None = None) -> None:
-        """Wait until every frame is answered and every listener has been called.
+        """Wait until every frame is answered and every listener has been called; in a listener, for the answers alone.
 
         Raises:
             TimeoutError: If that takes longer than `timeout_s`.
+            ValueError: If `timeout_s` is negative.
         """
+        if timeout_s is not None:
+            check_number("timeout_s", timeout_s, least=0)
         async with asyncio.timeout(timeout_s):
             await self._link.idle()
             await self._listeners.idle()

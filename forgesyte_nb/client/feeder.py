@@ -65,30 +65,42 @@ class Feeder:
         return None
 
     async def stop(self) -> None:
-        """Stop reading and wait for the thread; the source is closed."""
+        """Stop reading, close the source and wait for the thread.
+
+        Raises:
+            Exception: What closing the source raised, when the thread has ended.
+        """
         with self._changed:
             self._stopped = True
             self._changed.notify()
-        self._source.close()
-        if self._thread.is_alive():
-            await asyncio.to_thread(self._thread.join, _STOP_S)
+        try:
+            self._source.close()
+        finally:
+            if self._thread.is_alive():
+                await asyncio.to_thread(self._thread.join, _STOP_S)
 
     # In the thread
 
     def _run(self) -> None:
         error: BaseException | None = None
-        pictures = self._source.frames()
+        try:
+            self._read()
+        except BaseException as raised:  # noqa: BLE001 -- handed to the one who takes
+            error = raised
+        with self._changed:
+            self._ended, self._error = True, error
+            self._wake()
+
+    def _read(self) -> None:
+        pictures = iter(self._source.frames())
         try:
             for picture in pictures:
                 if not self._put(_encoded(picture)):
                     break
-        except BaseException as raised:  # noqa: BLE001 -- handed to the one who takes
-            error = raised
         finally:
-            pictures.close()  # type: ignore[attr-defined]  # frames() is a generator: it closes what it opened
-        with self._changed:
-            self._ended, self._error = True, error
-            self._wake()
+            close = getattr(pictures, "close", None)  # of a generator, which then closes what it opened
+            if close is not None:
+                close()
 
     def _put(self, picture: Picture) -> bool:
         with self._changed:
@@ -122,5 +134,7 @@ def _encoded(picture: Picture) -> Picture:
     try:
         picture.bytes  # noqa: B018 -- made and kept on first use
     except InvalidImage as error:
-        return RawImage(b"", picture.frame_id, picture.seq, picture.captured_at, unreadable=str(error))
+        return RawImage(
+            b"", picture.frame_id, picture.seq, picture.captured_at, unreadable=str(error), time_s=picture.time_s
+        )
     return picture

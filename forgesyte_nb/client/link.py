@@ -19,12 +19,12 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from forgesyte_nb.client.results import Result
+from forgesyte_nb.client.results import Result, error_of
 from forgesyte_nb.client.resumption import Resumption
 from forgesyte_nb.client.unanswered import SentFrame, Unanswered
 from forgesyte_nb.client.upkeep import Dial, Patience, Upkeep
 from forgesyte_nb.client.wire_format import WireFormat
-from forgesyte_nb.errors import ConnectionLost, ForgeSyteError, InvalidMessage, InvalidOptions, QueueFull
+from forgesyte_nb.errors import ConnectionLost, ForgeSyteError, InvalidMessage, InvalidOptions, QueueFull, WireError
 from forgesyte_nb.protocol.messages import Cancel, Subscribe, Unsubscribe
 from forgesyte_nb.protocol.wire import encode
 
@@ -32,7 +32,6 @@ Heard = Callable[[dict[str, Any]], None]
 
 _CLOSE_TOO_BIG = 1009
 _CANCELLING_S = 0.5  # at most: the connection may be clogged by what the server does not read
-_ACKNOWLEDGED_S = 5.0  # a server says so at once, unless it refuses the topic
 
 _log = logging.getLogger("forgesyte_nb.client")
 
@@ -63,6 +62,8 @@ class Link:
         self._good = False  # whether the connection brought an answer
         self._resumption = Resumption()
         self._acknowledged: set[str] = set()  # topics that the session at the server has
+        self._refused: dict[str, WireError] = {}  # topics that the server would not have
+        self._subscribing: set[str] = set()
         self._told_of_topics = asyncio.Event()
         self._renewed = False  # whether topics may be said: what was there before has been
         self._max_message_bytes = 0
@@ -76,15 +77,25 @@ class Link:
 
     async def close(self) -> None:
         """Cancel what nobody will hear of, and say goodbye; whatever waits for an answer gets `ConnectionLost`."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_CANCELLING_S):
-                for frame in self.unanswered:
-                    if not frame.outlives:
-                        await self._cancel(frame)
-        await self.upkeep.close()
-        for task in list(self._background):
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_CANCELLING_S):
+                    for frame in self.unanswered:
+                        if not frame.outlives:
+                            await self._cancel(frame)
+        finally:  # also if this is cancelled
+            await self.upkeep.close()
+            background = list(self._background)
+            for task in background:
+                task.cancel()
+            await asyncio.gather(*background, return_exceptions=True)
+
+    def disown(self) -> None:
+        """In a forked process: connection, tasks and what waits for an answer are the parent's."""
+        self.upkeep.disown()
+        self._socket, self._up, self._renewed = None, False, False
+        self._background, self.unanswered, self._idle = set(), Unanswered(), asyncio.Event()
+        self._idle.set()
 
     async def idle(self) -> None:
         """Wait until every frame is answered."""
@@ -99,6 +110,16 @@ class Link:
             ConnectionLost: If there is no connection and none is being tried; the frame was not taken.
             ValueError: If a frame of its id is under way; the frame was not taken.
         """
+        await self.admit(frame)
+        await self.transmit(frame)
+
+    async def admit(self, frame: SentFrame) -> None:
+        """The first half of `submit`: wait for room. Frames are sent in the order in which they are admitted.
+
+        Raises:
+            ConnectionLost: As above.
+            ValueError: As above.
+        """
         await self._room.acquire()
         try:
             self.upkeep.check()
@@ -108,6 +129,9 @@ class Link:
             raise
         self._idle.clear()
         frame.sent_at = time.monotonic()
+
+    async def transmit(self, frame: SentFrame) -> None:
+        """The second half of `submit`: send a frame, now or when there is a connection."""
         if self._up:
             await self._transmit(frame)
 
@@ -128,22 +152,36 @@ class Link:
 
         Raises:
             ConnectionLost: If there is no connection and none is being tried.
+            WireError: If the server refuses it.
         """
         self.upkeep.check()
         self.unanswered.overhears = True
-        if topic not in self.topics:
-            self.topics[topic] = None
-            if self._renewed:
-                await self._say(encode(Subscribe(topic)))
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_ACKNOWLEDGED_S):
-                while self._awaits_word_of(topic):
-                    self._told_of_topics.clear()
-                    await self._told_of_topics.wait()
+        self._subscribing.add(topic)
+        try:
+            if topic not in self.topics:
+                self.topics[topic] = None
+                self._refused.pop(topic, None)
+                if self._renewed:
+                    await self._say(encode(Subscribe(topic)))
+            while self._awaits_word_of(topic):
+                self._told_of_topics.clear()
+                await self._told_of_topics.wait()
+        finally:
+            self._subscribing.discard(topic)
+        if topic in self._refused:
+            refused = self._refused[topic]
+            raise type(refused)(f"{topic}: {refused}")
 
     def _awaits_word_of(self, topic: str) -> bool:
         known = topic in self._acknowledged or topic not in self.topics
         return self._format.is_v2 and self.connected and not known
+
+    def _refuse_topic(self, topic: str, error: WireError) -> None:
+        self.topics.pop(topic, None)
+        self._refused[topic] = error
+        self._told_of_topics.set()
+        if topic not in self._subscribing:
+            _log.warning("%s is subscribed no longer, the server refuses it: %s", topic, error)
 
     async def unsubscribe(self, topic: str) -> None:
         """Subscribe no longer.
@@ -254,6 +292,8 @@ class Link:
                     self._try_again(frame, 0)
                     return
                 self._finish(frame, frame.answered(message, time.monotonic()), message.get("job_id"))
+            elif isinstance(topic := message.get("topic"), str) and (refused := error_of(message)):
+                self._refuse_topic(topic, refused)
         elif kind == "job_update":
             self.unanswered.find(message)
         elif kind == "subscribed":

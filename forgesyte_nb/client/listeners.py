@@ -85,29 +85,37 @@ class Listeners:
             await self._calm.wait()
 
     async def idle(self) -> None:
-        """Wait until every listener was called with everything that came."""
-        await self._idle.wait()
+        """Wait until every listener was called with everything that came; returns at once in a listener itself."""
+        if not self.is_current:
+            await self._idle.wait()
 
     async def stop(self) -> None:
-        """Stop; calls that have not begun are dropped, iterators end."""
+        """Stop; calls that have not begun are dropped, iterators end. A listener itself may stop them all."""
         for messages in self._iterated:
             messages.inbox.close()
         self._iterated.clear()
         task, self._task = self._task, None
+        self._inbox = Inbox()
+        self._idle.set()
+        self._calm.set()
         if task is not None and task is not asyncio.current_task():
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-        self._idle.set()
-        self._calm.set()
+
+    def disown(self) -> None:
+        """In a forked process: the task is the parent's."""
+        self._task = None
 
     async def _call_all(self) -> None:
-        while True:
+        while self.is_current:  # until a listener has stopped them
             for message in await self._inbox.take():
                 for listener in list(self._by_type[message["type"]]):
-                    await _call(listener, message)
-            if not self._inbox:
-                self._idle.set()
-            self._calm.set()
+                    if self.is_current:
+                        await _call(listener, message)
+            if self.is_current:
+                if not self._inbox:
+                    self._idle.set()
+                self._calm.set()
 
 
 async def _call(listener: Listener, message: Message) -> None:

@@ -26,7 +26,8 @@ from forgesyte_nb.image.pillow import pixels_rgb
 _BASE64 = re.compile(r"[A-Za-z0-9+/\s]+={0,2}\s*")
 _LEAST_BASE64 = 32  # characters; no image file is smaller
 _LONGEST_PATH = 4096  # characters: PATH_MAX of Linux
-_SHOWN_CHARS = 60
+_SHOWN_CHARS = 160
+_PIXELS = frozenset({"rgb", "bgr", "gray", "pil", "size_wh"})  # what a `Frame` has
 
 
 @dataclass(slots=True)
@@ -39,6 +40,7 @@ class RawImage:
         seq: Number in the source.
         captured_at: Seconds since the epoch; None if unknown.
         unreadable: Why there are no bytes; empty if there are. Such an image is never sent.
+        time_s: Position in the clip that it is from, in seconds; None if it is from no clip.
     """
 
     bytes: bytes
@@ -46,6 +48,13 @@ class RawImage:
     seq: int = 0
     captured_at: float | None = None
     unreadable: str = ""
+    time_s: float | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        """Raise `InvalidImage` for the pixels, which it does not have."""
+        if name in _PIXELS:
+            raise InvalidImage(self.unreadable or f"{self.frame_id or 'these bytes'}: no picture that can be read")
+        raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
 
 
 Picture = Frame | RawImage
@@ -82,9 +91,9 @@ def as_picture(thing: Any, *, name: str = "", seq: int = 0) -> Picture:
 
 def _from_file(path: str, name: str, seq: int) -> Picture:
     """A file's bytes as they are; what cannot be read says so when its turn comes."""
-    if "://" in path:
-        return RawImage(b"", name, seq, unreadable=_refused_url(path))
     try:
+        if "://" in path:
+            return RawImage(b"", name, seq, unreadable=_refused_url(path))
         file = Path(path)
         return _from_bytes(file.read_bytes(), name, seq, file.stat().st_mtime)
     except OSError as error:

@@ -31,6 +31,7 @@ class Result:
             `detail` is the plugin's traceback, if the server is in this process.
         name: Where the picture came from: a file's name, or a source's and a number; empty if unknown.
         seq: Number of the picture in its source, from 0.
+        time_s: Position of the picture in the clip it is from, in seconds; None if it is from no clip.
         job_id: The server's name for the work; empty if it was refused before it became a job.
         processing_time_ms: Wall time in the plugin, decoding included; None if it failed.
         latency_ms: From sending to the answer, as this client measured it; None if it was never sent.
@@ -45,6 +46,7 @@ class Result:
     error: ForgeSyteError | None = None
     name: str = ""
     seq: int = 0
+    time_s: float | None = None
     job_id: str = ""
     processing_time_ms: float | None = None
     latency_ms: float | None = None

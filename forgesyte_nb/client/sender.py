@@ -7,22 +7,28 @@ of results (`stream`). It belongs to one client and one link, and neither connec
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import secrets
+from collections.abc import AsyncIterator
 from typing import Any
 
+from forgesyte_nb.checks import check_count
+from forgesyte_nb.client.caller import warn_caller
 from forgesyte_nb.client.link import Link
 from forgesyte_nb.client.pictures import Picture, RawImage, as_picture
+from forgesyte_nb.client.preparing import Preparation
 from forgesyte_nb.client.results import Result
-from forgesyte_nb.client.sources import Source, many_in
+from forgesyte_nb.client.sources import Source, held_by, many_in
 from forgesyte_nb.client.stream import Explain, Intent, ResultStream
 from forgesyte_nb.client.unanswered import SentFrame
 from forgesyte_nb.client.wire_format import encode_options
 from forgesyte_nb.errors import ProcessingTimeout, SourceError
 from forgesyte_nb.plugins.options import check_size
 
-_FRESH_IN_FLIGHT = 2  # one in a worker, one on its way: more would only make the freshest picture old
+_FRESH_CONCURRENCY = 2  # one in a worker, one on its way: more would only make the freshest picture old
+_CHEAP_BYTES = 256 * 1024  # of an image file whose header is read at once instead of in a thread
 
 
 class Sender:
@@ -31,6 +37,7 @@ class Sender:
     def __init__(self, link: Link, *, window: int) -> None:
         """Send over a link that has room for `window` frames."""
         self._link, self._window = link, window
+        self._preparation = Preparation()
         self._streams = itertools.count(1)
         self._frame_ids = map(f"{secrets.token_hex(4)}-{{}}".format, itertools.count(1))
 
@@ -38,9 +45,10 @@ class Sender:
         self, image: Any, plugin: str, options: dict[str, Any] | None, *, frame_id: str | None, stream_id: str
     ) -> str:
         """Send a picture and return the name of its frame; see `Client.send_frame`."""
-        frame = self._frame(image, plugin, options, stream_id, frame_id)
-        frame.outlives = True
-        await self._link.submit(frame)
+        async with self._frame(image, plugin, options, stream_id, frame_id) as frame:
+            frame.outlives = True
+            await self._link.admit(frame)
+        await self._link.transmit(frame)
         return frame.frame_id
 
     async def ask(
@@ -48,11 +56,13 @@ class Sender:
     ) -> Result:
         """Send a picture and wait for its result, which may be an error; see `Client.analyze`."""
         answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        frame = self._frame(image, plugin, options, stream_id, None)
-        frame.deliver = lambda result: None if answer.done() else answer.set_result(result)
+        sent: SentFrame | None = None
         try:
             async with asyncio.timeout(timeout_s):
-                await self._link.submit(frame)
+                async with self._frame(image, plugin, options, stream_id, None) as sent:
+                    sent.deliver = lambda result: None if answer.done() else answer.set_result(result)
+                    await self._link.admit(sent)
+                await self._link.transmit(sent)
                 return await answer
         except TimeoutError:
             raise ProcessingTimeout(
@@ -60,7 +70,8 @@ class Sender:
                 "busy with"
             ) from None
         finally:
-            self._link.forget(frame)
+            if sent is not None:
+                self._link.forget(sent)
 
     def stream(
         self,
@@ -70,11 +81,18 @@ class Sender:
         *,
         intent: Intent | None,
         ordered: bool,
-        in_flight: int | None,
+        concurrency: int | None,
         explain: Explain,
     ) -> ResultStream:
         """Begin a stream of a source that is open; see `Client.stream`."""
         _check_name(plugin)
+        if concurrency is not None:
+            check_count("concurrency", concurrency)
+            if concurrency > self._window:
+                raise ValueError(
+                    f"concurrency={concurrency}: this client has window={self._window} frames under way at most; make "
+                    f"it with window={concurrency}"
+                )
         freshest = (intent or ("freshest" if source.live else "every_frame")) == "freshest"
         return ResultStream(
             source,
@@ -86,26 +104,25 @@ class Sender:
             stream_id=f"stream_{next(self._streams)}",
             intent=intent,
             ordered=ordered,
-            in_flight=in_flight or (min(_FRESH_IN_FLIGHT, self._window) if freshest else self._window),
+            concurrency=concurrency or (min(_FRESH_CONCURRENCY, self._window) if freshest else self._window),
             explain=explain,
         )
 
-    def _frame(
+    @contextlib.asynccontextmanager
+    async def _frame(
         self, image: Any, plugin: str, options: dict[str, Any] | None, stream_id: str, frame_id: str | None
-    ) -> SentFrame:
+    ) -> AsyncIterator[SentFrame]:
+        """A frame that is ready to be sent, when it is its turn in its stream."""
         _check_name(plugin)
-        if many := many_in(image):
-            named = image if isinstance(image, (str, os.PathLike)) else "this"
-            raise SourceError(
-                f"{named} is {many}; analyze and send_frame take one image: stream(…) sends all pictures that are in "
-                "it and gives a result for each, batch(…) a table"
-            )
-        picture: Picture = as_picture(image)
-        if isinstance(picture, RawImage) and picture.unreadable:
-            raise SourceError(f"{picture.unreadable}: there is nothing to send")
         chosen = frame_id is not None
         name = frame_id if frame_id is not None else next(self._frame_ids)
-        return SentFrame(name, plugin, self._encoded(options), stream_id, picture, _nobody, chosen=chosen)
+        encoded = self._encoded(options)
+        is_cheap = isinstance(image, bytes) and len(image) <= _CHEAP_BYTES
+        prepared = self._preparation.in_turn(stream_id, lambda: _one_picture(image), beside=not is_cheap)
+        async with prepared as (picture, warning):
+            if warning:
+                warn_caller(warning)
+            yield SentFrame(name, plugin, encoded, stream_id, picture, _nobody, chosen=chosen)
 
     def _encoded(self, options: dict[str, Any] | None) -> bytes:
         """The JSON of options; those over the server's limit would be refused with every frame."""
@@ -113,6 +130,44 @@ class Sender:
         if limit_bytes:
             check_size(encoded, max_bytes=limit_bytes)
         return encoded
+
+
+def _one_picture(image: Any) -> tuple[Picture, str]:
+    """The picture of a call, read and encoded, and the warning that it is one of several; else an empty text.
+
+    Raises:
+        SourceError: If the image cannot be read, is none, or holds many.
+        InvalidImage: If it is an array of a shape or type that is no picture.
+    """
+    if many := many_in(image):
+        named = image if isinstance(image, (str, os.PathLike)) else "this"
+        raise SourceError(
+            f"{named} is {many}; analyze and send_frame take one image: stream(…) sends all pictures that are in "
+            "it and gives a result for each, batch(…) a table"
+        )
+    first, warning = _first_of(image)
+    picture = as_picture(first)
+    if isinstance(picture, RawImage) and picture.unreadable:
+        raise SourceError(f"{picture.unreadable}: there is nothing to send")
+    picture.bytes  # noqa: B018 -- encoded and kept on first use
+    return picture, warning
+
+
+def first_picture(image: Any) -> Any:
+    """The picture of a file that holds several; warns the caller of that, and returns anything else as it is."""
+    first, warning = _first_of(image)
+    if warning:
+        warn_caller(warning)
+    return first
+
+
+def _first_of(image: Any) -> tuple[Any, str]:
+    first, count = held_by(image)
+    if count == 1:
+        return image, ""
+    name = os.fspath(image) if isinstance(image, (str, os.PathLike)) else "the image"
+    warning = f"{name} holds {count} pictures, of which the first alone is sent; stream(…) sends all of them"
+    return as_picture(first), warning  # a `Frame`, which is one picture
 
 
 def _check_name(plugin: Any) -> None:

@@ -3,8 +3,8 @@
 Every picture that was read ends as exactly one result or is counted in `skipped`. What can fail for one picture is
 in its result; what ends the stream (a source or a connection that broke) is raised after the results that were
 under way. A source damaged in the middle only warns then: the results in front of it must not be lost by
-`[result async for result in stream]`. At most `in_flight` pictures are unanswered or not yet taken, so a slow reader of
-results slows the source and nothing piles up.
+`[result async for result in stream]`. At most `concurrency` pictures are unanswered or not yet taken, so a slow
+reader of results slows the source and nothing piles up.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class ResultStream:
         stream_id: str,
         intent: Intent | None,
         ordered: bool,
-        in_flight: int,
+        concurrency: int,
         explain: Explain,
     ) -> None:
         """Made by `Client.stream`."""
@@ -72,7 +72,7 @@ class ResultStream:
         self.on_refused: Callable[[], None] = _nothing
         self._plugin, self._options = plugin, options
         self._send, self._forget, self._frame_ids = send, forget, frame_ids
-        self._ordered, self._in_flight = ordered, in_flight
+        self._ordered, self._concurrency = ordered, concurrency
         self._explain = explain
         self._feeder: Feeder | None = None
         self._under_way: set[SentFrame] = set()
@@ -101,9 +101,9 @@ class ResultStream:
             self._after_answers = True
         self._options = options
 
-    def switch(self, intent: Intent, in_flight: int) -> None:
+    def switch(self, intent: Intent, concurrency: int) -> None:
         """Go on with another intent; on any thread."""
-        self.intent, self._in_flight = intent, in_flight
+        self.intent, self._concurrency = intent, concurrency
         if self._feeder is not None:
             self._feeder.freshest = intent == "freshest"
 
@@ -175,7 +175,7 @@ class ResultStream:
         """From the source to the client, as long as there is room."""
         try:
             for order in itertools.count():
-                while len(self._under_way) + len(self._ready) + len(self._early) >= self._in_flight:
+                while len(self._under_way) + len(self._ready) + len(self._early) >= self._concurrency:
                     await self._wait_for_room()
                 picture = await feeder.take()
                 if picture is None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from websockets.asyncio.client import ClientConnection
 
+from forgesyte_nb.background import point_nowhere
 from forgesyte_nb.client.connecting import CLOSE_TIMEOUT_S, NoWayIn, pause_s
 from forgesyte_nb.errors import ConnectionLost
 
@@ -86,34 +87,54 @@ class Upkeep:
         self._task: asyncio.Task[None] | None = None
         self._socket: ClientConnection | None = None
         self._retries = 0
+        self._closed = 0  # how often
+        self._opening = asyncio.Lock()
 
     async def open(self) -> None:
-        """Connect, once; nothing happens if it is open.
+        """Connect, unless it is open. Of several calls at a time one dials and the others wait for it.
 
         Raises:
-            ConnectionLost: If nobody answers.
+            ConnectionLost: If nobody answers, or if it was closed meanwhile.
         """
-        if self.lost is None:
-            return
-        socket = self._socket = await self._dial()
-        self.lost, self._retries = None, 0
-        self._task = asyncio.create_task(self._keep(socket), name="forgesyte-upkeep")
-        await asyncio.sleep(0)  # it is in use when this returns
+        async with self._opening:
+            if self.lost is None:
+                return
+            closed_before = self._closed
+            socket = await self._dial()
+            if self._closed != closed_before:
+                await _close(socket)
+                raise ConnectionLost("the client was closed while it connected")
+            self._socket = socket
+            self.lost, self._retries = None, 0
+            self._task = asyncio.create_task(self._keep(socket), name="forgesyte-upkeep")
+            try:
+                await asyncio.sleep(0)  # it is in use when this returns
+            except asyncio.CancelledError:
+                await self.close()
+                raise
 
     async def close(self) -> None:
-        """Say goodbye, and give up."""
+        """Say goodbye, and give up: at once if it is cancelled meanwhile."""
+        self._closed += 1
         self.lost = ConnectionLost("the client was closed")
-        if (socket := self._socket) is not None:
-            try:
-                async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                    await socket.close()
-            except TimeoutError:  # the library waits for a server that reads nothing, for ever
-                socket.transport.abort()
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-        self._give_up(self.lost)
+        try:
+            if self._socket is not None:
+                await _close(self._socket)
+        finally:
+            task, self._task = self._task, None
+            if task is not None:
+                task.cancel()
+            self._give_up(self.lost)
+            if task is not None:
+                await asyncio.gather(task, return_exceptions=True)
+
+    def disown(self) -> None:
+        """In a forked process: the connection is the parent's."""
+        if self._socket is not None:
+            point_nowhere([self._socket.transport.get_extra_info("socket").fileno()])
+        self._socket = self._task = None
+        self._opening = asyncio.Lock()
+        self.lost = ConnectionLost("the client belongs to the process that this one was forked from; make a new one")
 
     def check(self) -> None:
         """Raise `ConnectionLost` unless there is a connection or one is being tried."""
@@ -183,3 +204,15 @@ class Upkeep:
             except ConnectionLost as error:
                 reason, self.trouble = error, str(error)
         raise ConnectionLost(f"{reason}. Tried {self._retries} times to come back; connect() tries again")
+
+
+async def _close(socket: ClientConnection) -> None:
+    """Say goodbye, and cut the connection if the server does not answer, or if this is cancelled."""
+    try:
+        async with asyncio.timeout(CLOSE_TIMEOUT_S):
+            await socket.close()
+    except TimeoutError:  # the library waits for ever for a server that reads nothing
+        socket.transport.abort()
+    except asyncio.CancelledError:
+        socket.transport.abort()
+        raise

@@ -28,7 +28,7 @@ from forgesyte_nb.demo.rounds import Round, make_rounds
 from forgesyte_nb.demo.table import Row, as_text, rows_of
 from forgesyte_nb.errors import ConnectionLost, ForgeSyteError, WireError
 
-IN_FLIGHT = 4
+CONCURRENCY = 4
 """Frames under way at a time; with more, latency would be the length of the queue."""
 
 ROUND_TIMEOUT_S = 120.0
@@ -188,7 +188,7 @@ async def _send_round(client: Client, one: Round, ledger: Ledger) -> None:
     with tqdm(total=len(one), desc=f"{one.plugin:<15}", unit="frame", ascii=True, ncols=88) as bar:
         async with asyncio.timeout(ROUND_TIMEOUT_S):
             for frames, options in one.streams:
-                async for result in client.stream(frames, one.plugin, options, ordered=True, in_flight=IN_FLIGHT):
+                async for result in client.stream(frames, one.plugin, options, ordered=True, concurrency=CONCURRENCY):
                     _enter(result, ledger)
                     one.results.append(result)
                     one.took_s = time.monotonic() - began

@@ -250,14 +250,6 @@ class LaneEngine:
             self._relieve()
         self._ended(job, outcome)
 
-    def lane_returned(self, slot: Slot, job: Job) -> None:
-        """The lane will not start a job that was recalled."""
-        slot.jobs.remove(job)
-        if slot.running is job:
-            slot.running = None
-        self._waiting.put_back(job)
-        self._pump()
-
     def lane_died(self, slot: Slot, reason: str) -> None:
         """The lane is gone: the job that had started fails, those that had not go elsewhere."""
         running, overrun = slot.running, slot.overrun

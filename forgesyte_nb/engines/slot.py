@@ -25,7 +25,7 @@ class Lane(Protocol):
         """Stop whatever is running, now; the engine hears `lane_died`."""
 
     def recall(self, job: Job) -> bool:
-        """Take back a job that was handed over; whether it certainly will not start."""
+        """Take back a job that was handed over; False if it has started."""
 
     def tell_cancelled(self, job: Job) -> None:
         """Tell the plugin that runs, or will run, for `job` that nobody waits any more."""
@@ -57,9 +57,6 @@ class LaneListener(Protocol):
 
     def lane_ended(self, slot: Slot, outcome: Outcome) -> None:
         """The first of its jobs is done."""
-
-    def lane_returned(self, slot: Slot, job: Job) -> None:
-        """The lane will not start a job that was recalled."""
 
 
 class Slot:

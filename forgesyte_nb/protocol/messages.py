@@ -127,6 +127,7 @@ class Error(msgspec.Struct, tag_field="type", tag="error", frozen=True):
     Attributes:
         frame_id: The frame it is about; null if there is none.
         job_id: *Added.* The job that failed; null if the message was refused before it became a job.
+        topic: *Added.* The topic of a `subscribe` that was refused; in no other error.
     """
 
     frame_id: str | None
@@ -135,6 +136,7 @@ class Error(msgspec.Struct, tag_field="type", tag="error", frozen=True):
     message: str
     timestamp: str
     job_id: str | None = None
+    topic: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class JobUpdate(msgspec.Struct, tag_field="type", tag="job_update", frozen=True):

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from forgesyte_nb.background import loop_runner
 from forgesyte_nb.errors import ServerError
 
 SWITCH_INTERVAL_S = 0.0005
@@ -33,7 +34,8 @@ class BackgroundLoop:
 
     def __init__(self, name: str) -> None:
         """Start a loop on a daemon thread called `name`."""
-        self.loop = asyncio.new_event_loop()
+        self._runner = loop_runner()
+        self.loop = self._runner.get_loop()
         self._thread = threading.Thread(target=self._main, name=name, daemon=True)
         with BackgroundLoop._lock:
             if BackgroundLoop._running == 0:
@@ -43,20 +45,8 @@ class BackgroundLoop:
         self._thread.start()
 
     def _main(self) -> None:
-        asyncio.set_event_loop(self.loop)
-        try:
+        with self._runner:
             self.loop.run_forever()
-        finally:
-            self._end_tasks()
-            self.loop.close()
-
-    def _end_tasks(self) -> None:
-        tasks = asyncio.all_tasks(self.loop)
-        for task in tasks:
-            task.cancel()
-        self.loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
-        self.loop.run_until_complete(self.loop.shutdown_asyncgens())
-        self.loop.run_until_complete(self.loop.shutdown_default_executor())
 
     @property
     def is_current(self) -> bool:
@@ -68,8 +58,13 @@ class BackgroundLoop:
 
         Raises:
             TimeoutError: If it takes longer than `timeout_s`; it is cancelled.
-            ServerError: If the loop has been closed.
+            ServerError: If the loop has been closed, or the caller is on its thread and would wait for itself.
         """
+        if self.is_current:
+            work.close()
+            raise ServerError(
+                "the server's own thread (an inline plugin, a local connection) cannot wait for the server"
+            )
         try:
             future = asyncio.run_coroutine_threadsafe(work, self.loop)
         except RuntimeError as error:

@@ -14,10 +14,13 @@ import threading
 import weakref
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 from forgesyte_nb import own_servers
+from forgesyte_nb.background import point_nowhere
+from forgesyte_nb.checks import check_count, check_number
 from forgesyte_nb.errors import PluginDefinitionError, ServerError
 from forgesyte_nb.keywords import known_keywords
 from forgesyte_nb.plugins.contract import Plugin
@@ -134,6 +137,7 @@ class Server:
         self._log.info("listening on %s pid=%s plugins=%s", self.url, os.getpid(), ",".join(self._names()))
         for name, reason in self.registry.failures.items():
             self._log.warning("cannot be loaded: %s: %s", name, reason)
+        flush_log(self._log)
 
     @property
     def url(self) -> str:
@@ -200,7 +204,12 @@ class Server:
             raise
 
     def log_tail(self, lines: int = 20) -> str:
-        """The last lines of the log, of those that this server wrote."""
+        """The last lines of the log, of those that this server wrote.
+
+        Raises:
+            ValueError: If `lines` is negative.
+        """
+        check_count("lines", lines, least=0)
         flush_log(self._log)
         return tail(self.log, lines, self._log_start)
 
@@ -263,7 +272,9 @@ class Server:
 
         Raises:
             ServerError: If the server is closed.
+            ValueError: If `most` is less than 1.
         """
+        check_count("most", most)
         return self._ask(lambda view: reports.recent_jobs(view, most))
 
     def _ask(self, report: Callable[[reports.ServerView], Answer]) -> Answer:
@@ -283,10 +294,22 @@ class Server:
     def close(self, *, drain_timeout_s: float | None = None) -> None:
         """Stop: new frames are refused, those in flight get `drain_timeout_s`, the rest an error; then 1001.
 
+        Called on the server's own thread, by an inline plugin or a local connection, it returns at once and the server
+        closes in the background.
+
         Args:
             drain_timeout_s: Another one than the settings have.
+
+        Raises:
+            ValueError: If `drain_timeout_s` is negative.
         """
+        if drain_timeout_s is not None:
+            check_number("drain_timeout_s", drain_timeout_s, least=0)
         if self._closed.is_set():
+            return
+        if self._loop.is_current:
+            closing = partial(self.close, drain_timeout_s=drain_timeout_s)
+            threading.Thread(target=closing, name="forgesyte-server-close").start()
             return
         self._closed.set()
         _open.discard(self)
@@ -315,15 +338,11 @@ class Server:
     def _disown(self) -> None:
         """In a process that was forked from this one: the server is its parent's.
 
-        The port, the connections and the workers must end with the parent, however long the child lives. Each
-        descriptor is made to lead nowhere instead of being closed: an object that closes it later closes nothing else.
+        The port, the connections and the workers must end with the parent, however long the child lives.
         """
         self._closed.set()
         atexit.unregister(self.close)
-        nowhere = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        for descriptor in (*self._async.disown(), *disown_log(self._log)):
-            os.dup2(nowhere, descriptor, inheritable=False)
-        os.close(nowhere)
+        point_nowhere([*self._async.disown(), *disown_log(self._log)])
 
     def __enter__(self) -> Self:
         return self

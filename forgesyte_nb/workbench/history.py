@@ -1,7 +1,8 @@
 """What a stream remembers: all its results within bounds, and the last pictures for looking back.
 
-Results are kept without their pictures, at most so many and so many bytes of JSON; the oldest go first and are
-counted. Not thread-safe: the stream holds its lock.
+Results are kept up to a number and a size of their JSON; the oldest go first and are counted. Their pictures are kept,
+encoded, within a size of their own: an older result then says in place of its picture that it is kept no longer. Not
+thread-safe: the stream holds its lock.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ from typing import Any
 
 import orjson
 
+from forgesyte_nb.client.pictures import RawImage
 from forgesyte_nb.client.results import Result
 from forgesyte_nb.errors import InvalidImage
 from forgesyte_nb.frame import Frame
 
 MOST_RESULTS = 50_000
 MOST_RESULT_BYTES = 256 * 1024 * 1024
+MOST_FRAME_BYTES = 64 * 1024 * 1024
 MOST_PICTURES = 300
 MOST_PICTURE_BYTES = 64 * 1024 * 1024
 
@@ -53,7 +56,7 @@ class History:
     """Results and pictures of one stream.
 
     Attributes:
-        results: Results without their pictures, oldest first.
+        results: Results, oldest first; the newest have their pictures.
         times_s: When each of them came, monotonic seconds.
         pictures: The last pictures, oldest first.
         forgotten: Results that were dropped because there were too many.
@@ -61,7 +64,13 @@ class History:
         back: How many pictures before the newest the one is that viewers look at; None if they follow the newest.
     """
 
-    def __init__(self, *, results: int = MOST_RESULTS, result_bytes: int = MOST_RESULT_BYTES) -> None:
+    def __init__(
+        self,
+        *,
+        results: int = MOST_RESULTS,
+        result_bytes: int = MOST_RESULT_BYTES,
+        frame_bytes: int = MOST_FRAME_BYTES,
+    ) -> None:
         """Make an empty one with these bounds."""
         self.results: deque[Result] = deque()
         self.times_s: deque[float] = deque()
@@ -70,15 +79,19 @@ class History:
         self.total = 0
         self.back: int | None = None
         self._most, self._most_bytes = results, result_bytes
+        self._most_frame_bytes = frame_bytes
         self._sizes: deque[int] = deque()
         self._bytes = 0
+        self._frame_sizes: deque[int] = deque()  # of the newest results: those whose pictures are kept
+        self._frame_bytes = 0
         self._picture_bytes = 0
 
     def add(self, result: Result, at_s: float) -> Shown | None:
         """Remember a result that came at a time (monotonic); what there is to show of it, if its picture was one."""
         self.total += 1
         self.times_s.append(at_s)
-        self.results.append(replace(result, frame=None))
+        self.results.append(replace(result, frame=_encoded(result.frame)))
+        self._keep_frame(result)
         self._sizes.append(len(orjson.dumps(result.result)))
         self._bytes += self._sizes[-1]
         while len(self.results) > self._most or (self._bytes > self._most_bytes and len(self.results) > 1):
@@ -86,6 +99,8 @@ class History:
             self.times_s.popleft()
             self._bytes -= self._sizes.popleft()
             self.forgotten += 1
+            if len(self._frame_sizes) > len(self.results):
+                self._frame_bytes -= self._frame_sizes.popleft()
         shown = _shown(result)
         if shown is not None:
             self.pictures.append(shown)
@@ -98,6 +113,25 @@ class History:
                 self.back = min(self.back + 1, len(self.pictures) - 1)
         return shown
 
+    def _keep_frame(self, result: Result) -> None:
+        self._frame_sizes.append(0 if result.frame is None else len(result.frame.bytes))
+        self._frame_bytes += self._frame_sizes[-1]
+        while self._frame_bytes > self._most_frame_bytes and len(self._frame_sizes) > 1:
+            at = len(self.results) - len(self._frame_sizes)
+            old = self.results[at]
+            limit = f"a stream keeps the last {self._most_frame_bytes / 2**20:g} MiB of pictures"
+            self.results[at] = replace(
+                old,
+                frame=RawImage(
+                    b"",
+                    old.name,
+                    old.seq,
+                    unreadable=f"the picture of {old.name or old.frame_id} is kept no longer: {limit}; use "
+                    "stream.on_result(…) to have each as it comes, or read it from the source again",
+                ),
+            )
+            self._frame_bytes -= self._frame_sizes.popleft()
+
     def look(self, back: int | None) -> Shown | None:
         """Have viewers look at the picture so many before the newest, or follow the newest; which that is, if any.
 
@@ -108,6 +142,15 @@ class History:
             raise ValueError(f"show({back}): the last {len(self.pictures)} pictures are kept, 0 is the newest")
         self.back = back
         return self.pictures[-1 - (back or 0)] if self.pictures else None
+
+
+def _encoded(frame: Frame | RawImage | None) -> Frame | RawImage | None:
+    """The picture as it was sent, without the pixels that were decoded of it: those are many times larger."""
+    if not isinstance(frame, Frame):
+        return frame
+    kept = Frame(frame.bytes, frame_id=frame.frame_id, seq=frame.seq, captured_at=frame.captured_at)
+    kept.time_s = frame.time_s
+    return kept
 
 
 def _shown(result: Result) -> Shown | None:
@@ -127,6 +170,7 @@ def _shown(result: Result) -> Shown | None:
         "frame_id": result.frame_id,
         "name": result.name,
         "source_seq": result.seq,
+        "time_s": result.time_s,
         "width": width,
         "height": height,
         "plugin": result.plugin,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
+from forgesyte_nb.checks import check_count
 from forgesyte_nb.feeds import Feed, feed_book
 from forgesyte_nb.server.server import Server
 from forgesyte_nb.workbench.listening import Listening
@@ -56,7 +57,9 @@ class Monitor:
 
         Raises:
             InvalidMessage: If one is no topic.
+            ValueError: If `history` is no number of messages.
         """
+        check_count("history", history)
         self.total = 0
         self._counts: Counter[str] = Counter()
         self._messages: deque[Heard] = deque(maxlen=history)

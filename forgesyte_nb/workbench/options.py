@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from forgesyte_nb.client.sources import Source
+from forgesyte_nb.client.sources.urls import without_secrets
 from forgesyte_nb.client.wire_format import encode_options
 from forgesyte_nb.errors import InvalidOptions, PluginNotFound
 from forgesyte_nb.plugins.contract import Plugin
@@ -122,9 +123,10 @@ def plugin_name(target: str | Callable[..., Any], registry: Registry) -> str:
 
 
 def source_code(source: Any) -> str:
-    """How a source is written in a call: its path, or a name for what has none."""
+    """How a source is written in a call: its path, its URL without secrets, or a name for what has neither."""
     if isinstance(source, (str, int, os.PathLike)):
-        return json.dumps(source if isinstance(source, int) else os.fspath(source), ensure_ascii=False)
+        written = source if isinstance(source, int) else os.fspath(source)
+        return json.dumps(without_secrets(written) if isinstance(written, str) else written, ensure_ascii=False)
     name = str(getattr(source, "__name__", ""))
     return f"{name}()" if name.isidentifier() else "source" if isinstance(source, Source) else "pictures"
 

@@ -11,8 +11,9 @@ import threading
 import time
 from collections.abc import Iterator
 
+from forgesyte_nb.checks import check_count
 from forgesyte_nb.client.pictures import Picture
-from forgesyte_nb.client.sources import Source, Take
+from forgesyte_nb.client.sources import Source, SourceStatus, Take
 
 NOMINAL_FPS = 10.0
 """Pictures per second at speed 1 of a source that has no rate of its own, such as a folder."""
@@ -23,6 +24,7 @@ class Playback(Source):
 
     Attributes:
         inner: The source itself.
+        endless: True if it ends only when it is stopped: a live source, or one that is looped.
         paused: Whether it waits.
         speed: Multiple of the source's own rate; None is as fast as pictures are taken.
     """
@@ -32,6 +34,7 @@ class Playback(Source):
         super().__init__()
         self.inner = inner
         self.name, self.live, self.length, self.fps = inner.name, inner.live, inner.length, inner.fps
+        self.endless = inner.live or inner._loop
         self.paused = False
         self.speed: float | None = None
         self._steps = 0
@@ -39,6 +42,11 @@ class Playback(Source):
         self._due_at = 0.0
         self._changed = threading.Condition()
         self.set_speed(speed)
+
+    @property
+    def status(self) -> SourceStatus:
+        """Condition of the source."""
+        return self.inner.status
 
     def _takes(self) -> Iterator[Take]:
         return self.inner._takes()
@@ -91,10 +99,9 @@ class Playback(Source):
         """Let so many pictures through, and wait again.
 
         Raises:
-            ValueError: If `count` is less than 1.
+            ValueError: If `count` is no whole number, or less than 1.
         """
-        if count < 1:
-            raise ValueError(f"step({count}): at least one picture")
+        check_count("count", count)
         with self._changed:
             self.paused = True
             self._steps += count
@@ -129,6 +136,10 @@ class Playback(Source):
             self._stopped = True
             self._changed.notify_all()
         self.inner.close()
+
+    def disown(self) -> None:
+        """In a forked process: it is read in the parent."""
+        self._changed, self._stopped = threading.Condition(), True
 
     def __len__(self) -> int:
         return len(self.inner)

@@ -7,10 +7,13 @@ tabled, plotted and watched, during and after. One pass ends by itself with its 
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import TYPE_CHECKING, Any, Self
 
+from forgesyte_nb.background import disown_when_forked
 from forgesyte_nb.client.results import Result
+from forgesyte_nb.client.sources import SourceStatus
 from forgesyte_nb.client.stream import Intent
 from forgesyte_nb.feeds import Feed
 from forgesyte_nb.keywords import known_keywords
@@ -50,6 +53,7 @@ class Stream(StreamResults):
         options: dict[str, Any],
         *,
         intent: Intent,
+        concurrency: int | None,
         history: int,
         source_code: str,
     ) -> None:
@@ -61,6 +65,7 @@ class Stream(StreamResults):
         self.plugin = route.plugin
         self.playback = playback
         self.intent: Intent = intent
+        self._concurrency = concurrency
         self.status = "playing"
         self.problem = ""
         self._waiting_options = False  # whether some were chosen since the last pass ended
@@ -71,6 +76,7 @@ class Stream(StreamResults):
         self.feed: Feed = feed_of(self, f"{playback.name} → {self.plugin}", self._tell)
         self._pass: StreamPass
         self._begin()
+        disown_when_forked(self, Stream._disown)
 
     # Passes, and what they bring
 
@@ -86,6 +92,7 @@ class Stream(StreamResults):
                 self._route,
                 self._chosen.values,
                 self.intent,
+                self._concurrency,
                 heard=self._take,
                 refused=self._drop_refused,
                 tell=self._tell_watchers,
@@ -102,7 +109,7 @@ class Stream(StreamResults):
             try:
                 self._tell()  # first: who waited for the end finds it in the feed, too
             finally:
-                self._changed.notify_all()
+                self._notify_all()
 
     def _take(self, result: Result) -> None:
         shown = self.remember(result, time.monotonic(), self._chosen.values)
@@ -178,12 +185,15 @@ class Stream(StreamResults):
     def close(self) -> None:
         """Stop, and end the feed: viewers keep the last picture. Twice is once.
 
-        The last answers are waited for, two seconds at the most; what is unanswered then ends with `ConnectionLost`.
+        The last answers are waited for, two seconds at the most; what is unanswered then ends with `ConnectionLost`,
+        and a connection that is still being made is given up.
         """
         self._closing = True  # and stays so: nothing begins another pass
-        self.stop()
-        self._pass.join()
-        self.feed.close("the stream was closed: run its cell again, or fs.stream(…)")
+        try:
+            self.stop()
+        finally:  # closing the source may raise
+            self._pass.join()
+            self.feed.close("the stream was closed: run its cell again, or fs.stream(…)")
 
     @property
     def speed(self) -> float | None:
@@ -207,11 +217,15 @@ class Stream(StreamResults):
 
     @property
     def notice(self) -> str:
-        """What is to be known of its options and controls; else empty.
+        """Warning about its source, options or controls; empty if there is none.
 
-        Which options it has dropped, since a new revision of the plugin takes them no more; that they wait for another
-        pass; that there will be none.
+        A camera that is silent or away; options that were dropped, since a new revision of the plugin takes them no
+        more; options that wait for another pass, or that come too late.
         """
+        about_source = self.source_status.message if self.running else ""
+        return "; ".join(filter(None, (about_source, self._options_notice())))
+
+    def _options_notice(self) -> str:
         if self._closing and (self._in_vain or self._waiting_options):
             what = "the options have" if self._waiting_options else "that has"
             return f"{what} no effect: the stream is closed; run its cell again, or fs.stream(…)"
@@ -263,6 +277,13 @@ class Stream(StreamResults):
         self._tell()
         return self
 
+    def _disown(self) -> None:
+        """In a forked process: it runs in the parent, and has ended here."""
+        self._changed = threading.Condition()  # another thread may have held it
+        self.playback.disown()
+        self._closing, self._active = True, False
+        self.status, self.problem = "failed", "the stream belongs to the process that this one was forked from"
+
     def _drop_refused(self) -> None:
         """Go on without options that a new revision of the plugin takes no more: it would refuse every picture."""
         with self._changed:
@@ -273,6 +294,17 @@ class Stream(StreamResults):
 
     def _counts(self) -> Counts:
         return self._before + self._pass.counts if self._active else self._before
+
+    def _missing(self) -> str:
+        if not self._active or self.playback.endless:
+            return ""
+        counts = self._pass.counts
+        try:
+            of = f" of {len(self.playback)}"
+        except TypeError:
+            of = ""
+        remedy = "play() goes on" if self.status == "paused" else "stream.wait() or 'await stream' waits for the rest"
+        return f"{self.playback.name}: {counts.results + counts.errors}{of} pictures so far; {remedy}"
 
     @property
     def ledger(self) -> dict[str, int]:
@@ -285,8 +317,16 @@ class Stream(StreamResults):
         return self._pass.trouble if self._active else ""
 
     @property
+    def source_status(self) -> SourceStatus:
+        """Condition of its source: "reading", "silent" or "reconnecting"; outages and damaged pictures so far."""
+        return self.playback.status
+
+    @property
     def code(self) -> str:
-        """A call that makes such a stream with the options of now, to be copied into a cell."""
+        """A call that makes such a stream with the options of now, to be copied into a cell.
+
+        The URL of a source stands in it without user name, password and query.
+        """
         return stream_code(self._source_code, self.plugin, self._chosen.values)
 
     # Looking at it: by the public names of the widgets, which are loaded now at the earliest

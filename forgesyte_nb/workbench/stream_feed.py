@@ -26,12 +26,15 @@ def state_of(stream: Stream, plugin: Plugin | None, history: History) -> dict[st
         plugin: Its plugin in force, if that is in this process.
         history: What it remembers.
     """
-    playback = stream.playback
+    playback, source = stream.playback, stream.source_status
     return {
         "title": stream.feed.title,
         "source": playback.name,
         "source_fps": playback.fps,
         "live": playback.live,
+        "source_state": source.state,
+        "outages": source.outages,
+        "damaged": source.damaged,
         "length": playback.length,
         "speed": playback.speed,
         "plugin": stream.plugin,

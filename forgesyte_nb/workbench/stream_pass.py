@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from forgesyte_nb.background import loop_runner
 from forgesyte_nb.client.client import Client
 from forgesyte_nb.client.results import Result
 from forgesyte_nb.client.stream import Intent, ResultStream
@@ -28,13 +30,20 @@ TELLING_INTERVAL_S = 0.2
 JOIN_PATIENCE_S = 2.0
 """So long the last answers are waited for when a stream is closed."""
 
-IN_FLIGHT: dict[Intent, int] = {"every_frame": 8, "freshest": 2}
-"""Pictures under way: enough to keep the workers busy, few enough for controls to act at once."""
+GIVE_UP_S = 5.0
+"""Longest wait for the thread after that: a source, or a function that hears results, may block it."""
+
+_LAST_RESULTS_S = 1.0  # for the frames that are given up to be told
+
+CONCURRENCY: dict[Intent, int] = {"every_frame": 8, "freshest": 2}
+"""Pictures under way by default: enough to keep the workers busy, few enough for controls to act at once."""
+
+_log = logging.getLogger("forgesyte_nb.client")
 
 
 def check_intent(intent: str) -> None:
     """Raise `ValueError` if it is none."""
-    if intent not in IN_FLIGHT:
+    if intent not in CONCURRENCY:
         raise ValueError(f"intent={intent!r}: choose 'every_frame' (nothing is skipped) or 'freshest'")
 
 
@@ -63,6 +72,7 @@ class StreamPass:
         route: Route,
         options: dict[str, Any],
         intent: Intent,
+        concurrency: int | None,
         *,
         heard: Callable[[Result], None],
         refused: Callable[[], None],
@@ -77,17 +87,19 @@ class StreamPass:
             route: Where the pictures go.
             options: The plugin's, to begin with.
             intent: "every_frame" or "freshest", to begin with.
+            concurrency: Pictures under way; None for what suits the intent.
             heard: Called with each result.
             refused: Called when a picture's options are refused; it may `retune`, and the picture is then sent again.
             tell: Called now and then.
             ended: Called last, with what ended it early, or an empty text.
         """
         self._playback, self._route = playback, route
-        self._options, self._intent = options, intent
+        self._options, self._intent, self._concurrency = options, intent, concurrency
         self._heard, self._refused, self._tell, self._ended = heard, refused, tell, ended
         self._lock = threading.Lock()  # of what may change while it connects: all of that reaches the results
         self._client: Client | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[Any] | None = None
         self._giving_up: asyncio.Future[None] | None = None
         self._is_over = False
         self._results: ResultStream | None = None
@@ -96,7 +108,10 @@ class StreamPass:
 
     def _run(self) -> None:
         try:
-            problem = asyncio.run(self._send_all())
+            with loop_runner() as runner:
+                problem = runner.run(self._send_all())
+        except asyncio.CancelledError:
+            problem = ""  # given up
         except ForgeSyteError as error:
             problem = str(error)
         except Exception as error:  # noqa: BLE001 -- what the source raised is told to the stream's owner
@@ -106,10 +121,10 @@ class StreamPass:
 
     async def _send_all(self) -> str:
         """Send everything and take everything; what damaged the source on the way, if anything did."""
-        async with Client(
-            self._route.server, token=self._route.token, window=max(IN_FLIGHT.values()), quiet=True
-        ) as client:
-            self._client, self._loop = client, asyncio.get_running_loop()
+        self._task, self._loop = asyncio.current_task(), asyncio.get_running_loop()
+        window = max(self._concurrency or 0, *CONCURRENCY.values())
+        async with Client(self._route.server, token=self._route.token, window=window, quiet=True) as client:
+            self._client = client
             with self._lock:
                 intent = self._intent
                 self._results = client.stream(
@@ -118,7 +133,7 @@ class StreamPass:
                     self._options,
                     intent=intent,
                     ordered=True,
-                    in_flight=IN_FLIGHT[intent],
+                    concurrency=self._under_way(intent),
                 )
                 self._results.on_refused = self._refused
             telling = asyncio.create_task(self._keep_telling())
@@ -148,7 +163,10 @@ class StreamPass:
         with self._lock:
             self._intent = intent
             if self._results is not None:
-                self._results.switch(intent, IN_FLIGHT[intent])
+                self._results.switch(intent, self._under_way(intent))
+
+    def _under_way(self, intent: Intent) -> int:
+        return self._concurrency or CONCURRENCY[intent]
 
     @property
     def trouble(self) -> str:
@@ -168,16 +186,28 @@ class StreamPass:
         return Counts(sent=sent, results=answered - failed, errors=failed, skipped=skipped)
 
     def join(self) -> None:
-        """Wait for its end, unless on its own thread; what is not answered after `JOIN_PATIENCE_S` is given up."""
+        """Wait for its end, unless on its own thread.
+
+        What is not answered after `JOIN_PATIENCE_S` is given up, also a connection that is being made. A thread that
+        something blocks for `GIVE_UP_S` more is left to end by itself.
+        """
         if self._thread is threading.current_thread():
             return
         self._thread.join(JOIN_PATIENCE_S)
-        client, loop = self._client, self._loop
-        if self._thread.is_alive() and client is not None and loop is not None:
+        loop, task = self._loop, self._task
+        if self._thread.is_alive() and loop is not None and task is not None:
             with contextlib.suppress(RuntimeError):  # it has just ended
-                loop.call_soon_threadsafe(self._give_up, client)
-        self._thread.join()
+                loop.call_soon_threadsafe(self._give_up, task)
+            self._thread.join(GIVE_UP_S)
+        if self._thread.is_alive():
+            _log.warning("%s has not ended: its source or a function it calls blocks it", self._thread.name)
 
-    def _give_up(self, client: Client) -> None:
+    def _give_up(self, task: asyncio.Task[Any]) -> None:
+        self._giving_up = asyncio.ensure_future(self._end_now(task))
+
+    async def _end_now(self, task: asyncio.Task[Any]) -> None:
         """The unanswered pictures end with `ConnectionLost`; the server hears a goodbye and lets go of them."""
-        self._giving_up = asyncio.ensure_future(client.close())
+        if self._client is not None:
+            await self._client.close()
+            await asyncio.wait([task], timeout=_LAST_RESULTS_S)
+        task.cancel()

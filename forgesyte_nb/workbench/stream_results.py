@@ -7,11 +7,14 @@ stream and after it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
+import warnings
 from collections.abc import Callable, Generator, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Self
 
+from forgesyte_nb.checks import check_number
 from forgesyte_nb.client.results import Result
 from forgesyte_nb.workbench.failures import Failure, Failures
 from forgesyte_nb.workbench.history import History, Shown
@@ -35,6 +38,7 @@ class StreamResults:
         self._failures = Failures()
         self._active = False
         self._changed = threading.Condition()
+        self._awaited: set[Callable[[], object]] = set()  # called at the end of each pass, by whoever awaits it
         self._heard: tuple[Heard, ...] = ()
 
     def remember(self, result: Result, at_s: float, options: dict[str, Any]) -> Shown | None:
@@ -84,7 +88,11 @@ class StreamResults:
 
     @property
     def results(self) -> list[Result]:
-        """Results so far, oldest first, without their pictures; the newest `history` of them."""
+        """Results so far, oldest first; the newest `history` of them.
+
+        `result.frame` is the picture as it was sent. Of the oldest, whose pictures are over the limit of memory, it is
+        a `RawImage` that says so, and whose pixels raise `InvalidImage`.
+        """
         with self._changed:
             return list(self._history.results)
 
@@ -94,17 +102,32 @@ class StreamResults:
             return list(zip(self._history.results, self._history.times_s, strict=True))
 
     def to_frame(self) -> pd.DataFrame:
-        """The results so far as a table, one row each; columns as in `fs.batch`."""
+        """The results so far as a table, one row each; columns as in `fs.batch`.
+
+        While there are more to come it warns how many there are, such as "77 of 250 pictures", unless the source is
+        live or looped; `wait`, or `await`, waits for all.
+        """
         from forgesyte_nb.client.batch import to_frame
 
-        return to_frame(self.results)
+        with self._changed:
+            results, missing = self.results, self._missing()
+        if missing:
+            warnings.warn(missing, stacklevel=2)
+        return to_frame(results)
+
+    def _missing(self) -> str:
+        """How many results a table lacks, and how to have them; empty if it has all, or if there is no end in sight."""
+        return ""
 
     def wait(self, timeout_s: float | None = None) -> Self:
         """Wait in this thread until the pass has ended.
 
         Raises:
             TimeoutError: If that takes longer than `timeout_s`; the stream goes on.
+            ValueError: If `timeout_s` is negative.
         """
+        if timeout_s is not None:
+            check_number("timeout_s", timeout_s, least=0)
         with self._changed:
             if not self._changed.wait_for(lambda: not self._active, timeout_s):
                 raise TimeoutError(f"{self!r} has not ended within {timeout_s:g} s; stop() ends it")
@@ -112,7 +135,31 @@ class StreamResults:
 
     def __await__(self) -> Generator[Any, None, Self]:
         """Wait in a cell, `await stream`, while other tasks of the kernel go on."""
-        return asyncio.to_thread(self.wait).__await__()
+        return self._end().__await__()
+
+    async def _end(self) -> Self:
+        loop, ended = asyncio.get_running_loop(), asyncio.Event()
+
+        def notify() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop was closed while it was awaited
+                loop.call_soon_threadsafe(ended.set)
+
+        with self._changed:
+            self._awaited.add(notify)
+        try:
+            while self._active:
+                await ended.wait()
+                ended.clear()
+        finally:
+            with self._changed:
+                self._awaited.discard(notify)
+        return self
+
+    def _notify_all(self) -> None:
+        """Wake those who wait for the end of a pass; the lock is held."""
+        self._changed.notify_all()
+        for notify in self._awaited:
+            notify()
 
     def __iter__(self) -> Iterator[Result]:
         """The results from the first that is kept, waiting for those to come; ends with the pass."""

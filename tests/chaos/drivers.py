@@ -127,7 +127,7 @@ class OurDriver:
         return len(self._results)
 
     async def _stream(self, image: bytes, plugin: str) -> None:
-        async for result in self._client.stream([image] * FRAMES, plugin, in_flight=UNDER_WAY):
+        async for result in self._client.stream([image] * FRAMES, plugin, concurrency=UNDER_WAY):
             self._results.append(result)
 
     async def _hear(self) -> None:

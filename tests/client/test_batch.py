@@ -20,7 +20,9 @@ def test_a_folder_becomes_a_table_in_natural_order(server, pictures, tmp_path):
     for number, image in enumerate(pictures(12)):
         (tmp_path / f"page{number}.jpg").write_bytes(image)
     (tmp_path / "notes.txt").write_text("no image")
-    table = fs.batch(tmp_path, "mean", {"k": 3}, url=server, progress=False)
+    with pytest.warns(UserWarning, match=r"1 file of other kinds \(1 \.txt\) left out") as warned:
+        table = fs.batch(tmp_path, "mean", {"k": 3}, url=server, progress=False)
+    assert warned[0].filename == __file__
     assert list(table["name"]) == [f"page{number}.jpg" for number in range(12)]
     assert list(table["result.k"]) == [3] * 12
     assert list(table["result.size.w"]) == [32] * 12
@@ -164,7 +166,7 @@ async def test_a_source_without_pictures_is_an_error_and_no_empty_table(server):
 
 
 def test_a_table_of_nothing_has_its_columns():
-    assert list(to_frame([]).columns)[:3] == ["name", "seq", "ok"]
+    assert list(to_frame([]).columns)[:4] == ["name", "seq", "time_s", "ok"]
 
 
 def test_values_that_look_like_columns_do_not_overwrite_them():

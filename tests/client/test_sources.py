@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 import warnings
@@ -14,8 +15,8 @@ import pytest
 import forgesyte_nb as fs
 from forgesyte_nb.client.pictures import RawImage, as_picture
 from forgesyte_nb.client.sources import open_source
-from forgesyte_nb.client.synthetic import synthetic
-from forgesyte_nb.client.video import _device
+from forgesyte_nb.client.sources.camera import device_of
+from forgesyte_nb.client.sources.synthetic import synthetic
 from forgesyte_nb.frame import Frame
 
 
@@ -89,7 +90,8 @@ def test_folders_and_globs_are_in_natural_order_and_images_only(tmp_path):
     for name in ("b10.png", "b9.PNG", "a.tiff", "notes.txt", "clip.mp4"):
         (tmp_path / name).write_bytes(b"x" * 40)
     (tmp_path / "folder.png").mkdir()
-    assert [frame.frame_id for frame in read(tmp_path)] == ["a.tiff", "b9.PNG", "b10.png"]
+    with pytest.warns(UserWarning, match=r"2 files of other kinds \(1 \.mp4, 1 \.txt\) left out"):
+        assert [frame.frame_id for frame in read(tmp_path)] == ["a.tiff", "b9.PNG", "b10.png"]
     assert [frame.frame_id for frame in read(str(tmp_path / "b*"))] == ["b9.PNG", "b10.png"]
 
 
@@ -208,7 +210,7 @@ def test_a_video_yields_numbered_frames_with_their_times(tmp_path):
     frames = list(source.frames())
     assert (source.fps, source.length, source.live) == (5.0, 10, False)
     assert [frame.seq for frame in frames] == list(range(10))
-    assert [frame.captured_at for frame in frames] == pytest.approx([index / 5 for index in range(10)])
+    assert [frame.time_s for frame in frames] == pytest.approx([index / 5 for index in range(10)])
     assert frames[5].size_wh == (64, 32)
     assert frames[5].rgb[16, 40].tolist() == pytest.approx([100] * 3, abs=6)
     assert frames[5].frame_id == "v.mp4#5"
@@ -308,10 +310,10 @@ def test_a_camera_that_is_not_there_says_so(camera):
 
 
 def test_cameras_on_other_systems():
-    assert _device("0", "darwin") == ("0", {"format": "avfoundation", "options": {"framerate": "30"}})
-    assert _device("Integrated Camera", "win32") == ("video=Integrated Camera", {"format": "dshow"})
+    assert device_of("0", "darwin") == ("0", {"format": "avfoundation", "options": {"framerate": "30"}})
+    assert device_of("Integrated Camera", "win32") == ("video=Integrated Camera", {"format": "dshow"})
     with pytest.raises(fs.SourceError, match="give its name"):
-        _device("0", "win32")
+        device_of("0", "win32")
 
 
 # Synthetic
@@ -341,7 +343,7 @@ def test_synthetic_is_deterministic_and_moves_inside_the_picture():
     assert len(synthetic(frames=5)) == 5
     endless = synthetic(32, 32, frames=None)
     assert endless.length is None
-    assert next(endless.frames()).captured_at == 0
+    assert [frame.time_s for frame in itertools.islice(endless.frames(), 3)] == [0, 1 / 30, 2 / 30]
     with pytest.raises(ValueError, match="at least 16×16"):
         synthetic(4, 4)
 

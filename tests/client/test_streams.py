@@ -14,6 +14,8 @@ import websockets
 import forgesyte_nb as fs
 from forgesyte_nb.client.client import Client
 from forgesyte_nb.client.pictures import RawImage
+from forgesyte_nb.client.sources import Source
+from forgesyte_nb.frame import Frame
 from tests.client.conftest import RESULT
 
 
@@ -93,6 +95,58 @@ async def test_what_a_users_generator_raises_comes_after_the_results(server, pic
     assert sorted(seen) == [0, 1, 2, 3, 4]
 
 
+class Listed(Source):
+    """A source as users write one: `frames()` is no generator."""
+
+    name = "listed"
+
+    def __init__(self, *, raises: bool = False) -> None:
+        super().__init__()
+        self._raises = raises
+
+    def frames(self):
+        if self._raises:
+            raise OSError("the shelf is empty")
+        return iter([Frame.from_array(np.zeros((8, 8, 3), np.uint8), seq=seq) for seq in range(3)])
+
+
+class Stuck(Listed):
+    """A source that cannot be closed."""
+
+    def close(self):
+        raise OSError("it cannot be closed")
+
+
+async def test_a_source_whose_frames_are_no_generator_is_read_to_its_end(server):
+    async with asyncio.timeout(20), Client(server.url) as client:
+        assert [result.seq async for result in client.stream(Listed(), "mean", ordered=True)] == [0, 1, 2]
+        with pytest.raises(OSError, match="the shelf is empty"):
+            [result async for result in client.stream(Listed(raises=True), "mean")]
+
+
+async def test_a_source_that_cannot_be_closed_raises_that_and_hangs_nobody(server):
+    async with asyncio.timeout(20), Client(server.url) as client:
+        seen = []
+        with pytest.raises(OSError, match="it cannot be closed"):
+            async for result in client.stream(Stuck(), "mean", ordered=True):
+                seen.append(result.seq)
+        assert seen == [0, 1, 2]
+
+
+async def test_a_generator_that_raises_when_it_is_closed_hangs_nobody(server):
+    class Rude(Listed):
+        def frames(self):
+            try:
+                yield from super().frames()
+                yield from super().frames()
+            finally:
+                raise OSError("rude")
+
+    async with asyncio.timeout(20), Client(server.url) as client:
+        with pytest.raises(OSError, match="rude"):
+            [result async for result in client.stream(Rude(), "mean")]
+
+
 async def test_a_table_of_a_stream(server, pictures):
     async with Client(server.url) as client:
         table = await client.batch(pictures(4), "mean", {"k": 2})
@@ -136,7 +190,7 @@ async def test_what_is_refused_for_options_is_sent_again_in_front_of_what_waits(
     async with websockets.serve(refuse_the_old, "127.0.0.1", 0) as listening:
         url = f"ws://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
         async with Client(url, offer_v2=False) as client, asyncio.timeout(20):
-            results = client.stream(source(), "ocr", k=1, in_flight=8)
+            results = client.stream(source(), "ocr", k=1, concurrency=8)
             found = [result async for result in results]
     assert [result.error_code for result in found] == [None] * 5
     assert [result.seq for result in found] == list(range(5))

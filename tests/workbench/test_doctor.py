@@ -29,7 +29,7 @@ from tests.conftest import run_cell, wait_for
 
 ORDER = ["process", "port", "server", "gate", "versions", "plugins", "tesseract"]
 ORDER += ["round trip", "relay", "camera", "log"]
-SECRET = "a secret of more than sixteen signs"  # noqa: S105
+SECRET = "a-secret-of-more-than-sixteen-signs"  # noqa: S105
 Serve = Callable[..., fs.Server]
 
 

@@ -20,8 +20,10 @@ import numpy as np
 import pytest
 
 import forgesyte_nb as fs
+from forgesyte_nb.client.results import Result
 from forgesyte_nb.client.sources import open_source
 from forgesyte_nb.plugins.registry import Registry
+from forgesyte_nb.workbench.history import History
 from forgesyte_nb.workbench.playback import Playback
 from forgesyte_nb.workbench.stream_pass import Route
 from tests.conftest import run_cell, wait_for
@@ -225,7 +227,7 @@ def test_it_goes_on_when_its_server_is_started_again_behind_a_token(begin: Begin
     with fs.Server(port=0, settings=inline, plugin_registry=registry, log=tmp_path / "log") as first:
         stream = begin(pictures(5), server=first, loop=True, history=50)
         assert goes_on()
-    guarded = replace(inline, token="a secret")  # noqa: S106 -- of the test
+    guarded = replace(inline, token="a-secret")  # noqa: S106 -- of the test
     with fs.Server(port=first.port, settings=guarded, plugin_registry=registry, log=tmp_path / "log"):
         assert goes_on()
         stream.stop().wait(20)
@@ -341,6 +343,33 @@ def test_a_snapshot_before_the_first_result_says_how_to_wait(begin: Begin) -> No
     without = begin(pictures(1), server="ws://127.0.0.1:9").wait(60)
     with pytest.raises(ValueError, match=r"no picture: <Stream .* failed: No server at .*, 0 results>$"):
         without.snapshot()
+
+
+def test_results_keep_their_pictures_and_their_position_in_the_clip(begin: Begin) -> None:
+    stream = begin(fs.synthetic(64, 48, frames=6, rate=4)).wait(20)
+    assert [result.time_s for result in stream.results] == [0, 0.25, 0.5, 0.75, 1, 1.25]
+    assert list(stream.to_frame()["time_s"]) == [0, 0.25, 0.5, 0.75, 1, 1.25]
+    frame = stream.results[2].frame
+    assert isinstance(frame, fs.Frame)
+    assert (frame.seq, frame.time_s, frame.size_wh) == (2, 0.5, (64, 48))
+    assert frame.gray.mean() == pytest.approx(stream.results[2]["bright"], abs=0.01)
+
+
+def test_a_picture_that_is_kept_no_longer_says_so() -> None:
+    history = History(frame_bytes=5_000, results=15)
+    for number in range(20):
+        frame = fs.Frame.from_array(np.full((8, 8, 3), number, np.uint8), frame_id=f"a#{number}", seq=number)
+        history.add(Result("f", "p", seq=number, name=f"a#{number}", frame=frame), 0.0)
+    size = len(frame.bytes)
+    kept = [result for result in history.results if isinstance(result.frame, fs.Frame)]
+    assert [result.seq for result in kept] == list(range(20 - min(15, 5_000 // size), 20))
+    for number in range(100):
+        history.add(Result("f", "p", seq=number, name=f"b#{number}", frame=frame), 0.0)
+        assert sum(len(result.frame.bytes) for result in history.results) <= 5_000
+    old = history.results[0]
+    assert "the picture of b#85 is kept no longer: a stream keeps the last" in repr(old.frame)
+    with pytest.raises(fs.InvalidImage, match=r"kept no longer.*on_result"):
+        old.frame.pil  # noqa: B018
 
 
 def test_results_are_bounded_and_the_forgotten_counted(begin: Begin) -> None:

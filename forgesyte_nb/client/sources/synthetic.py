@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from forgesyte_nb.client.sources import Source, Take
+from forgesyte_nb.client.sources.base import Source, Take
 from forgesyte_nb.frame import Frame
 from forgesyte_nb.keywords import known_keywords
 from forgesyte_nb.plugins.results import Box
@@ -83,8 +83,9 @@ class SyntheticSource(Source):
             seq += 1
 
     def _take(self, seq: int) -> Frame:
-        captured_at = seq / self.fps if self.fps else None
-        return Frame.from_array(self.image_rgb(seq), frame_id=f"{self.name}#{seq}", seq=seq, captured_at=captured_at)
+        frame = Frame.from_array(self.image_rgb(seq), frame_id=f"{self.name}#{seq}", seq=seq)
+        frame.time_s = self._position(seq) / self.fps if self.fps else None
+        return frame
 
     def _position(self, seq: int) -> int:
         """A source that loops shows the same pictures again."""
