@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from forgesyte_nb.engines.contract import Outcome
 from forgesyte_nb.engines.interrupt import Stopped
-from forgesyte_nb.engines.raised import as_wire_error, let_go, sayable
+from forgesyte_nb.engines.raised import as_result_error, as_wire_error, let_go, sayable
 from forgesyte_nb.errors import InvalidImage, PluginError, WireError
 from forgesyte_nb.frame import Frame
 from forgesyte_nb.jobs import Job
@@ -209,7 +209,7 @@ class LaneRunner:
             frame = Frame(task.image, frame_id=task.frame_id, seq=task.seq, captured_at=task.captured_at)
             keywords = self._keywords(loaded, task, report, cancelled)
             result = loaded.call(frame, **keywords)
-            outcome.result = encode_result(result, max_bytes=self._max_result_bytes)
+            outcome.result = self._encoded(result, loaded.call)
         except InvalidImage as error:
             outcome.error = InvalidImage(str(error), detail=error.detail)
             let_go(error)
@@ -223,6 +223,12 @@ class LaneRunner:
         outcome.decode_ms = frame.decode_ms if frame is not None else 0.0
         outcome.plugin_ms = max(0.0, (time.perf_counter() - began) * 1000 - outcome.decode_ms)
         return outcome
+
+    def _encoded(self, result: object, call: Callable[..., Any]) -> bytes:
+        try:
+            return encode_result(result, max_bytes=self._max_result_bytes)
+        except PluginError as error:
+            raise as_result_error(error, call) from None
 
     def _keywords(
         self,

@@ -11,6 +11,7 @@ import warnings
 import weakref
 from typing import Any
 
+from forgesyte_nb.plugins.announcement import announce
 from forgesyte_nb.plugins.contract import Plugin
 from forgesyte_nb.plugins.payload import source_of
 from forgesyte_nb.plugins.references import place_of, unsettled_names
@@ -29,7 +30,7 @@ def register_in_turn(plugin: Plugin) -> None:
     if source_of(plugin) is None and unsettled_names(plugin.target):  # a plugin file travels as its whole text
         registry().defer(plugin, place_of(plugin.target))
     else:
-        registry().register(plugin)
+        announce(registry().register(plugin))
 
 
 def _watch_cells() -> None:
@@ -49,7 +50,7 @@ def _begin_cell(_info: Any) -> None:
 
 
 def _end_cell(shell: Any, result: Any) -> None:
-    for error, place in registry().end_cell():
+    for error, place in registry().end_cell(announce):
         shell.showtraceback((type(error), error, place), tb_offset=0)
         if result is not None and result.success:
             result.error_in_exec = error

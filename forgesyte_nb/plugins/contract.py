@@ -163,7 +163,8 @@ def plugin(
     What it decorates stays as it was and can be called directly. Running the cell again replaces the plugin:
     frames in flight finish on the old code, the next frame uses the new; if the new code cannot be loaded,
     the error is raised here and the old plugin stays. A plugin that uses its own name, or what the cell defines below
-    it, is registered at the end of the cell, or when it is first used; so is the error then.
+    it, is registered at the end of the cell, or when it is first used; so is the error then. In a notebook the cell
+    shows what it registered.
 
     Args:
         target: The function or class, or the plugin's name; by default the function's own name.

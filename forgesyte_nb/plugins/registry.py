@@ -117,16 +117,24 @@ class Registry:
             if deferred.is_due:
                 self._register_deferred(deferred)
 
-    def end_cell(self) -> list[tuple[Exception, TracebackType | None]]:
-        """Register what waits, now that the cell that runs has ended; what failed, and where it was defined.
+    def end_cell(
+        self, announce: Callable[[Plugin], None] = lambda plugin: None
+    ) -> list[tuple[Exception, TracebackType | None]]:
+        """Register the plugins that wait, now that a cell has ended.
 
         A plugin that uses names which still do not exist goes on waiting for them.
+
+        Args:
+            announce: Called with each plugin that was registered.
+
+        Returns:
+            The errors, and where their plugins were defined.
         """
         failed: list[tuple[Exception, TracebackType | None]] = []
         for deferred in list(self._deferred.values()):
             if deferred.is_due or not deferred.ended:
                 try:
-                    self._register_deferred(deferred)
+                    announce(self._register_deferred(deferred))
                 except Exception as error:  # noqa: BLE001 -- setting a plugin up is the user's code
                     failed.append((error, deferred.place))
             deferred.ended, deferred.place = True, None
@@ -135,11 +143,11 @@ class Registry:
                     del self._deferred[deferred.plugin.name]
         return failed
 
-    def _register_deferred(self, deferred: Deferred) -> None:
+    def _register_deferred(self, deferred: Deferred) -> Plugin:
         name, before = deferred.plugin.name, self._failures.get(deferred.plugin.name)
         deferred.missing = missing_names(deferred.plugin.target)
         try:
-            self.register(deferred.plugin, deferred)
+            return self.register(deferred.plugin, deferred)
         except Exception as error:
             if self._failures.get(name) is before:  # else a trial has failed, and the reason is known
                 self.fail(name, str(error), deferred.plugin.origin)
