@@ -153,7 +153,7 @@ def claimed_dpi(frame: fs.Frame) -> int | None:
     """The vertical resolution in the file, where Tesseract would take it from there; else None."""
     info = frame.pil.info
     if frame.format == "JPEG":  # of which Tesseract reads JFIF's resolution alone, and Pillow EXIF's too
-        per_inch = {1: 1.0, 2: 2.54}.get(info.get("jfif_unit", 0), 0.0)
+        per_inch = {1: 1.0, 2: 2.54}.get(info.get("jfif_unit") or 0, 0.0)
         dpi = info.get("jfif_density", (0, 0))[1] * per_inch
     else:
         dpi = info.get("dpi", (0, 0))[1]
