@@ -109,7 +109,7 @@ def _from_file(path: str, name: str, seq: int) -> Picture:
 
 def _refused_url(url: str) -> str:
     parts = urlsplit(url)  # without user, password and query, which may be secret
-    shown = _shortened(f"{parts.scheme}://{parts.hostname or ''}{parts.path}")
+    shown = _shortened(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}")
     return (
         f"{shown} is a URL, not a path: download an image and give its bytes, as in "
         "urllib.request.urlopen(url).read(), or use fs.stream(url) for a camera or video"

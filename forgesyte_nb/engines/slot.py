@@ -64,6 +64,7 @@ class Slot:
 
     Attributes:
         lane: The lane in it; None while a dead one is being replaced.
+        stopping: The lane that was killed because a plugin could not be set up in time.
         jobs: Handed over and not ended, in order; the first is running or about to.
         deadline: When the running job is overdue, monotonic seconds; infinite while none runs.
         stuck: Whether the running job takes so long that nothing is handed over ahead.
@@ -72,11 +73,12 @@ class Slot:
         loading: Plugins being loaded ahead of their first frame; meanwhile jobs go to other lanes.
     """
 
-    __slots__ = ("deadline", "jobs", "lane", "loading", "overrun", "ready", "running", "stuck")
+    __slots__ = ("deadline", "jobs", "lane", "loading", "overrun", "ready", "running", "stopping", "stuck")
 
     def __init__(self) -> None:
         """Make an empty slot."""
         self.lane: Lane | None = None
+        self.stopping: Lane | None = None
         self.jobs: deque[Job] = deque()
         self.running: Job | None = None
         self.deadline = float("inf")

@@ -54,7 +54,7 @@ def local_places() -> dict[str, str]:
                     places.setdefault(entry.name.removesuffix(".py"), entry.path)
                 elif os.path.isfile(os.path.join(entry.path, "__init__.py")):
                     places.setdefault(entry.name, entry.path)
-    for name, module in list(sys.modules.items()):
+    for name, module in sys.modules.copy().items():
         file = getattr(module, "__file__", None)
         if "." not in name and isinstance(file, str) and file.endswith(".py") and not _is_library(file):
             path = os.path.realpath(file)
@@ -81,7 +81,7 @@ def import_changed(files: dict[str, str]) -> None:
         files: As from `local_modules`.
     """
     if any(_loaded.get(path, stamp) != stamp for path, stamp in files.items()):
-        for name, module in list(sys.modules.items()):
+        for name, module in sys.modules.copy().items():
             file = getattr(module, "__file__", None)
             if isinstance(file, str) and not _is_library(file) and os.path.realpath(file) in _loaded:
                 del sys.modules[name]

@@ -40,6 +40,7 @@ from forgesyte_nb.settings import Settings
 from forgesyte_nb.viewers import Viewers
 
 _HOUSEKEEPING_S = 1.0
+_CALLBACK_TURNS = 3  # of the loop, from accepting a connection until asyncio has given it to its protocol
 _MOST_UNREAD_LOOKUP_BYTES = 32 * 1024 * 1024  # of answers over HTTP, over all that ask
 
 
@@ -285,12 +286,21 @@ class AsyncServer:
         await asyncio.gather(*(engine.close() for engine in self._engines.values()))
         self.viewers.close()
         await asyncio.sleep(0)  # connections write what the engines' last answers put into outboxes
+        await self.stop_listening()
+        await _let_callbacks_run()  # what was accepted last becomes a connection
         for connection in list(self._connections):
             connection.finish()
         for server in self._servers:
             server.close(reason="server closed")
         await asyncio.gather(*(server.wait_closed() for server in self._servers))
+        await _let_callbacks_run()  # transports close their sockets in callbacks
         self.dispatcher.spool.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+async def _let_callbacks_run() -> None:
+    """Wait until the callbacks that asyncio has scheduled, and those that they schedule, have run."""
+    for _ in range(_CALLBACK_TURNS):
+        await asyncio.sleep(0)
