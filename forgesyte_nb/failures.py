@@ -105,13 +105,14 @@ class FailureBook:
         self._by_job: dict[str, FailedFrame] = {}
         self._by_plugin: dict[str, deque[FailedFrame]] = {}
         self._bytes = 0
-        self._counts = FailureCounts()
+        self._counts: weakref.WeakKeyDictionary[Registry, FailureCounts] = weakref.WeakKeyDictionary()
         self._lock = threading.Lock()
 
     def add(self, failed: FailedFrame) -> None:
         """Remember one; over the bounds, the plugin with the most of them loses its oldest."""
         with self._lock:
-            self._counts.add(failed.kind)
+            if (registry := failed.registry()) is not None:
+                self._counts.setdefault(registry, FailureCounts()).add(failed.kind)
             self._by_job[failed.job_id] = failed
             self._by_plugin.setdefault(failed.plugin, deque()).append(failed)
             self._bytes += failed.size
@@ -130,10 +131,10 @@ class FailureBook:
         """The failed frame of a job; None if it is none of this process, or of long ago."""
         return self._by_job.get(job_id)
 
-    def count(self, kind: Hashable) -> int:
-        """Frames that failed alike, see `FailedFrame.kind`, also those that are kept no longer."""
+    def count(self, kind: Hashable, registry: Registry) -> int:
+        """Frames of a registry's plugins that failed alike (`FailedFrame.kind`), also those that are kept no longer."""
         with self._lock:
-            return self._counts.of(kind)
+            return self._counts.get(registry, FailureCounts()).of(kind)
 
     def of_plugin(self, plugin: str, registry: Registry) -> list[FailedFrame]:
         """Those of a plugin of this registry, oldest first."""
