@@ -77,12 +77,15 @@ class Link:
 
     async def close(self) -> None:
         """Cancel what nobody will hear of, and say goodbye; whatever waits for an answer gets `ConnectionLost`."""
+        lost = self.upkeep.refuse()
         try:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_CANCELLING_S):
                     for frame in self.unanswered:
                         if not frame.outlives:
                             await self._cancel(frame)
+                        if not frame.outlives and frame in self.unanswered:
+                            self._fail(frame, ConnectionLost(str(lost)))  # what the server says of it now is a repeat
         finally:  # also if this is cancelled
             await self.upkeep.close()
             background = list(self._background)
