@@ -192,33 +192,6 @@ async def test_a_stream_that_is_stuck_does_not_block_its_clients_other_streams(
     await bench.result(stuck[-1])
 
 
-async def test_a_result_is_announced_though_a_frame_sent_before_has_not_started(
-    open_bench: Open, engine_name: str, tmp_path: Path
-) -> None:
-    if engine_name == "inline":
-        pytest.skip("there is one lane inline")
-    bench = open_bench(engine_name)
-    bench.cell(SLOW_AND_SHORT + GATE)
-    for _ in range(3):
-        await bench.run("gate", {"path": ""})
-    paths = [str(tmp_path / name) for name in "ab"]
-    busy = [bench.submit("gate", {"path": path}, owner=path) for path in paths]
-    await bench.until(lambda: all(bench.hears("started", job.frame_id)() for job in busy), "busy lanes")
-    jobs = [bench.submit("gate", {"path": ""}) for _ in range(2)]  # one waits in each lane, or both do here
-    (tmp_path / "b").touch()
-    await bench.result(jobs[1])
-    (tmp_path / "a").touch()
-    await bench.result(jobs[0])
-
-
-GATE = """
-@fs.plugin
-def gate(frame, *, path: str):
-    while path and not os.path.exists(path):
-        time.sleep(0.005)
-    return {}
-"""
-
 CLASS = """
 import os, time
 
