@@ -18,6 +18,7 @@ from forgesyte_nb.client.sources.content import tiff_pages
 from forgesyte_nb.errors import InvalidImage, SourceError
 from forgesyte_nb.frame import Frame
 from forgesyte_nb.image.formats import FORMATS
+from forgesyte_nb.image.pillow import PILLOW_ERRORS
 from forgesyte_nb.settings import Settings
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 _FASTEST_MS = 10  # browsers show frames of GIFs that claim no more than this for 100 ms
 _FAST_FRAME_MS = 100
-_PILLOW_SAYS = (OSError, ValueError, SyntaxError, TypeError, KeyError, EOFError, OverflowError, MemoryError)
+_PILLOW_SAYS = (*PILLOW_ERRORS, MemoryError)
 
 
 class PagesSource(Source):
@@ -39,6 +40,8 @@ class PagesSource(Source):
         self._captured_at = file.stat().st_mtime if isinstance(file, Path) else None
 
     def _takes(self) -> Iterator[Take]:
+        from PIL import Image
+
         with self._opened() as image:
             time_s: float | None = None
             if image.format != "TIFF":
@@ -48,7 +51,7 @@ class PagesSource(Source):
                     image.seek(page)
                     if image.format == "WEBP":
                         image.load()  # says how long the frame is shown
-                except _PILLOW_SAYS as error:
+                except (*_PILLOW_SAYS, Image.DecompressionBombError) as error:
                     yield _failing(f"{self.name}#{position} is damaged: {error}")
                     continue
                 duration_ms = image.info.get("duration") if image.format != "TIFF" else None
@@ -75,9 +78,11 @@ class PagesSource(Source):
             return
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's own limit of size, and what it thinks of damaged notes
-            opened = Image.open(
-                io.BytesIO(self._file) if isinstance(self._file, bytes) else self._file, formats=FORMATS
-            )
+            file = io.BytesIO(self._file) if isinstance(self._file, bytes) else self._file
+            try:
+                opened = Image.open(file, formats=FORMATS)
+            except (*_PILLOW_SAYS, Image.DecompressionBombError) as error:
+                raise SourceError(f"{self.name} cannot be read: {error}; save the file anew, or smaller") from error
         with opened as image:
             yield image
 
@@ -92,7 +97,7 @@ class PagesSource(Source):
         def take(seq: int) -> Picture:
             self._check_size(image)
             try:
-                pixels = as_picture(image.copy())
+                pixels = as_picture(image)
             except _PILLOW_SAYS as error:
                 raise InvalidImage(f"{self.name}#{position} is damaged: {error}; save the file anew") from error
             frame = Frame.from_array(cast(Frame, pixels).rgb, lossless=True, seq=seq, captured_at=self._captured_at)
