@@ -15,7 +15,7 @@ BROWSERS := chromium chromium-browser google-chrome google-chrome-stable
 
 # What runs with the lowest and the newest releases of the dependencies: the suites that touch each of them, without the slow ones.
 QUICK := tests/protocol tests/frame tests/plugins tests/plugins_room tests/server tests/client tests/dispatch tests/jobs \
-    tests/sessions tests/engines tests/test_exports.py
+    tests/sessions tests/engines/test_output.py tests/engines/test_parts.py tests/engines/test_where_it_runs.py tests/test_exports.py
 # The whole of `make test` may take so long. pytest ends by itself first, and names the test (session_timeout in pyproject.toml).
 TEST_LIMIT_S ?= 3600
 define limited

@@ -143,10 +143,20 @@ class Dispatcher:
         except WireError as error:
             self._refuse_frame(session, error, frame.frame_id, frame.plugin)
             return
-        seq = session.next_seq(frame.stream_id)
+        counted = session.next_seq(frame.stream_id)
+        seq = counted if frame.seq is None else frame.seq
         stream_key = f"{session.session_id}/{frame.stream_id}/{plugin.name}" if plugin.stateful else ""
         job = self.jobs.open(
-            frame.frame_id, entry, frame.options, image, session, stream_key, seq, received_at, frame.stream_id
+            frame.frame_id,
+            entry,
+            frame.options,
+            image,
+            session,
+            stream_key,
+            seq,
+            received_at,
+            frame.stream_id,
+            captured_at=frame.captured_at,
         )
         session.frames += 1
         self.tally.accepted += 1

@@ -10,8 +10,8 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections import deque
-from collections.abc import Callable
+from collections import OrderedDict, deque
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -21,6 +21,7 @@ from forgesyte_nb.plugins.registry import Registry
 
 MOST_FAILURES = 256
 MOST_BYTES = 16 * 1024 * 1024  # of pictures and tracebacks
+MOST_KINDS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,11 @@ class FailedFrame:
         return cls(job.job_id, plugin.name, plugin.revision, place, job.frame_id, job.seq, job.options, image, error)
 
     @property
+    def kind(self) -> Hashable:
+        """What it has in common with those that failed alike: plugin, revision and error."""
+        return (self.plugin, self.revision, type(self.error), str(self.error))
+
+    @property
     def detail(self) -> str:
         """The plugin's own traceback; empty if there is none."""
         return str(getattr(self.error, "detail", ""))
@@ -70,6 +76,24 @@ class FailedFrame:
     def size(self) -> int:
         """Bytes of what is large in it."""
         return len(self.image) + len(self.detail)
+
+
+class FailureCounts:
+    """Counts failures by what they have in common, also those that are kept no longer. Not thread-safe."""
+
+    def __init__(self) -> None:
+        """Count from 0."""
+        self._counts: OrderedDict[Hashable, int] = OrderedDict()
+
+    def add(self, kind: Hashable) -> None:
+        """Count one. Of more than `MOST_KINDS` kinds the one longest not seen is dropped."""
+        self._counts[kind] = self._counts.pop(kind, 0) + 1
+        if len(self._counts) > MOST_KINDS:
+            self._counts.popitem(last=False)
+
+    def of(self, kind: Hashable) -> int:
+        """Failures of a kind so far."""
+        return self._counts.get(kind, 0)
 
 
 class FailureBook:
@@ -81,11 +105,13 @@ class FailureBook:
         self._by_job: dict[str, FailedFrame] = {}
         self._by_plugin: dict[str, deque[FailedFrame]] = {}
         self._bytes = 0
+        self._counts = FailureCounts()
         self._lock = threading.Lock()
 
     def add(self, failed: FailedFrame) -> None:
         """Remember one; over the bounds, the plugin with the most of them loses its oldest."""
         with self._lock:
+            self._counts.add(failed.kind)
             self._by_job[failed.job_id] = failed
             self._by_plugin.setdefault(failed.plugin, deque()).append(failed)
             self._bytes += failed.size
@@ -103,6 +129,11 @@ class FailureBook:
     def of_job(self, job_id: str) -> FailedFrame | None:
         """The failed frame of a job; None if it is none of this process, or of long ago."""
         return self._by_job.get(job_id)
+
+    def count(self, kind: Hashable) -> int:
+        """Frames that failed alike, see `FailedFrame.kind`, also those that are kept no longer."""
+        with self._lock:
+            return self._counts.of(kind)
 
     def of_plugin(self, plugin: str, registry: Registry) -> list[FailedFrame]:
         """Those of a plugin of this registry, oldest first."""

@@ -128,10 +128,12 @@ class Frame:
         if array.dtype == np.uint16:
             raise InvalidImage("Array of uint16: a frame is uint8, 0–255; for 16 bits use (array >> 8).astype('uint8')")
         if array.dtype != np.uint8:
-            raise InvalidImage(
-                f"Array of {array.dtype}: a frame is uint8, 0–255; for floats of 0–1 use "
-                "(array * 255).round().astype('uint8')"
-            )
+            advice = {
+                "b": "for a mask use array.astype('uint8') * 255",
+                "i": "for values of 0–255 use array.clip(0, 255).astype('uint8')",
+                "u": "for values of 0–255 use array.clip(0, 255).astype('uint8')",
+            }.get(array.dtype.kind, "for floats of 0–1 use (array * 255).round().astype('uint8')")
+            raise InvalidImage(f"Array of {array.dtype}: a frame is uint8, 0–255; {advice}")
         if array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 1):
             array = np.repeat(array.reshape(*array.shape[:2], 1), 3, axis=2)
         if array.ndim != 3 or array.shape[2] not in (3, 4) or 0 in array.shape:

@@ -32,7 +32,8 @@ class Job:
         owner: The session that sent it; whatever the level above uses.
         stream: Owner and `stream_id`: frames of one stream start in the order sent.
         stream_key: Which state a stateful plugin uses; empty for a stateless one.
-        seq: Number of the frame among those of its stream.
+        seq: Number of the frame in its source, or among those of its stream.
+        captured_at: Time of capture, seconds since the epoch; None if its sender did not say.
         status: State of the job.
         progress_percent: 0–100.
         received_at: Monotonic seconds.
@@ -43,6 +44,7 @@ class Job:
 
     __slots__ = (
         "attempts",
+        "captured_at",
         "deaths",
         "entry",
         "frame_id",
@@ -71,8 +73,10 @@ class Job:
         seq: int,
         received_at: float,
         stream_id: str = "",
+        captured_at: float | None = None,
     ) -> None:
         """Make a pending job."""
+        self.captured_at = captured_at
         self.job_id = job_id
         self.frame_id = frame_id
         self.entry = entry
@@ -149,11 +153,12 @@ class JobBook:
         seq: int,
         received_at: float,
         stream_id: str = "",
+        captured_at: float | None = None,
     ) -> Job:
         """A new pending job."""
         self._count += 1
         job_id = f"{self._prefix}{self._count}"
-        job = Job(job_id, frame_id, entry, options, image, owner, stream_key, seq, received_at, stream_id)
+        job = Job(job_id, frame_id, entry, options, image, owner, stream_key, seq, received_at, stream_id, captured_at)
         self.active[job_id] = job
         return job
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields
 from typing import Literal
 
 from forgesyte_nb.keywords import known_keywords
+from forgesyte_nb.token_file import check_secret
 
 MIB = 1024 * 1024
 
@@ -84,7 +85,8 @@ class Settings:
             always.
         allow_hosts: Host names by which the server may be addressed, besides loopback and the one it is bound to.
         check_peer_uid: Whether loopback is for this user's processes alone (on Linux, where the kernel can tell).
-        token: Secret that clients must present; required when the server is bound to other than loopback.
+        token: Secret that clients must present, of letters, digits and ``!#$%&'*+-.^_`|~``; required when the server is
+            bound to other than loopback.
     """
 
     engine: EngineName = "processes"
@@ -126,7 +128,8 @@ class Settings:
         """Refuse values that cannot work, naming the setting.
 
         Raises:
-            ValueError: If a number is negative or zero where it must not be, the engine is unknown, or the token empty.
+            ValueError: If a number is negative or zero where it must not be, the engine is unknown, or the token is
+                empty or has characters that browsers cannot present.
             TypeError: If a value is not of its setting's type: no number, no tuple of names, no text.
         """
         if self.token is not None and not isinstance(self.token, str):
@@ -135,6 +138,8 @@ class Settings:
             )
         if self.token is not None and not self.token.strip():
             raise ValueError("token is empty: everyone would know it; leave it out, or choose a secret")
+        if self.token is not None:
+            check_secret(self.token)
         if self.engine not in ENGINE_NAMES:
             raise ValueError(f"engine={self.engine!r}: choose one of {', '.join(ENGINE_NAMES)}")
         if self.env is not None:

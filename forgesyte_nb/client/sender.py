@@ -11,6 +11,7 @@ import contextlib
 import itertools
 import os
 import secrets
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -25,6 +26,7 @@ from forgesyte_nb.client.stream import Explain, Intent, ResultStream
 from forgesyte_nb.client.unanswered import SentFrame
 from forgesyte_nb.client.wire_format import encode_options
 from forgesyte_nb.errors import ProcessingTimeout, SourceError
+from forgesyte_nb.frame import Frame
 from forgesyte_nb.plugins.options import check_size
 
 _FRESH_CONCURRENCY = 2  # one in a worker, one on its way: more would only make the freshest picture old
@@ -39,6 +41,7 @@ class Sender:
         self._link, self._window = link, window
         self._preparation = Preparation()
         self._streams = itertools.count(1)
+        self._counts: defaultdict[str, itertools.count[int]] = defaultdict(itertools.count)
         self._frame_ids = map(f"{secrets.token_hex(4)}-{{}}".format, itertools.count(1))
 
     async def send(
@@ -117,8 +120,10 @@ class Sender:
         chosen = frame_id is not None
         name = frame_id if frame_id is not None else next(self._frame_ids)
         encoded = self._encoded(options)
+        # A frame has its number; other pictures are counted in their stream.
+        seq = image.seq if isinstance(image, (Frame, RawImage)) else next(self._counts[stream_id])
         is_cheap = isinstance(image, bytes) and len(image) <= _CHEAP_BYTES
-        prepared = self._preparation.in_turn(stream_id, lambda: _one_picture(image), beside=not is_cheap)
+        prepared = self._preparation.in_turn(stream_id, lambda: _one_picture(image, seq), beside=not is_cheap)
         async with prepared as (picture, warning):
             if warning:
                 warn_caller(warning)
@@ -132,7 +137,7 @@ class Sender:
         return encoded
 
 
-def _one_picture(image: Any) -> tuple[Picture, str]:
+def _one_picture(image: Any, seq: int) -> tuple[Picture, str]:
     """The picture of a call, read and encoded, and the warning that it is one of several; else an empty text.
 
     Raises:
@@ -146,7 +151,7 @@ def _one_picture(image: Any) -> tuple[Picture, str]:
             "it and gives a result for each, batch(…) a table"
         )
     first, warning = _first_of(image)
-    picture = as_picture(first)
+    picture = as_picture(first, seq=seq)
     if isinstance(picture, RawImage) and picture.unreadable:
         raise SourceError(f"{picture.unreadable}: there is nothing to send")
     picture.bytes  # noqa: B018 -- encoded and kept on first use

@@ -116,7 +116,7 @@ class Upkeep:
     async def close(self) -> None:
         """Say goodbye, and give up: at once if it is cancelled meanwhile."""
         self._closed += 1
-        self.lost = ConnectionLost("the client was closed")
+        lost = self.refuse()
         try:
             if self._socket is not None:
                 await _close(self._socket)
@@ -124,9 +124,14 @@ class Upkeep:
             task, self._task = self._task, None
             if task is not None:
                 task.cancel()
-            self._give_up(self.lost)
+            self._give_up(lost)
             if task is not None:
                 await asyncio.gather(task, return_exceptions=True)
+
+    def refuse(self) -> ConnectionLost:
+        """Take nothing new, since it is about to be closed; returns the reason."""
+        self.lost = ConnectionLost("the client was closed")
+        return self.lost
 
     def disown(self) -> None:
         """In a forked process: the connection is the parent's."""
@@ -181,6 +186,9 @@ class Upkeep:
         self._socket = socket
         try:
             good = await self._use(socket)
+        except BaseException:  # nobody reads it any more
+            socket.transport.abort()
+            raise
         finally:
             self._socket = None
         if good or time.monotonic() - began > _SETTLED_S:

@@ -14,6 +14,7 @@ import pybase64
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
+from forgesyte_nb.client.pictures import Picture
 from forgesyte_nb.errors import InvalidOptions
 from forgesyte_nb.protocol.messages import SUBPROTOCOL_V2, SendFrame
 from forgesyte_nb.protocol.wire import encode, encode_binary
@@ -58,8 +59,9 @@ class WireFormat:
         """The format that belongs to what the server chose; None is the seed's."""
         self.is_v2 = subprotocol == SUBPROTOCOL_V2
 
-    def pack(self, frame_id: str, plugin: str, options: bytes, stream_id: str, image: bytes) -> tuple[bytes, bool]:
-        """A `send_frame`, and whether it is a text message."""
+    def pack(self, frame_id: str, plugin: str, options: bytes, stream_id: str, picture: Picture) -> tuple[bytes, bool]:
+        """A `send_frame`, and True if it is a text message."""
+        image = picture.bytes
         if self.is_v2:
             header = {
                 "type": "send_frame",
@@ -67,6 +69,8 @@ class WireFormat:
                 "plugin": plugin,
                 "options": msgspec.Raw(options),
                 "stream_id": stream_id,
+                "seq": picture.seq,
+                "captured_at": picture.captured_at,
             }
             return encode_binary(header, image), False
         image_data = msgspec.Raw(b'"%b"' % pybase64.b64encode(image))

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -43,13 +42,13 @@ class ChildProcess:
         descriptor: What becomes readable when it ends, while it is watched; else -1.
     """
 
-    def __init__(self, theirs: socket.socket, memory: int, output: int, settings: Settings) -> None:
-        """Start it, with its end of the socket, the lane's memory, and where its stdout and stderr go.
+    def __init__(self, inherited: tuple[int, ...], output: int, settings: Settings) -> None:
+        """Start it, with the descriptors that it inherits and that of its stdout and stderr.
 
         Raises:
             OSError: If the system has no more processes or memory.
         """
-        self._process = _start(theirs, memory, output, settings)
+        self._process = _start(inherited, output, settings)
         self.pid = self._process.pid
         self.descriptor = -1
         self._reason = ""
@@ -103,14 +102,14 @@ class ChildProcess:
         return _cause_of_death(returncode, self._reason)
 
 
-def _start(theirs: socket.socket, memory: int, output: int, settings: Settings) -> subprocess.Popen[bytes]:
+def _start(inherited: tuple[int, ...], output: int, settings: Settings) -> subprocess.Popen[bytes]:
     """Start a worker with SIGINT blocked, so that the stop button cannot hit it before it ignores the signal."""
-    arguments = ["forgesyte_nb.engines.worker", str(theirs.fileno()), str(memory), str(settings.threads)]
+    arguments = ["forgesyte_nb.engines.worker", *map(str, inherited), str(settings.threads)]
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         return subprocess.Popen(
             [sys.executable, "-c", _WORKER_CODE, *arguments],
-            pass_fds=(theirs.fileno(), memory) if memory >= 0 else (theirs.fileno(),),
+            pass_fds=inherited,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

@@ -1,13 +1,8 @@
-"""Memory that the server and one worker share: images, what the worker is at, what was taken back, results.
+"""Memory that the server and one worker share for pictures: the server copies one into it without a system call.
 
-A socket costs two system calls and wakes the other side for every message; what is here costs neither. The server
-puts a task's image into one of `LANE_TASKS` slots. The worker writes down which task it begins and when, so that the
-server knows it at any moment, also of a worker that hangs or has died. The server may recall a task that has not
-begun. Results wait in a `PostBox` until the worker rings or the server looks.
-
-Tasks are numbered from 1 as they are handed over; at most `LANE_TASKS` are unanswered, so the slot of a task is its
-number modulo that. Every word has one writer. The memory is an anonymous file (`memfd_create` on Linux, elsewhere a
-temporary file without a name): it is gone with the two processes.
+Each task that is under way has a place of its own, which its message names. The message travels over a socket, and that
+orders what both sides do with the memory on any processor. The memory is an anonymous file (`memfd_create` on Linux,
+elsewhere a temporary file without a name): it is gone with the two processes.
 """
 
 from __future__ import annotations
@@ -15,20 +10,10 @@ from __future__ import annotations
 import mmap
 import os
 import tempfile
-import threading
 
-from forgesyte_nb.engines.post_box import PostBox
-
-LANE_TASKS = 8
-SLOT_BYTES = 2 * 1024 * 1024
-"""Only pages that were written exist, so a lane that sees small images costs little."""
-
-_POST_BYTES = 256 * 1024
-_NUMBER, _STARTED_AT, _RECALLED = 0, 1, 8  # places of 8-byte words; each side's are on cache lines of their own
-_WORDS_BYTES = 128
-_POST_START = mmap.PAGESIZE
-_IMAGES_START = _POST_START + _POST_BYTES
-_SIZE = _IMAGES_START + LANE_TASKS * SLOT_BYTES
+PLACES = 8
+PLACE_BYTES = 2 * 1024 * 1024
+"""Only pages that were written exist, so a lane that sees small pictures costs little."""
 
 
 class LaneMemory:
@@ -36,18 +21,12 @@ class LaneMemory:
 
     Attributes:
         file: Descriptor that the worker inherits; -1 once it was closed.
-        posts: Messages from the worker that travel without a system call.
     """
 
     def __init__(self, file: int) -> None:
         """Map the memory behind a descriptor; -1 is memory that is not shared."""
         self.file = file
-        self._memory = mmap.mmap(file, _SIZE)
-        self._view = memoryview(self._memory)
-        self._words = self._view[:_WORDS_BYTES].cast("Q")
-        self._times = self._view[:_WORDS_BYTES].cast("d")
-        self.posts = PostBox(self._view[_POST_START:_IMAGES_START])
-        self._fence = threading.Lock()
+        self._memory = mmap.mmap(file, PLACES * PLACE_BYTES)
 
     @classmethod
     def create(cls) -> LaneMemory:
@@ -62,59 +41,21 @@ class LaneMemory:
             with tempfile.TemporaryFile() as nameless:
                 file = os.dup(nameless.fileno())
         try:
-            os.ftruncate(file, _SIZE)
+            os.ftruncate(file, PLACES * PLACE_BYTES)
             return cls(file)
         except OSError:
             os.close(file)
             raise
 
-    # Images
+    def put(self, place: int, image: bytes) -> None:
+        """Copy a picture of at most `PLACE_BYTES` into a place."""
+        start = place * PLACE_BYTES
+        self._memory[start : start + len(image)] = image
 
-    def put_image(self, number: int, image: bytes) -> bool:
-        """Put the image of a task into its slot; whether it fits."""
-        size = len(image)
-        if size > SLOT_BYTES:
-            return False
-        start = _IMAGES_START + number % LANE_TASKS * SLOT_BYTES
-        self._memory[start : start + size] = image
-        return True
-
-    def image(self, number: int, size: int) -> bytes:
-        """A copy of the image of a task."""
-        start = _IMAGES_START + number % LANE_TASKS * SLOT_BYTES
+    def get(self, place: int, size: int) -> bytes:
+        """A copy of the picture in a place."""
+        start = place * PLACE_BYTES
         return self._memory[start : start + size]
-
-    # What the worker is at
-
-    def begin(self, number: int, started_at: float) -> bool:
-        """The worker begins a task, unless that was recalled; whether it does.
-
-        Args:
-            number: Of the task.
-            started_at: Monotonic seconds (the clock is the same in all processes).
-        """
-        self._times[_STARTED_AT] = started_at
-        self._words[_NUMBER] = number
-        with self._fence:  # its atomic instructions keep this read after that write; `recall` does likewise
-            return self._words[_RECALLED + number % LANE_TASKS] != number
-
-    def begun(self) -> tuple[int, float]:
-        """Number and start of the task begun last; 0 if none was."""
-        while True:
-            number, started_at = self._words[_NUMBER], self._times[_STARTED_AT]
-            if self._words[_NUMBER] == number and self._times[_STARTED_AT] == started_at:
-                return number, started_at
-
-    def recall(self, number: int) -> bool:
-        """Take back a task; whether it certainly will not begin.
-
-        If not, it has begun, or is about to and will be answered as recalled.
-        """
-        self._words[_RECALLED + number % LANE_TASKS] = number
-        with self._fence:
-            return self._words[_NUMBER] < number
-
-    # The end
 
     def close_file(self) -> None:
         """Close the descriptor; the mapping stays."""
@@ -123,9 +64,6 @@ class LaneMemory:
             self.file = -1
 
     def close(self) -> None:
-        """Let the memory go."""
+        """Unmap the memory."""
         self.close_file()
-        self.posts.close()
-        for view in (self._words, self._times, self._view):
-            view.release()
         self._memory.close()

@@ -179,17 +179,22 @@ class LaneEngine:
         lane, before = slot.lane, list(slot.jobs)
         if lane is None:
             return None
+        was_stopping = slot.stopping is lane
         slot.loading += 1
         try:
-            return await lane.load(entry)
+            error = await lane.load(entry)
+            if error is None or not was_stopping or slot.lane is lane:
+                return error
         except asyncio.CancelledError:
             if slot.lane is lane and not any(job in slot.jobs for job in before):  # it may hang for ever
+                slot.stopping = lane
                 lane.kill("a plugin could not be set up in time")
             raise
         finally:
             slot.loading -= 1
             if not self._closed:
                 self._pump()
+        return await self._load(slot, entry)  # the lane was being stopped for another plugin; there is a new one
 
     async def _load_ahead(self, slot: Slot, entry: Entry) -> None:
         """Load a plugin that is in force, so that its first frame does not wait for it."""
@@ -249,14 +254,6 @@ class LaneEngine:
         elif not slot.jobs:
             self._relieve()
         self._ended(job, outcome)
-
-    def lane_returned(self, slot: Slot, job: Job) -> None:
-        """The lane will not start a job that was recalled."""
-        slot.jobs.remove(job)
-        if slot.running is job:
-            slot.running = None
-        self._waiting.put_back(job)
-        self._pump()
 
     def lane_died(self, slot: Slot, reason: str) -> None:
         """The lane is gone: the job that had started fails, those that had not go elsewhere."""

@@ -3,9 +3,7 @@
 A message is a head of nine bytes (length of the body and of the tail, 32-bit little-endian, and a kind), a body in
 MessagePack, and a tail of raw bytes: the image of a task, the JSON of a result, the pickle of a plugin.
 
-Tasks are numbered from 1, and every message about one says its number and when it began. Their answers may come
-through the lane's post box instead of the socket; each says after how many messages of the socket it belongs, so that
-both together are read in the order in which they were said.
+Tasks are numbered from 1, and every message about one says its number and when it began.
 """
 
 from __future__ import annotations
@@ -25,13 +23,13 @@ class Kind(IntEnum):
     """What a message is.
 
     To the worker: SETTINGS (limits), LOAD (tail: a pickled `Payload`), TASK (number, whether its start is news, plugin,
-    revision, frame_id, stream_key, seq, options, size of its image in the lane's memory or -1; tail: the image, if it
-    is not there), FORGET (a prefix of stream keys), CANCELLED (number), UNLOAD (name, revisions to keep).
+    revision, frame_id, stream_key, seq, captured_at, options, place and size of its image in the lane's memory; tail:
+    the image, if its place is -1), FORGET (a prefix of stream keys), CANCELLED (number), UNLOAD (name, revisions to
+    keep).
     From the worker: READY, LOADED (name, revision, error code, message, detail; code is empty if it went well),
-    UNLOADED (name), LOG (plugin, text), BELL (there is something in the post box). Those about a task begin with its
-    number, its start in monotonic seconds, and how many messages of the socket but BELL came before: STARTED, PROGRESS
-    (percent), RESULT (decode_ms, plugin_ms, output; tail: JSON), FAILED (decode_ms, plugin_ms, output, code, message,
-    detail), RECALLED.
+    UNLOADED (name), LOG (plugin, text). Those about a task begin with its number and its start in monotonic seconds:
+    STARTED, PROGRESS (percent), RESULT (decode_ms, plugin_ms, output; tail: JSON), FAILED (decode_ms, plugin_ms,
+    output, code, message, detail).
     Never sent: GARBLED (why), what an inbox says of bytes that are no message.
     """
 
@@ -48,9 +46,7 @@ class Kind(IntEnum):
     LOG = 14
     RESULT = 15
     FAILED = 16
-    RECALLED = 17
-    BELL = 18
-    UNLOADED = 19
+    UNLOADED = 17
     GARBLED = 20
 
 

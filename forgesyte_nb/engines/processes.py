@@ -11,7 +11,7 @@ import contextlib
 from typing import Any
 
 from forgesyte_nb.engines.contract import Listener, Outcome
-from forgesyte_nb.engines.lane_memory import LANE_TASKS
+from forgesyte_nb.engines.lane_memory import PLACES
 from forgesyte_nb.engines.lanes import LaneEngine
 from forgesyte_nb.engines.slot import Slot
 from forgesyte_nb.engines.worker_process import WorkerProcess
@@ -29,7 +29,7 @@ class ProcessEngine(LaneEngine):
     """Lanes that are worker processes, and a warm spare."""
 
     name = "processes"
-    lane_jobs = LANE_TASKS
+    lane_jobs = PLACES
 
     def __init__(self, settings: Settings, listener: Listener) -> None:
         """Make an engine that is not started yet."""
@@ -48,11 +48,6 @@ class ProcessEngine(LaneEngine):
     def loop(self) -> asyncio.AbstractEventLoop:
         """The loop it runs on."""
         return self._loop
-
-    def collect(self) -> None:
-        """Read what all workers have posted."""
-        for worker in list(self._workers):
-            worker.collect()
 
     def disown(self) -> list[int]:
         """In a process forked from this one: let go of the lanes' memory; what tells of workers' ends."""
@@ -171,7 +166,6 @@ class ProcessEngine(LaneEngine):
 
     async def close(self) -> None:
         """Answer what is left and end all workers."""
-        self.collect()
         self._answer_all()
         for retry in self._retries.values():
             retry.cancel()

@@ -7,9 +7,14 @@ without the frames of this package that led to it.
 from __future__ import annotations
 
 import contextlib
+import inspect
+import linecache
+import re
 import sysconfig
 import traceback
-from typing import NoReturn
+from collections.abc import Callable
+from types import CodeType
+from typing import Any, NoReturn
 
 from forgesyte_nb.errors import WIRE_ERRORS, PluginDefinitionError, PluginError, WireError
 from forgesyte_nb.plugins.registry import Entry
@@ -22,6 +27,8 @@ _LIBRARIES = (
     "<frozen ",
     *{sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")},
 )
+
+_DEFINITION = re.compile(r"\s*def\b|.*\blambda\b")
 
 
 def sayable(text: str) -> str:
@@ -44,6 +51,30 @@ def as_wire_error(error: BaseException, prefix: str = "") -> WireError:
     place = _place_of(error)
     where = f" (line {place.lineno} in {place.name})" if place is not None else ""
     return PluginError(f"{prefix}{type(error).__name__}{': ' if said else ''}{said}{where}", detail=detail)
+
+
+def as_result_error(error: PluginError, call: Callable[..., Any]) -> WireError:
+    """The error of a result that cannot be sent: it names the plugin's function, as the refusal itself is a library's.
+
+    Args:
+        error: The refusal.
+        call: What returned the result: a function, or a method.
+    """
+    code = getattr(inspect.unwrap(call), "__code__", None)
+    if code is None:
+        return as_wire_error(error)
+    place = traceback.FrameSummary(code.co_filename, _definition_line(code), code.co_name)
+    stack = "".join(traceback.StackSummary.from_list([place]).format())
+    said = "".join(traceback.format_exception_only(error))
+    detail = sayable(f"Traceback (most recent call last):\n{stack}{said}")[-_DETAIL_CHARS:]
+    return PluginError(f"{sayable(str(error))} (line {place.lineno} in {place.name})", detail=detail)
+
+
+def _definition_line(code: CodeType) -> int:
+    """The line of `def`, below the decorators where a function's code begins."""
+    lines = linecache.getlines(code.co_filename)
+    following = enumerate(lines[code.co_firstlineno - 1 :], code.co_firstlineno)
+    return next((number for number, line in following if _DEFINITION.match(line)), code.co_firstlineno)
 
 
 def let_go(error: BaseException) -> None:
@@ -77,13 +108,17 @@ def is_library(path: str) -> bool:
 
 
 def plugin_traceback(error: BaseException) -> str:
-    """A traceback that begins in the plugin, without the frames of this package that called it."""
+    """A traceback that begins in the plugin, without the frames of this package that called it.
+
+    Of an error that this package raised, as for a result that JSON cannot say, no traceback is left.
+    """
     shown = traceback.TracebackException.from_exception(error)
     stack = list(shown.stack)
     while stack and stack[0].filename.startswith(_PACKAGE) and "shipped_plugins" not in stack[0].filename:
         stack.pop(0)
-    if stack:
-        shown.stack[:] = stack
+    if not stack:
+        return "".join(shown.format_exception_only())
+    shown.stack[:] = stack
     with contextlib.suppress(RecursionError):
         return "".join(shown.format())
     return repr(error)

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from forgesyte_nb.engines.contract import Outcome
 from forgesyte_nb.engines.interrupt import Stopped
-from forgesyte_nb.engines.raised import as_wire_error, let_go, sayable
+from forgesyte_nb.engines.raised import as_result_error, as_wire_error, let_go, sayable
 from forgesyte_nb.errors import InvalidImage, PluginError, WireError
 from forgesyte_nb.frame import Frame
 from forgesyte_nb.jobs import Job
@@ -42,7 +42,8 @@ class Task(NamedTuple):
     Attributes:
         key: The plugin and its revision.
         stream_key: Which state it uses; empty for a stateless plugin.
-        seq: Number of the frame in its stream.
+        seq: Number of the frame in its source, or in its stream.
+        captured_at: Time of capture, seconds since the epoch; None if unknown.
         options: Raw JSON, checked at the door.
     """
 
@@ -50,6 +51,7 @@ class Task(NamedTuple):
     frame_id: str
     stream_key: str
     seq: int
+    captured_at: float | None
     options: bytes
     image: bytes
 
@@ -58,7 +60,7 @@ def task_of(job: Job) -> Task:
     """A job as a lane sees it."""
     plugin = job.entry.plugin
     key = PluginKey(plugin.name, plugin.revision)
-    return Task(key, job.frame_id, job.stream_key, job.seq, job.options, job.image)
+    return Task(key, job.frame_id, job.stream_key, job.seq, job.captured_at, job.options, job.image)
 
 
 class _Loaded:
@@ -204,10 +206,10 @@ class LaneRunner:
         frame: Frame | None = None
         began = time.perf_counter()
         try:
-            frame = Frame(task.image, frame_id=task.frame_id, seq=task.seq)
+            frame = Frame(task.image, frame_id=task.frame_id, seq=task.seq, captured_at=task.captured_at)
             keywords = self._keywords(loaded, task, report, cancelled)
             result = loaded.call(frame, **keywords)
-            outcome.result = encode_result(result, max_bytes=self._max_result_bytes)
+            outcome.result = self._encoded(result, loaded.call)
         except InvalidImage as error:
             outcome.error = InvalidImage(str(error), detail=error.detail)
             let_go(error)
@@ -221,6 +223,12 @@ class LaneRunner:
         outcome.decode_ms = frame.decode_ms if frame is not None else 0.0
         outcome.plugin_ms = max(0.0, (time.perf_counter() - began) * 1000 - outcome.decode_ms)
         return outcome
+
+    def _encoded(self, result: object, call: Callable[..., Any]) -> bytes:
+        try:
+            return encode_result(result, max_bytes=self._max_result_bytes)
+        except PluginError as error:
+            raise as_result_error(error, call) from None
 
     def _keywords(
         self,

@@ -25,7 +25,7 @@ class Lane(Protocol):
         """Stop whatever is running, now; the engine hears `lane_died`."""
 
     def recall(self, job: Job) -> bool:
-        """Take back a job that was handed over; whether it certainly will not start."""
+        """Take back a job that was handed over; False if it has started."""
 
     def tell_cancelled(self, job: Job) -> None:
         """Tell the plugin that runs, or will run, for `job` that nobody waits any more."""
@@ -58,15 +58,13 @@ class LaneListener(Protocol):
     def lane_ended(self, slot: Slot, outcome: Outcome) -> None:
         """The first of its jobs is done."""
 
-    def lane_returned(self, slot: Slot, job: Job) -> None:
-        """The lane will not start a job that was recalled."""
-
 
 class Slot:
     """A place for a lane, and the engine's view of it.
 
     Attributes:
         lane: The lane in it; None while a dead one is being replaced.
+        stopping: The lane that was killed because a plugin could not be set up in time.
         jobs: Handed over and not ended, in order; the first is running or about to.
         deadline: When the running job is overdue, monotonic seconds; infinite while none runs.
         stuck: Whether the running job takes so long that nothing is handed over ahead.
@@ -75,11 +73,12 @@ class Slot:
         loading: Plugins being loaded ahead of their first frame; meanwhile jobs go to other lanes.
     """
 
-    __slots__ = ("deadline", "jobs", "lane", "loading", "overrun", "ready", "running", "stuck")
+    __slots__ = ("deadline", "jobs", "lane", "loading", "overrun", "ready", "running", "stopping", "stuck")
 
     def __init__(self) -> None:
         """Make an empty slot."""
         self.lane: Lane | None = None
+        self.stopping: Lane | None = None
         self.jobs: deque[Job] = deque()
         self.running: Job | None = None
         self.deadline = float("inf")

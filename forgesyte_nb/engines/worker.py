@@ -1,11 +1,9 @@
 """A worker process: one lane, one socket to the server, and memory shared with it.
 
-It is started as `python -c "…; main()" forgesyte_nb.engines.worker SOCKET MEMORY THREADS`, not with `-m`, so that a
-file in the working directory cannot shadow a library (see `child_process.py`).
+It is started as `python -c "…; main()" forgesyte_nb.engines.worker SOCKET PERMITS MEMORY THREADS`, not with `-m`, so
+that a file in the working directory cannot shadow a library (see `child_process.py`).
 
-It reads tasks, runs them one at a time, and answers; the result becomes JSON here. What the server need not hear at
-once, the results of short tasks while more of them wait, is put into the post box, and the server is rung up for
-several together: a wake-up costs both sides more than such a task's own handling.
+It reads tasks, runs them one at a time, and answers; the result becomes JSON here.
 
 It ignores SIGINT from its first instruction (the server starts it with the signal blocked): the notebook's stop button
 must not hurt a frame. It ends when the socket does, whatever the plugin is doing, and the operating system ends it
@@ -27,15 +25,14 @@ from collections import deque
 from typing import Any
 
 from forgesyte_nb.engines.lane_memory import LaneMemory
+from forgesyte_nb.engines.permits import begin
 from forgesyte_nb.engines.pipe import Inbox, Kind, message
 from forgesyte_nb.engines.thread_limits import limit_threads
 
 _READ_BYTES = 256 * 1024
 _NICENESS = 5  # the server, the notebook's cells and the browser go first where there is not enough for all
 _TEARDOWN_S = 1.0
-_HOLD_S = 0.008  # results are held back so long for others to go with, and the task at work
 _LARGE_MS = 50.0  # of decoding: pictures of some ten megapixels, which leave the allocator with hundreds of megabytes
-_FEW = 2  # tasks that wait; with less the server is rung up, to send more before the last is done
 _REMEMBERED = 1000  # tasks whose cancellation a plugin's thread may still ask for
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -50,10 +47,11 @@ def main() -> None:
         os.nice(_NICENESS)
     connection = socket.socket(fileno=int(sys.argv[2]))
     threading.Thread(target=_end_with_socket, args=(connection,), name="forgesyte-end", daemon=True).start()
-    memory = LaneMemory(int(sys.argv[3]))
+    permits = socket.socket(fileno=int(sys.argv[3]))
+    memory = LaneMemory(int(sys.argv[4]))
     memory.close_file()
-    limit_threads(int(sys.argv[4]))
-    worker = Worker(connection, memory)
+    limit_threads(int(sys.argv[5]))
+    worker = Worker(connection, permits, memory)
     os.register_at_fork(after_in_child=worker.disown)
     worker.serve()
     os._exit(0)  # no plugin's thread, no library's own ending may hold it up
@@ -62,7 +60,7 @@ def main() -> None:
 class Worker:
     """The loop of a worker process."""
 
-    def __init__(self, connection: socket.socket, memory: LaneMemory) -> None:
+    def __init__(self, connection: socket.socket, permits: socket.socket, memory: LaneMemory) -> None:
         """Make one; everything slow to import is imported here, before the first task."""
         import numpy  # noqa: F401 -- imported before the first task needs it
 
@@ -71,14 +69,13 @@ class Worker:
 
         limit_in_this_process()
         self._connection = connection
+        self._permits = permits
         self._memory = memory
         self._inbox = Inbox()
         self._buffer = memoryview(bytearray(_READ_BYTES))
         self._messages: deque[tuple[int, Any, bytes]] = deque()
         self._sending = threading.Lock()  # a plugin's own threads log and report, too
         self._reading = threading.Lock()  # and look whether they are cancelled
-        self._sent = 0
-        self._held_since = float("inf")
         self._cancelled: set[int] = set()
         self._swollen = False
         self._key, self._task = PluginKey, Task
@@ -91,6 +88,7 @@ class Worker:
         It must not hold the socket open either: its end is how the server hears of ours.
         """
         self._connection.close()
+        self._permits.close()
         self._memory = LaneMemory(-1)
         self._sending, self._reading = threading.Lock(), threading.Lock()  # another thread may have held them
 
@@ -99,9 +97,8 @@ class Worker:
         self._send(Kind.READY, os.getpid())
         while True:
             while not self._messages:
-                self._ring()
                 self._give_back()
-                if not self._read(block=True):
+                if not self._read():
                     self._runner.close()
                     return
             kind, body, tail = self._messages.popleft()
@@ -120,35 +117,26 @@ class Worker:
                 self._runner.limit(max_result_bytes=body[0], stream_states=body[1])
 
     def _work(self, body: Any, image: bytes) -> None:
-        number, start_is_news, name, revision, frame_id, stream_key, seq, options, size = body
-        now = time.monotonic()
-        if not self._memory.begin(number, now):
-            self._answer(Kind.RECALLED, (number, now))
+        number, start_is_news, name, revision, frame_id, stream_key, seq, captured_at, options, place, size = body
+        if place >= 0:
+            image = self._memory.get(place, size)  # before `begin`: of a recalled task the place may be another's
+        if not begin(self._permits, number):
             return
-        if size >= 0:
-            image = self._memory.image(number, size)
+        now = time.monotonic()
         if start_is_news:
-            self._say(Kind.STARTED, (number, now))
-        elif now - self._held_since > _HOLD_S:
-            self._ring()
+            self._send(Kind.STARTED, (number, now))
         outcome = self._runner.run(
-            self._task(self._key(name, revision), frame_id, stream_key, seq, options, image),
-            report=lambda percent: self._say(Kind.PROGRESS, (number, now), percent),
+            self._task(self._key(name, revision), frame_id, stream_key, seq, captured_at, options, image),
+            report=lambda percent: self._send(Kind.PROGRESS, (number, now, percent)),
             cancelled=lambda: self._is_cancelled(number),
         )
         self._swollen = self._swollen or outcome.decode_ms > _LARGE_MS
         times = (outcome.decode_ms, outcome.plugin_ms, outcome.output)
         if outcome.error is None:
-            self._answer(Kind.RESULT, (number, now), *times, tail=outcome.result or b"{}")
+            self._send(Kind.RESULT, (number, now, *times), outcome.result or b"{}")
         else:
             error = outcome.error
-            self._answer(Kind.FAILED, (number, now), *times, error.code, str(error), error.detail)
-        if start_is_news:
-            self._ring()
-        if len(self._messages) < _FEW:
-            self._read(block=False)
-            if len(self._messages) < _FEW:
-                self._ring()
+            self._send(Kind.FAILED, (number, now, *times, error.code, str(error), error.detail))
 
     def _give_back(self) -> None:
         """After a large picture, at rest: give the system back what the allocator has been told to keep."""
@@ -187,10 +175,10 @@ class Worker:
                 self._reading.release()
         return number in self._cancelled or (Kind.CANCELLED, number, b"") in list(self._messages)
 
-    def _read(self, *, block: bool) -> bool:
-        """Read what is there; False at the end."""
+    def _read(self) -> bool:
+        """Read what comes next; False at the end."""
         with self._reading:
-            return self._read_some(0 if block else socket.MSG_DONTWAIT)
+            return self._read_some(0)
 
     def _read_some(self, flags: int) -> bool:
         try:
@@ -202,39 +190,11 @@ class Worker:
         self._messages.extend(self._inbox.feed(self._buffer[:size]))
         return size > 0
 
-    def _answer(self, kind: Kind, task: tuple[int, float], *more: Any, tail: bytes = b"") -> None:
-        """Say the last of a task, in the post box if it has room."""
-        with self._sending:
-            answer = message(kind, (*task, self._sent, *more), tail)
-            if not self._memory.posts.put(answer):
-                self._write(answer)
-            elif self._held_since > task[1]:
-                self._held_since = task[1]
-
-    def _say(self, kind: Kind, task: tuple[int, float], *more: Any) -> None:
-        """Say something about a task, now."""
-        with self._sending:
-            self._write(message(kind, (*task, self._sent, *more)))
-
-    def _send(self, kind: Kind, body: Any) -> None:
-        """Say something else, now."""
-        with self._sending:
-            self._write(message(kind, body))
-
-    def _write(self, encoded: bytes) -> None:
-        self._sent += 1
-        with contextlib.suppress(OSError):  # the reader will see the end; a forked child has no socket
+    def _send(self, kind: Kind, body: Any, tail: bytes = b"") -> None:
+        """Send a message; a plugin's own threads log and report, too."""
+        encoded = message(kind, body, tail)
+        with self._sending, contextlib.suppress(OSError):  # the reader will see the end; a forked child has no socket
             self._connection.sendall(encoded)
-
-    def _ring(self) -> None:
-        """Have the server look into the post box, if it has not of its own accord."""
-        self._held_since = float("inf")
-        if not self._memory.posts.is_empty:
-            with self._sending, contextlib.suppress(OSError):
-                self._connection.sendall(_BELL)
-
-
-_BELL = message(Kind.BELL)
 
 
 def _malloc_trim(pad: int) -> None:

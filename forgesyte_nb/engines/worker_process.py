@@ -1,8 +1,7 @@
 """A worker process as its server sees it: a lane that is a process, a socket and some shared memory.
 
-The loop reads the socket; what is in the post box is read before each message of the socket, whenever any worker
-rings, and every time the engine looks. What is heard of tasks goes to `WorkerTasks`, of plugins to `WorkerPlugins`; the
-process itself is a `ChildProcess`.
+The loop reads the socket. What is reported of tasks goes to `WorkerTasks`, of plugins to `WorkerPlugins`; the process
+itself is a `ChildProcess`.
 """
 
 from __future__ import annotations
@@ -11,11 +10,11 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections import deque
 from typing import Any, Protocol
 
 from forgesyte_nb.engines.child_process import ChildProcess
 from forgesyte_nb.engines.lane_memory import LaneMemory
+from forgesyte_nb.engines.permits import Permits
 from forgesyte_nb.engines.pipe import Inbox, Kind, message
 from forgesyte_nb.engines.slot import LaneListener, Slot
 from forgesyte_nb.engines.worker_output import WorkerOutput
@@ -45,9 +44,6 @@ class Workplace(LaneListener, Protocol):
 
     def logged(self, plugin: str, text: str) -> None:
         """For the log."""
-
-    def collect(self) -> None:
-        """Read what all workers have posted."""
 
     def unloadable(self, name: str, revision: int, error: WireError) -> None:
         """A worker could not load the plugin of one of its jobs."""
@@ -85,9 +81,6 @@ class WorkerProcess(asyncio.BufferedProtocol):
         self.ready = asyncio.Event()
         self.gone = asyncio.Event()
         self.output = WorkerOutput(engine.logged, engine.outputs)
-        self._posts = Inbox()
-        self._posted: deque[tuple[int, Any, bytes]] = deque()
-        self._heard = 0
         with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
             self._socket, their_socket = socket.socketpair()
             ours.callback(self._socket.close)
@@ -100,9 +93,12 @@ class WorkerProcess(asyncio.BufferedProtocol):
             self._memory = LaneMemory.create()
             ours.callback(self._memory.close)
             theirs.callback(self._memory.close_file)
-            self.process = ChildProcess(their_socket, self._memory.file, output_end, settings)
+            self._permits = Permits()
+            ours.callback(self._permits.close)
+            inherited = (their_socket.fileno(), self._permits.theirs.fileno(), self._memory.file)
+            self.process = ChildProcess(inherited, output_end, settings)
             ours.pop_all()  # started: from here on they are closed when it ends
-        self._tasks = WorkerTasks(engine, self._memory)
+        self._tasks = WorkerTasks(engine, self._memory, self._permits)
         self._socket.setblocking(False)
         self._transport: asyncio.Transport | None = None
         self._unsent = [message(Kind.SETTINGS, (settings.max_result_bytes, settings.stream_states))]
@@ -129,21 +125,7 @@ class WorkerProcess(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         """The worker says something."""
         for kind, body, tail in self._inbox.feed(self._buffer[:nbytes]):
-            if kind == Kind.BELL:
-                self._engine.collect()  # from all workers: one wake-up does for them
-            else:
-                self.collect()  # what was said before
-                self._heard += 1
-                self._hear(kind, body, tail)
-
-    def collect(self) -> None:
-        """Read the post box, as far as what the socket brought before has been read."""
-        if self.gone.is_set():
-            return
-        posted = self._posted
-        posted.extend(self._posts.feed(self._memory.posts.take()))
-        while posted and (posted[0][0] == Kind.GARBLED or posted[0][1][2] <= self._heard):
-            self._hear(*posted.popleft())
+            self._hear(kind, body, tail)
 
     def _garbled(self, why: str) -> None:
         """A plugin wrote to the socket: nothing after it can be trusted."""
@@ -153,16 +135,10 @@ class WorkerProcess(asyncio.BufferedProtocol):
 
     def look(self) -> None:
         """See what the worker is at; and whether it has ended, where the loop cannot watch a process."""
-        self._look_at_work()
+        if not self.gone.is_set():
+            self._tasks.look(self._own_slot)
         if self.process.descriptor < 0 and self._transport is not None and self.process.has_ended:
             self.process_ended()
-
-    def _look_at_work(self) -> None:
-        """Find out what the worker has begun: of short tasks it does not say so, and they may hang or kill it."""
-        if not self.gone.is_set():
-            begun = self._memory.begun()
-            self.collect()  # what it has answered since is no longer at work
-            self._tasks.begun(self._own_slot, *begun)
 
     def process_ended(self) -> None:
         """The process has ended; its socket need not have."""
@@ -177,9 +153,10 @@ class WorkerProcess(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The worker has died, or was killed; said once, whichever of the two ways it was noticed."""
         self.process.unwatch()
-        self._look_at_work()
+        self._tasks.look(self._own_slot)
         self.gone.set()
         self._memory.close()
+        self._permits.close()
         self._engine.spawn(self._reap())
 
     async def _reap(self) -> None:
@@ -221,7 +198,7 @@ class WorkerProcess(asyncio.BufferedProtocol):
         """In a process forked from this one: let go of the lane's memory; what tells of its end."""
         with contextlib.suppress(BufferError):  # somebody reads it; then it goes with this process
             self._memory.close()
-        return [self._socket.fileno(), self.process.descriptor]
+        return [self._socket.fileno(), self.process.descriptor, *self._permits.descriptors]
 
     def tell_cancelled(self, job: Job) -> None:
         """The plugin that runs for it may look at `ctx.cancelled`."""
@@ -256,6 +233,7 @@ class WorkerProcess(asyncio.BufferedProtocol):
     def _flush(self) -> None:
         self._flushing = False
         if self._transport is not None and not self._transport.is_closing():
+            self._tasks.grant()
             self._transport.write(b"".join(self._unsent))
         self._unsent.clear()
 

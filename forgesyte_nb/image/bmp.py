@@ -10,6 +10,7 @@ Sources: Microsoft "Bitmap Storage", `BITMAPCOREHEADER`, `BITMAPINFOHEADER`, `BI
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from forgesyte_nb.errors import InvalidImage
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-MOST_RUNS = 1 << 20
-"""Run-length codes of a BMP; each takes about half a microsecond."""
+MOST_RUNS = 1 << 18
+"""Run-length codes of a BMP; each takes about a microsecond."""
 
 _HEADERS_BYTES = (12, 16, 40, 52, 56, 64, 108, 124)
 _OS2_HEADERS_BYTES = (16, 64)
@@ -28,7 +29,8 @@ _FILE_HEADER_BYTES = 14
 _MASKS_AT = _FILE_HEADER_BYTES + 40
 _PLAIN, _RLE8, _RLE4, _BITFIELDS, _JPEG, _PNG, _ALPHA_BITFIELDS = range(7)
 _DEPTHS = {_PLAIN: (1, 2, 4, 8, 16, 24, 32), _RLE8: (8,), _RLE4: (4,), _BITFIELDS: (16, 32), _ALPHA_BITFIELDS: (16, 32)}
-_DEFAULT_MASKS = {16: (0x7C00, 0x3E0, 0x1F), 32: (0xFF0000, 0xFF00, 0xFF)}
+_DEFAULT_MASKS = {16: [0x7C00, 0x3E0, 0x1F], 32: [0xFF0000, 0xFF00, 0xFF]}
+_BAND_PIXELS = 1 << 20  # made at a time, which bounds the memory beside the result
 
 
 class BmpHeader(NamedTuple):
@@ -61,19 +63,19 @@ def read_header(encoded: bytes) -> ImageHeader:
     """Read the header of a BMP.
 
     Raises:
-        InvalidImage: If it is damaged or cut short, or of a kind that is not decoded.
+        InvalidImage: If it is damaged, or of a kind that is not decoded.
     """
     header = _parse(encoded)
     if header.bits not in _DEPTHS.get(header.compression, ()):
-        raise InvalidImage(
-            f"BMP of {header.bits} bits a pixel with compression {header.compression}, a kind that is not decoded: "
-            "save it uncompressed, with 8 or 24 bits"
-        )
-    if header.compression not in (_RLE8, _RLE4):
-        wanted = header.pixels_at + _row_bytes(header) * header.height - 3  # the last row need not be filled up
-        if len(encoded) < wanted and header.width * header.height > 0:
-            raise cut_short("BMP", f"{header.width}×{header.height} pixels need {wanted} bytes, it has {len(encoded)}")
+        raise _not_decoded(header.bits, f"compression {header.compression}")
     return ImageHeader("BMP", header.width, header.height, 1 if header.bits <= 8 else 3, min(header.bits, 8))
+
+
+def _not_decoded(bits: int, compression: str) -> InvalidImage:
+    return InvalidImage(
+        f"BMP of {bits} bits a pixel with {compression}, a kind that is not decoded: save it uncompressed, with 8 or "
+        "24 bits"
+    )
 
 
 def _parse(encoded: bytes) -> BmpHeader:
@@ -89,7 +91,7 @@ def _parse(encoded: bytes) -> BmpHeader:
             (compression,) = struct.unpack_from("<I", encoded, 30)
             (colors,) = struct.unpack_from("<I", encoded, 46)
     if size in _OS2_HEADERS_BYTES and compression not in (_PLAIN, _RLE8, _RLE4):
-        compression = -1  # Huffman codes and 24-bit runs, by numbers that mean something else in other headers
+        raise _not_decoded(bits, f"OS/2 compression {compression}")  # Huffman codes, or runs of 24 bits
     if width < 0:
         raise damaged("BMP", f"its header says a width of {width}")
     if bits <= 8:
@@ -109,7 +111,7 @@ def decode(encoded: bytes) -> NDArray[np.uint8]:
     """The pixels of a BMP whose header `read_header` accepts: uint8 `(H, W, 3)`, red first; alpha is dropped.
 
     Raises:
-        InvalidImage: If its run-length codes are damaged or too many.
+        InvalidImage: If it is cut short, or has too many run-length codes.
     """
     import numpy as np
 
@@ -118,26 +120,39 @@ def decode(encoded: bytes) -> NDArray[np.uint8]:
         rows = _run_lengths(encoded, header)
     else:
         room = _row_bytes(header) * header.height
-        body = np.frombuffer(encoded[header.pixels_at : header.pixels_at + room].ljust(room, b"\0"), np.uint8)
-        rows = body.reshape(header.height, -1)
+        wanted = header.pixels_at + room - 3  # the last row need not be filled up
+        if len(encoded) < wanted:
+            raise cut_short("BMP", f"{header.width}×{header.height} pixels need {wanted} bytes, it has {len(encoded)}")
+        body = encoded[header.pixels_at : header.pixels_at + room].ljust(room, b"\0")
+        rows = np.frombuffer(body, np.uint8).reshape(header.height, -1)
     if not header.top_down:
         rows = rows[::-1]
+    pixels = np.empty((header.height, header.width, 3), np.uint8)
+    read_band = _reader(encoded, header)
+    step = max(1, _BAND_PIXELS // header.width)
+    for top in range(0, header.height, step):
+        pixels[top : top + step] = read_band(rows[top : top + step])
+    return pixels
+
+
+def _reader(encoded: bytes, header: BmpHeader) -> Callable[[NDArray[np.uint8]], NDArray[np.uint8]]:
+    """The function that makes colours of some rows of bytes."""
     if header.bits <= 8:
-        return _colors(encoded, header)[_indices(rows, header)]
+        table = _colors(encoded, header)
+        return lambda rows: table[_indices(rows, header)]
     if header.bits == 24:
-        return np.ascontiguousarray(rows[:, : header.width * 3].reshape(header.height, header.width, 3)[:, :, ::-1])
-    return _masked(rows, header, _masks(encoded, header))
+        return lambda rows: rows[:, : header.width * 3].reshape(len(rows), header.width, 3)[:, :, ::-1]
+    masks = _masks(encoded, header)
+    return lambda rows: _masked(rows, header, masks)
 
 
 def _colors(encoded: bytes, header: BmpHeader) -> NDArray[np.uint8]:
     """The colour table, `(256, 3)`, red first; indices beyond it are black."""
     import numpy as np
 
-    stored = np.frombuffer(encoded, np.uint8, offset=header.palette_at)[: header.colors * header.palette_step]
-    stored = stored[: len(stored) // header.palette_step * header.palette_step].reshape(-1, header.palette_step)
-    table = np.zeros((256, 3), np.uint8)
-    table[: len(stored)] = stored[:, 2::-1]
-    return table
+    step = header.palette_step
+    stored = encoded[header.palette_at : header.palette_at + step * header.colors].ljust(step * 256, b"\0")
+    return np.frombuffer(stored, np.uint8).reshape(256, step)[:, 2::-1]
 
 
 def _indices(rows: NDArray[np.uint8], header: BmpHeader) -> NDArray[np.uint8]:
@@ -147,22 +162,24 @@ def _indices(rows: NDArray[np.uint8], header: BmpHeader) -> NDArray[np.uint8]:
         return rows[:, : header.width]
     shifts = np.arange(8 - header.bits, -1, -header.bits, dtype=np.uint8)
     parts = (rows[:, :, None] >> shifts) & np.uint8((1 << header.bits) - 1)
-    return parts.reshape(header.height, -1)[:, : header.width]
+    return parts.reshape(len(rows), -1)[:, : header.width]
 
 
-def _masks(encoded: bytes, header: BmpHeader) -> tuple[int, int, int]:
+def _masks(encoded: bytes, header: BmpHeader) -> list[int]:
+    """The bits of red, green and blue."""
     if header.compression == _PLAIN:
         return _DEFAULT_MASKS[header.bits]
-    red, green, blue = struct.unpack_from("<III", encoded, _MASKS_AT)
-    return red, green, blue
+    used = (1 << header.bits) - 1
+    places = range(_MASKS_AT, _MASKS_AT + 12, 4)
+    return [int.from_bytes(encoded[at : at + 4], "little") & used for at in places]
 
 
-def _masked(rows: NDArray[np.uint8], header: BmpHeader, masks: tuple[int, int, int]) -> NDArray[np.uint8]:
+def _masked(rows: NDArray[np.uint8], header: BmpHeader, masks: list[int]) -> NDArray[np.uint8]:
     """The channels that bit masks say, each scaled so that all its bits set are 255."""
     import numpy as np
 
     stored = np.ascontiguousarray(rows).view(f"<u{header.bits // 8}")[:, : header.width]
-    pixels = np.zeros((header.height, header.width, 3), np.uint8)
+    pixels = np.zeros((len(rows), header.width, 3), np.uint8)
     for channel, mask in enumerate(masks):
         if not mask:
             continue
@@ -181,7 +198,8 @@ def _run_lengths(encoded: bytes, header: BmpHeader) -> NDArray[np.uint8]:
     width, height, packed = header.width, header.height, header.compression == _RLE4
     painted = bytearray(width * height)
     position, x, y = header.pixels_at, 0, 0
-    for _ in range(MOST_RUNS):
+    most = min(MOST_RUNS, (width + 2) * height + 2)  # a code for each pixel, and a move and an end for each row
+    for _ in range(most):
         if position + 2 > len(encoded):
             raise cut_short("BMP", "its run-length codes have no end")
         count, value = encoded[position], encoded[position + 1]
@@ -194,8 +212,8 @@ def _run_lengths(encoded: bytes, header: BmpHeader) -> NDArray[np.uint8]:
         elif value == 1:
             return np.frombuffer(painted, np.uint8).reshape(height, width)
         elif value == 2:
-            x, y = x + encoded[position], y + encoded[position + 1] if position + 2 <= len(encoded) else height
-            position += 2
+            right, up = encoded[position : position + 2].ljust(2, b"\0")
+            x, y, position = x + right, y + up, position + 2
             continue
         else:
             count, size = value, -(-value // 2) if packed else value
@@ -206,7 +224,7 @@ def _run_lengths(encoded: bytes, header: BmpHeader) -> NDArray[np.uint8]:
             run = run[:room]
             painted[at : at + len(run)] = run
         x += count
-    raise InvalidImage(f"BMP of more than {MOST_RUNS:,} run-length codes: save it uncompressed")
+    raise InvalidImage(f"BMP of {width}×{height} with more than {most:,} run-length codes: save it uncompressed")
 
 
 def _unpacked(body: bytes) -> bytes:

@@ -106,8 +106,6 @@ def _decode_tiff(encoded: bytes, header: ImageHeader, rgb: bool) -> tuple[Any, i
     pixels = _with_opencv(encoded, rgb) if tags.for_opencv else None
     if pixels is not None:
         return pixels, tags.orientation
-    if tags.planes_of_16_bits:
-        raise _not_read(header, tags.kind)
     return _with_pillow(tiff.without_metadata(encoded), header, rgb), UPRIGHT
 
 

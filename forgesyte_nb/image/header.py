@@ -30,6 +30,9 @@ _READERS: tuple[tuple[bytes, Callable[[bytes], ImageHeader]], ...] = (
 )
 """The first bytes of each accepted format, and the reader of its header."""
 
+_BASE64_STARTS = (b"data:", b"/9j/", b"iVBORw0KGgo", b"R0lGOD", b"UklGR", b"SUkqA", b"TU0AK")
+"""Of a `data:` URL, and of JPEG, PNG, GIF, WebP and TIFF files in base64."""
+
 
 def read_header(encoded: bytes, *, max_pixels: int) -> ImageHeader:
     """Read and check the header of an image file.
@@ -63,6 +66,8 @@ def _reader_of(encoded: bytes) -> Callable[[bytes], ImageHeader]:
     for start, reader in _READERS:
         if encoded.startswith(start) and (start != b"RIFF" or encoded[8:12] == b"WEBP"):
             return reader
+    if encoded.startswith(_BASE64_STARTS):
+        raise InvalidImage(f"{len(encoded)} bytes of base64 text, not of an image file: give base64.b64decode(…)")
     raise InvalidImage(
         f"No picture that can be read ({len(encoded)} bytes starting {_start_of(encoded)}): send the bytes of a "
         f"{ACCEPTED} file"

@@ -98,11 +98,14 @@ def _too_many_segments() -> InvalidImage:
 
 
 def check_scans(encoded: bytes) -> None:
-    """Check that a JPEG does not paint its picture over and over.
+    """Check that a JPEG has its end, and does not paint its picture over and over.
 
     Raises:
-        InvalidImage: If it has more than `MOST_SCANS` scans or `MOST_SEGMENTS` segments, or no scan at all.
+        InvalidImage: If it has more than `MOST_SCANS` scans or `MOST_SEGMENTS` segments, no scan, or no end marker
+            but in what a segment holds.
     """
+    if encoded[-2:] != _END:
+        find_end(encoded)
     frame = _frame_header(encoded)
     position = _after_segment(encoded, frame)
     if encoded[frame + 1] in _ONE_PASS:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import threading
 import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -23,6 +24,8 @@ PILLOW_ERRORS = (OSError, ValueError, SyntaxError, TypeError, KeyError, IndexErr
 _BITS, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0  # tags of TIFF 6.0
 _ADVICE = "scale them to 0–255 and convert the image to mode L or RGB"
 
+_opening = threading.Lock()  # held while Pillow's setting is changed
+
 # What Pillow logs of damaged files would be printed in the notebook if there is no handler; handlers still get it.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
@@ -39,10 +42,28 @@ def open_image(encoded: bytes) -> Iterator[PILImage]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of sizes, which were checked, and of damaged metadata
         try:
-            with Image.open(io.BytesIO(encoded), formats=FORMATS) as picture:
+            with _open(encoded) as picture:
                 yield picture
         except Image.DecompressionBombError as error:
             raise OSError(f"Pillow takes no picture of that size: {error}") from error
+
+
+def _open(encoded: bytes) -> PILImage:
+    """Open a file, a TIFF so that libtiff decodes it.
+
+    Pillow's own reader of uncompressed TIFFs takes tens of microseconds for each strip, and mixes up 16-bit samples in
+    planes.
+    """
+    from PIL import Image, TiffImagePlugin
+
+    if encoded[:2] not in (b"II", b"MM"):
+        return Image.open(io.BytesIO(encoded), formats=FORMATS)
+    with _opening:
+        before, TiffImagePlugin.READ_LIBTIFF = TiffImagePlugin.READ_LIBTIFF, True
+        try:
+            return Image.open(io.BytesIO(encoded), formats=FORMATS)
+        finally:
+            TiffImagePlugin.READ_LIBTIFF = before
 
 
 def pixels_rgb(picture: PILImage) -> NDArray[np.uint8]:

@@ -32,7 +32,7 @@ _EXTRA_SAMPLES, _SAMPLE_FORMAT, _EXIF, _GPS, _INTEROPERABILITY = 338, 339, 34665
 _PLACES = (_STRIPS, _STRIP_BYTES, _TILES, _TILE_BYTES)
 _FOLDERS = (_EXIF, _GPS, _INTEROPERABILITY)
 _SIGNED, _FORMATS = 2, {3: "floats", 5: "complex numbers", 6: "complex floats"}
-_YCBCR, _LOG_L, _LOG_LUV = 6, 32844, 32845
+_LOG_L, _LOG_LUV = 32844, 32845
 _UNCOMPRESSED, _PLANES = 1, 2
 
 
@@ -67,18 +67,11 @@ class TiffHeader(NamedTuple):
 
     @property
     def for_opencv(self) -> bool:
-        """True for the uncompressed kinds that Pillow does not read or reads wrongly.
+        """True for an uncompressed big-endian BigTIFF, which Pillow does not read.
 
-        Big-endian BigTIFF; 16-bit samples in planes; YCbCr. OpenCV gives black where compressed data are damaged,
-        without an error.
+        OpenCV reads compressed ones, too, but gives black where their data are damaged, without an error.
         """
-        kinds = (self.big and self.big_endian, self.planes_of_16_bits, self.photometric == _YCBCR and self.samples > 1)
-        return self.compression == _UNCOMPRESSED and any(kinds)
-
-    @property
-    def planes_of_16_bits(self) -> bool:
-        """True if Pillow would read them as planes of 8 bits."""
-        return self.compression == _UNCOMPRESSED and self.planar == _PLANES and self.samples > 1 and self.bits > 8
+        return self.big and self.big_endian and self.compression == _UNCOMPRESSED
 
     @property
     def kind(self) -> str:

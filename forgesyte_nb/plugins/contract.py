@@ -162,7 +162,9 @@ def plugin(
 
     What it decorates stays as it was and can be called directly. Running the cell again replaces the plugin:
     frames in flight finish on the old code, the next frame uses the new; if the new code cannot be loaded,
-    the error is raised here and the old plugin stays.
+    the error is raised here and the old plugin stays. A plugin that uses its own name, or what the cell defines below
+    it, is registered at the end of the cell, or when it is first used; so is the error then. In a notebook the cell
+    shows what it registered.
 
     Args:
         target: The function or class, or the plugin's name; by default the function's own name.
@@ -177,11 +179,11 @@ def plugin(
     Raises:
         PluginDefinitionError: If it cannot be a plugin, saying why and what to do.
     """
-    from forgesyte_nb.plugins.registry import registry
+    from forgesyte_nb.plugins.cell_end import register_in_turn
 
     def decorate(decorated: Callable[..., Any]) -> Callable[..., Any]:
         name = target if isinstance(target, str) else None
-        registry().register(define(decorated, name, timeout_s=timeout_s, engine=engine, version=version, setup=setup))
+        register_in_turn(define(decorated, name, timeout_s=timeout_s, engine=engine, version=version, setup=setup))
         return decorated
 
     return decorate(target) if callable(target) else decorate

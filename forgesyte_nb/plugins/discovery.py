@@ -21,11 +21,12 @@ from pathlib import Path
 from forgesyte_nb.errors import PluginDefinitionError
 from forgesyte_nb.plugins.contract import Plugin, define
 from forgesyte_nb.plugins.file_trust import UntrustedFile, read_shipped, read_trusted
-from forgesyte_nb.plugins.payload import file_of, is_from_file, load_source
+from forgesyte_nb.plugins.payload import file_of, files_used_by, is_from_file, load_source
 from forgesyte_nb.plugins.registry import Registry
 
 ENTRY_POINTS = "forgesyte.plugins"
 FOLDERS_VARIABLE = "FORGESYTE_NB_PLUGINS"
+_NO_PLUGIN = "defines no plugin; put @fs.plugin before a function"
 
 
 def shipped_folder() -> Path:
@@ -80,8 +81,11 @@ def discover(registry: Registry, folders: Iterable[Path]) -> None:
     for path in plugin_files([shipped]):
         load_file(registry, path)
     _load_entry_points(registry)
-    for path in plugin_files(others):
+    paths = plugin_files(others)
+    for path in paths:
         load_file(registry, path)
+    for path in paths:
+        excuse_sibling(registry, path)
 
 
 def note_missing_folders(registry: Registry) -> None:
@@ -113,7 +117,7 @@ def load_file(registry: Registry, path: Path) -> list[str]:
         read = read_shipped if path.parent == shipped_folder() else read_trusted
         found = load_source(decode_source(read(path)), str(path))
         if not found:
-            raise PluginDefinitionError("defines no plugin; put @fs.plugin before a function")
+            raise PluginDefinitionError(_NO_PLUGIN)
         names = [plugin.name for plugin in found if _register(registry, plugin)]
     except (Exception, SystemExit) as error:  # noqa: BLE001 -- a plugin file may raise anything; the rest must load
         registry.fail(path.name, _reason(error, path), str(path))
@@ -131,6 +135,19 @@ def forget_file(registry: Registry, path: Path, *, but: Set[str] = frozenset()) 
     for name in gone:
         registry.unregister(name)
     return gone
+
+
+def files_that_import(registry: Registry, path: Path) -> list[Path]:
+    """The plugin files that import a file, directly or through others."""
+    real = os.path.realpath(path)
+    found = {file_of(plugin) for plugin in registry.plugins() if real in files_used_by(plugin)}
+    return sorted(Path(file) for file in found if file is not None and os.path.realpath(file) != real)
+
+
+def excuse_sibling(registry: Registry, path: Path) -> None:
+    """A file that plugin files import need not define a plugin."""
+    if registry.failures.get(path.name, "").endswith(_NO_PLUGIN) and files_that_import(registry, path):
+        registry.clear_failure(path.name)
 
 
 def _load_entry_points(registry: Registry) -> None:

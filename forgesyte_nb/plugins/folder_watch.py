@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from forgesyte_nb.plugins.discovery import (
+    excuse_sibling,
+    files_that_import,
     forget_file,
     load_file,
     note_missing_folders,
@@ -97,6 +99,8 @@ class FolderWatch:
             for path, state in now.items():
                 if before.get(path) != state or path in touched:
                     self._changed(path)
+            for path in {importer for one in touched for importer in files_that_import(self._registry, one)}:
+                self._changed(path)
 
     def _run(self) -> None:
         try:
@@ -156,6 +160,7 @@ class FolderWatch:
 
     def _changed(self, path: Path) -> None:
         names = load_file(self._registry, path)
+        excuse_sibling(self._registry, path)
         failure = self._registry.failures.get(path.name)
         if failure:
             self._log(f"plugin file {path.name} cannot be loaded, what it defined before stays: {failure}")

@@ -38,7 +38,7 @@ def local_modules(names: Iterable[str]) -> dict[str, str]:
         name = waiting.pop()
         if name in places and name not in seen:
             for path in _files_at(places[name]):
-                files[path] = stamp = _stamp_of(path)
+                files[path] = stamp = stamp_of(path)
                 waiting.extend(_imports_of(path, stamp))
         seen.add(name)
     return files
@@ -54,7 +54,7 @@ def local_places() -> dict[str, str]:
                     places.setdefault(entry.name.removesuffix(".py"), entry.path)
                 elif os.path.isfile(os.path.join(entry.path, "__init__.py")):
                     places.setdefault(entry.name, entry.path)
-    for name, module in list(sys.modules.items()):
+    for name, module in sys.modules.copy().items():
         file = getattr(module, "__file__", None)
         if "." not in name and isinstance(file, str) and file.endswith(".py") and not _is_library(file):
             path = os.path.realpath(file)
@@ -81,7 +81,7 @@ def import_changed(files: dict[str, str]) -> None:
         files: As from `local_modules`.
     """
     if any(_loaded.get(path, stamp) != stamp for path, stamp in files.items()):
-        for name, module in list(sys.modules.items()):
+        for name, module in sys.modules.copy().items():
             file = getattr(module, "__file__", None)
             if isinstance(file, str) and not _is_library(file) and os.path.realpath(file) in _loaded:
                 del sys.modules[name]
@@ -121,7 +121,8 @@ def _files_at(place: str) -> Iterator[str]:
         yield from (os.path.join(folder, name) for name in files if name.endswith(".py"))
 
 
-def _stamp_of(path: str) -> str:
+def stamp_of(path: str) -> str:
+    """Tells one state of a file from another, by its time and size."""
     try:
         found = os.stat(path)
     except OSError:

@@ -27,7 +27,7 @@ from typing import Any
 
 from forgesyte_nb.errors import PluginDefinitionError
 from forgesyte_nb.plugins.contract import Plugin, call_of, define
-from forgesyte_nb.plugins.local_modules import import_changed, imports_in, local_modules
+from forgesyte_nb.plugins.local_modules import import_changed, imports_in, local_modules, stamp_of
 from forgesyte_nb.plugins.pickling import calls_of, modules_in, pickle_plugin
 
 LARGE_BYTES = 1024 * 1024
@@ -64,6 +64,11 @@ class Payload:
     modules: dict[str, str] = field(default_factory=dict)
 
     @property
+    def modules_now(self) -> dict[str, str]:
+        """As `modules`, with the state that the files are in now."""
+        return {path: stamp_of(path) for path in self.modules}
+
+    @property
     def fingerprint(self) -> str:
         """Equal for equal code and surroundings."""
         about = repr((self.arguments, sorted(self.modules.items())))
@@ -80,7 +85,7 @@ def pack(plugin: Plugin) -> Payload:
     arguments = {"timeout_s": plugin.timeout_s, "engine": plugin.engine, "version": plugin.version}
     source, path = source_of(plugin), file_of(plugin)
     if source is not None and path is not None:
-        modules = local_modules(imports_in(source))
+        modules = files_used_by(plugin)
         return Payload(plugin.name, plugin.revision, source, path, b"", arguments, {}, list(sys.path), modules)
     pickled = pickle_plugin(plugin)
     if len(pickled) > LARGE_BYTES:
@@ -108,6 +113,12 @@ def file_of(plugin: Plugin) -> str | None:
 def source_of(plugin: Plugin) -> str | None:
     """Text of the plugin file it was loaded from; None if it comes from elsewhere."""
     return getattr(sys.modules.get(plugin.target.__module__), "__forgesyte_source__", None)
+
+
+def files_used_by(plugin: Plugin) -> dict[str, str]:
+    """The files of local modules that a plugin file imported when it was loaded, and a stamp of their state."""
+    found: dict[str, str] = getattr(sys.modules.get(plugin.target.__module__), "__forgesyte_modules__", {})
+    return found
 
 
 def unpack(payload: Payload) -> Plugin:
@@ -144,10 +155,11 @@ def load_source(source: str, path: str) -> list[Plugin]:
     """
     from forgesyte_nb.plugins.registry import Registry, registering_in
 
-    _import_siblings(source, path)
+    used = _import_siblings(source, path)
     code = compile(source, path, "exec")
     module = _new_module(source, path)
     module.__dict__["__forgesyte_source__"] = source
+    module.__dict__["__forgesyte_modules__"] = used
     linecache.cache[path] = (len(source), None, source.splitlines(keepends=True), path)
     collected = Registry()
     found: list[Plugin] = []
@@ -160,13 +172,17 @@ def load_source(source: str, path: str) -> list[Plugin]:
     return found
 
 
-def _import_siblings(source: str, path: str) -> None:
-    """Let a plugin file import the files beside it, as they are now; at the end of `sys.path`, to shadow nothing."""
+def _import_siblings(source: str, path: str) -> dict[str, str]:
+    """Let a plugin file import the files beside it, as they are now; the files of local modules that it imports.
+
+    Its folder is put at the end of `sys.path`, to shadow nothing.
+    """
     folder = os.path.dirname(os.path.realpath(path))
     if folder not in sys.path:
         sys.path.append(folder)
     used = local_modules(imports_in(source))
     import_changed({file: stamp for file, stamp in used.items() if file.startswith(os.path.join(folder, ""))})
+    return used
 
 
 _again = itertools.count(2)

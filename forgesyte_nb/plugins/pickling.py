@@ -55,7 +55,7 @@ def _not_importable(target: Callable[..., Any]) -> Iterator[types.ModuleType]:
     own = sys.modules.get(getattr(target, "__module__", ""))
     if own is not None and own.__name__ != "__main__" and getattr(own, "__file__", None) is None:
         yield own
-    for name, module in list(sys.modules.items()):
+    for name, module in sys.modules.copy().items():
         if not isinstance(module, types.ModuleType) or name == "__main__" or module.__name__ != name:
             continue
         file = getattr(module, "__file__", None)

@@ -29,27 +29,22 @@ def unsettled_names(target: Callable[..., Any]) -> set[str]:
     Args:
         target: The function or class.
     """
-    used = names_used(target)
-    if not used:
-        return set()
-    module = _globals_of(target)
+    module = globals_of(target)
     frame = _running_module(module)
-    later = _names_changed_below(frame) if frame is not None else set()
-    if frame is not None:
-        later.add(target.__name__)
-    changing = {name for name in used & later if not isinstance(module.get(name), types.ModuleType)}
-    return changing | missing_names(target)
+    later = set() if frame is None else {target.__name__} | _names_changed_below(frame)
+    changing = names_used(target) & later
+    return {name for name in changing if not isinstance(module.get(name), types.ModuleType)} | missing_names(target)
 
 
 def place_of(target: Callable[..., Any]) -> types.TracebackType | None:
     """Where the cell, script or module that defines a plugin is executing now; None if that has ended."""
-    frame = _running_module(_globals_of(target))
+    frame = _running_module(globals_of(target))
     return None if frame is None else types.TracebackType(None, frame, frame.f_lasti, frame.f_lineno)
 
 
 def missing_names(target: Callable[..., Any]) -> set[str]:
     """The names that a plugin uses and that do not exist: globals of its module, and variables around it."""
-    module = _globals_of(target)
+    module = globals_of(target)
     missing = {name for name in names_used(target) if name not in module and not hasattr(builtins, name)}
     return missing | {name for function in _functions_of(target) for name in _empty_cells(function)}
 
@@ -57,7 +52,7 @@ def missing_names(target: Callable[..., Any]) -> set[str]:
 def names_used(target: Callable[..., Any]) -> set[str]:
     """The globals that a function or class uses, also by functions and classes of the same module that it uses."""
     found: set[str] = set()
-    module = _globals_of(target)
+    module = globals_of(target)
     waiting, seen = [target], {id(target)}
     while waiting:
         for function in _functions_of(waiting.pop()):
@@ -72,7 +67,7 @@ def names_used(target: Callable[..., Any]) -> set[str]:
     return found
 
 
-def _globals_of(target: Callable[..., Any]) -> dict[str, Any]:
+def globals_of(target: Callable[..., Any]) -> dict[str, Any]:
     """The globals of the module that defines it; empty if none of it is in Python."""
     return next((function.__globals__ for function in _functions_of(target)), {})
 

@@ -4,6 +4,9 @@ A `Registry` is thread-safe and knows no engine: a running server adds a *trial*
 plugin where it will run and raises if it cannot. Registering a name again tries the new code first; only then
 does it replace the old, so that a plugin that cannot be loaded leaves the old one in force. Equal code keeps its
 revision. Files that failed to load are remembered with their reason, for `/v1/plugins`.
+
+A plugin whose names do not all stand yet (`references.py`) is deferred: it is registered when it is first looked up,
+and again when its cell has run, which changes nothing unless a name has another value by then.
 """
 
 from __future__ import annotations
@@ -15,14 +18,41 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import TracebackType
+from typing import Any
 
 from forgesyte_nb.errors import PluginNotFound
 from forgesyte_nb.plugins.contract import Plugin
 from forgesyte_nb.plugins.payload import Payload, pack
+from forgesyte_nb.plugins.references import globals_of, missing_names
 from forgesyte_nb.plugins.sameness import is_same
 
 Trial = Callable[["Entry"], None]
 Unload = Callable[[str], None]
+
+
+@dataclass
+class Deferred:
+    """A plugin that waits to be registered.
+
+    Attributes:
+        plugin: The plugin.
+        place: Where its cell or module was executing when it was defined; None if that is not known.
+        namespace: The globals of that module.
+        missing: The names that it uses and that did not exist when it was last registered; None before.
+        ended: True once its cell has run.
+    """
+
+    plugin: Plugin
+    place: TracebackType | None
+    namespace: dict[str, Any]
+    missing: set[str] | None = None
+    ended: bool = False
+
+    @property
+    def is_due(self) -> bool:
+        """True if it was not registered yet, or a name that was missing exists by now."""
+        return self.missing is None or any(name in self.namespace for name in self.missing)
 
 
 @dataclass(frozen=True)
@@ -68,10 +98,91 @@ class Registry:
         self._failures: dict[str, str] = {}
         self._failed_origins: dict[str, str] = {}
         self._trials: list[Trial] = []
+        self._deferred: dict[str, Deferred] = {}
+        self._modules_tried: dict[str, dict[str, str]] = {}  # local modules by plugin, as they were last tried
         self._unloads: list[Unload] = []
 
-    def register(self, plugin: Plugin) -> Plugin:
+    def defer(self, plugin: Plugin, place: TracebackType | None = None) -> None:
+        """Register a plugin later: when it is looked up, or when its cell has run."""
+        with self._lock:
+            self._deferred[plugin.name] = Deferred(plugin, place, globals_of(plugin.target))
+
+    def register_deferred(self) -> None:
+        """Register what waits, as its first use.
+
+        Raises:
+            PluginDefinitionError: If one cannot travel to a worker, or a running server cannot load it.
+        """
+        for deferred in list(self._deferred.values()):
+            if deferred.is_due:
+                self._register_deferred(deferred)
+
+    def end_cell(
+        self, announce: Callable[[Plugin], None] = lambda plugin: None
+    ) -> list[tuple[Exception, TracebackType | None]]:
+        """Register the plugins that wait, now that a cell has ended.
+
+        A plugin that uses names which still do not exist goes on waiting for them.
+
+        Args:
+            announce: Called with each plugin that was registered.
+
+        Returns:
+            The errors, and where their plugins were defined.
+        """
+        failed: list[tuple[Exception, TracebackType | None]] = []
+        for deferred in list(self._deferred.values()):
+            if deferred.is_due or not deferred.ended:
+                try:
+                    announce(self._register_deferred(deferred))
+                except Exception as error:  # noqa: BLE001 -- setting a plugin up is the user's code
+                    failed.append((error, deferred.place))
+            deferred.ended, deferred.place = True, None
+            with self._lock:
+                if not deferred.missing and self._deferred.get(deferred.plugin.name) is deferred:
+                    del self._deferred[deferred.plugin.name]
+        return failed
+
+    def _register_deferred(self, deferred: Deferred) -> Plugin:
+        name, before = deferred.plugin.name, self._failures.get(deferred.plugin.name)
+        deferred.missing = missing_names(deferred.plugin.target)
+        try:
+            return self.register(deferred.plugin, deferred)
+        except Exception as error:
+            if self._failures.get(name) is before:  # else a trial has failed, and the reason is known
+                self.fail(name, str(error), deferred.plugin.origin)
+            raise
+
+    def _use(self, name: str) -> None:
+        """Register a plugin that waits; if that fails, the old one stays, and the failure is remembered."""
+        deferred = self._deferred.get(name)
+        if deferred is not None and deferred.is_due:
+            with contextlib.suppress(Exception):  # remembered in `failures`, and raised again when the cell ends
+                self._register_deferred(deferred)
+
+    def renew_changed(self) -> dict[str, Exception]:
+        """Register again the plugins of cells whose local modules have changed on disk; what failed, by name."""
+        failed: dict[str, Exception] = {}
+        for entry in list(self._entries.values()):
+            name, payload = entry.plugin.name, entry.payload
+            if payload is None or not payload.pickled:
+                continue
+            now = payload.modules_now
+            if now in (payload.modules, self._modules_tried.get(name)):
+                continue
+            self._modules_tried[name] = now
+            try:
+                self.register(entry.plugin)
+            except Exception as error:  # noqa: BLE001 -- importing a module is the user's code
+                failed[name] = error
+        return failed
+
+    def register(self, plugin: Plugin, deferred: Deferred | None = None) -> Plugin:
         """Put a plugin in force, or leave the old one if the new cannot be loaded.
+
+        Args:
+            plugin: The plugin.
+            deferred: What it waited as, if it did; another one of its name waits no longer.
 
         Returns:
             The plugin with its revision.
@@ -83,6 +194,8 @@ class Registry:
         # Outside of the lock: large globals take their time, and pickling calls code of the user's.
         payload = pack(plugin) if plugin.engine not in ("threads", "inline") else None
         with self._lock:
+            if self._deferred.get(plugin.name) is not deferred:
+                self._deferred.pop(plugin.name, None)
             old = self._entries.get(plugin.name)
             if old is not None and _unchanged(old, plugin, payload):
                 self._failures.pop(plugin.name, None)
@@ -112,8 +225,10 @@ class Registry:
             PluginNotFound: If there is none of that name.
         """
         with self._lock:
-            self.entry(name)
-            del self._entries[name]
+            waited = self._deferred.pop(name, None)
+            if waited is None:
+                self.entry(name)
+            self._entries.pop(name, None)
         self._unload(name)
 
     def unload(self, name: str) -> None:
@@ -137,6 +252,8 @@ class Registry:
         Raises:
             PluginNotFound: With the nearest name, and all that are loaded.
         """
+        if self._deferred:
+            self._use(name)
         found = self._entries.get(name)
         if found is None:
             raise PluginNotFound(self._not_found(name))
@@ -156,6 +273,8 @@ class Registry:
 
     def plugins(self) -> PluginList:
         """All plugins in force, by name."""
+        for name in list(self._deferred):
+            self._use(name)
         with self._lock:
             plugins = [self._entries[name].plugin for name in sorted(self._entries)]
             return PluginList(plugins, {plugin.name: self.trouble_with(plugin) for plugin in plugins})

@@ -11,7 +11,7 @@ import types
 from typing import Any
 
 from forgesyte_nb.plugins.contract import Plugin
-from forgesyte_nb.plugins.payload import file_of, source_of
+from forgesyte_nb.plugins.payload import file_of, files_used_by, source_of
 
 _VALUES = (bool, int, float, complex, str, bytes, type(None), type(...))
 _MADE_BY_PYTHON = frozenset({"__dict__", "__weakref__", "__firstlineno__", "__static_attributes__"})
@@ -23,8 +23,12 @@ def is_same(old: Plugin, new: Plugin) -> bool:
     if said[0] != said[1] or not _same(old.setup_options, new.setup_options, set()):
         return False
     if source_of(new) is not None:
-        return source_of(old) == source_of(new) and file_of(old) == file_of(new)
+        return _text_of(old) == _text_of(new)
     return _same(old.target, new.target, set())
+
+
+def _text_of(plugin: Plugin) -> tuple[str | None, str | None, dict[str, str]]:
+    return source_of(plugin), file_of(plugin), files_used_by(plugin)
 
 
 def _same(old: Any, new: Any, seen: set[tuple[int, int]]) -> bool:

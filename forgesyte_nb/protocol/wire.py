@@ -13,7 +13,7 @@ from __future__ import annotations
 import secrets
 import struct
 import time
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import pybase64
@@ -67,12 +67,24 @@ _fields_decoder = msgspec.json.Decoder(
 )
 
 
+class _Origin(msgspec.Struct):
+    """What the header of a binary message may say of where its picture came from."""
+
+    seq: Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)] | None = None
+    captured_at: float | None = None
+
+
+_origin_decoder = msgspec.json.Decoder(_Origin)
+
+
 class IncomingFrame(NamedTuple):
     """A `send_frame` as the rest of the server sees it.
 
     Attributes:
         options: Raw JSON of an object; checked against the plugin's schema later.
         image: Bytes of an image file, not looked at yet.
+        seq: Number of the picture in its source, if its sender says so (`forgesyte.v2`).
+        captured_at: Time of capture, seconds since the epoch, likewise.
     """
 
     frame_id: str
@@ -80,6 +92,8 @@ class IncomingFrame(NamedTuple):
     options: bytes
     stream_id: str
     image: bytes
+    seq: int | None = None
+    captured_at: float | None = None
 
 
 _JOB_UPDATE = b'{"type":"job_update"'
@@ -156,7 +170,11 @@ def decode_client_binary(data: bytes) -> IncomingFrame:
     message = _decode_fields(data[_HEADER_LENGTH.size : end], in_payload=True)
     if type(message) is not SendFrame:
         raise InvalidMessage("binary messages carry 'send_frame' only; send the others as text")
-    return _incoming(message, data[end:])
+    try:
+        origin = _origin_decoder.decode(data[_HEADER_LENGTH.size : end])
+    except msgspec.MsgspecError as error:
+        raise InvalidMessage(f"send_frame: {error}") from error
+    return _incoming(message, data[end:])._replace(seq=origin.seq, captured_at=origin.captured_at)
 
 
 def _decode_around_image(data: bytes) -> IncomingFrame | None:

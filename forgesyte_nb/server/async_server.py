@@ -33,12 +33,14 @@ from forgesyte_nb.protocol.messages import SUBPROTOCOL_SEED, SUBPROTOCOL_V2
 from forgesyte_nb.protocol.topics import CLIENT_ID
 from forgesyte_nb.server.connection import CLOSE_TIMEOUT_S, FrameConnection, serve_session
 from forgesyte_nb.server.gate import Ends, is_preflight, may_use_feeds, refusal
+from forgesyte_nb.server.logs import RareLines
 from forgesyte_nb.server.lookups import PAGE_PATHS, allow_origin, allow_preflight, is_shared, look_up, respond
-from forgesyte_nb.server.peer_uid import can_tell
+from forgesyte_nb.server.peer_uid import OUT_OF_RESOURCES, can_tell
 from forgesyte_nb.settings import Settings
 from forgesyte_nb.viewers import Viewers
 
 _HOUSEKEEPING_S = 1.0
+_CALLBACK_TURNS = 3  # of the loop, from accepting a connection until asyncio has given it to its protocol
 _MOST_UNREAD_LOOKUP_BYTES = 32 * 1024 * 1024  # of answers over HTTP, over all that ask
 
 
@@ -80,6 +82,7 @@ class AsyncServer:
         self._connections: weakref.WeakSet[FrameConnection] = weakref.WeakSet()
         self._tasks: list[asyncio.Task[None]] = []
         self._peers: Counter[str] = Counter()
+        self._rare = RareLines()
 
     def _call_soon(self, call: Callable[[], None]) -> None:
         """From any thread; a server that has ended hears nothing more."""
@@ -99,11 +102,27 @@ class AsyncServer:
 
     async def start(self) -> None:
         """Begin to make the default engine ready; `listen` lets clients in."""
+        self._loop.set_exception_handler(self._loop_failed)
+        self.engine(self.settings.engine)
         if self.settings.check_peer_uid and not can_tell():
             self.log.warning("this system does not tell whose a connection is: all users of the machine may connect")
         feed_book().listen(self.viewers.changed)
         self._tasks.append(asyncio.create_task(self._keep_house()))
-        self.engine(self.settings.engine)
+
+    def _loop_failed(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Log what asyncio would print on the screen, a line a second at most."""
+        fault, what = context.get("exception"), str(context.get("message", ""))
+        count = self._rare.passes(f"{what[:100]} {type(fault).__name__}")
+        if not count:
+            return
+        times = f" ({count} times)" if count > 1 else ""
+        if isinstance(fault, OSError) and fault.errno in OUT_OF_RESOURCES:
+            self.log.error(
+                "%s: %s%s; it goes on when there are some again: close connections, or raise `ulimit -n`",
+                what, fault.strerror, times,
+            )  # fmt: skip
+        else:
+            self.log.error("%s%s", what, times, exc_info=fault)
 
     async def listen(self, sockets: list[socket.socket]) -> None:
         """Begin to accept connections on bound sockets."""
@@ -267,12 +286,21 @@ class AsyncServer:
         await asyncio.gather(*(engine.close() for engine in self._engines.values()))
         self.viewers.close()
         await asyncio.sleep(0)  # connections write what the engines' last answers put into outboxes
+        await self.stop_listening()
+        await _let_callbacks_run()  # what was accepted last becomes a connection
         for connection in list(self._connections):
             connection.finish()
         for server in self._servers:
             server.close(reason="server closed")
         await asyncio.gather(*(server.wait_closed() for server in self._servers))
+        await _let_callbacks_run()  # transports close their sockets in callbacks
         self.dispatcher.spool.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+async def _let_callbacks_run() -> None:
+    """Wait until the callbacks that asyncio has scheduled, and those that they schedule, have run."""
+    for _ in range(_CALLBACK_TURNS):
+        await asyncio.sleep(0)

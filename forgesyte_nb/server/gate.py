@@ -27,7 +27,7 @@ from typing import NamedTuple
 
 from websockets.datastructures import Headers
 
-from forgesyte_nb.server.peer_uid import GONE, Address, peer_uid
+from forgesyte_nb.server.peer_uid import GONE, UNKNOWN, Address, peer_uid
 from forgesyte_nb.settings import Settings
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -116,6 +116,8 @@ def _foreign(ends: Ends) -> str | None:
         return None
     if uid == GONE:
         return "the peer is gone, so its user cannot be told"
+    if uid == UNKNOWN:
+        return "the peer's user cannot be asked for: no descriptors or memory are left; close connections"
     return (
         f"the peer belongs to uid {uid}, this server to uid {os.getuid()}; "
         "to let other users of this machine in, set a token and check_peer_uid=False"

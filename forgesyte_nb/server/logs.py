@@ -19,6 +19,7 @@ import stat
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from logging.handlers import QueueHandler, QueueListener, RotatingFileHandler
 from pathlib import Path
@@ -28,6 +29,9 @@ BACKUPS = 2
 QUEUE_RECORDS = 10_000
 MAX_CHARACTERS = 32 * 1024
 """Longest message of a record; the rest is cut off."""
+
+_RARE_S = 1.0
+_MAX_KINDS = 100
 
 _SHORT_ESCAPES = {ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t", ord("\\"): "\\\\"}
 _BLANK = frozenset(
@@ -173,6 +177,27 @@ class QueuedLog(QueueHandler):
             writer.stop()
             self.file.close()
         super().close()
+
+
+class RareLines:
+    """Lets a line of a kind through once a second, and counts the others."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Begin without lines; `clock` returns seconds."""
+        self._clock = clock
+        self._kinds: dict[str, tuple[float, int]] = {}  # when the last one passed, and how many have not since
+
+    def passes(self, kind: str) -> int:
+        """The number of lines that this one stands for, itself included; 0 if it is not to be written."""
+        now = self._clock()
+        passed_at, held = self._kinds.get(kind, (float("-inf"), 0))
+        if now - passed_at < _RARE_S:
+            self._kinds[kind] = (passed_at, held + 1)
+            return 0
+        if len(self._kinds) >= _MAX_KINDS:
+            self._kinds.clear()
+        self._kinds[kind] = (now, 0)
+        return held + 1
 
 
 class _Writer(QueueListener):

@@ -62,9 +62,7 @@ class BackgroundLoop:
         """
         if self.is_current:
             work.close()
-            raise ServerError(
-                "the server's own thread (an inline plugin, a local connection) cannot wait for the server"
-            )
+            raise ServerError("the server's own thread cannot wait for the server: call it from another thread")
         try:
             future = asyncio.run_coroutine_threadsafe(work, self.loop)
         except RuntimeError as error:

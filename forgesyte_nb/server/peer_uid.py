@@ -11,7 +11,7 @@ Sources: sock_diag(7); linux/netlink.h (`nlmsghdr`), linux/inet_diag.h (`inet_di
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import ipaddress
 import socket
 import struct
@@ -20,6 +20,11 @@ from pathlib import Path
 
 GONE = -1
 """The peer has no such socket any more."""
+
+UNKNOWN = -2
+"""The system tells, but there are no descriptors or memory to ask it with."""
+
+OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 _NETLINK_SOCK_DIAG = 4
 _SOCK_DIAG_BY_FAMILY = 20
@@ -47,16 +52,18 @@ def peer_uid(peer: Address, local: Address) -> int | None:
         local: Ours, as `getsockname` gives them.
 
     Returns:
-        The uid; `GONE` if there is no such socket; None where nobody can tell.
+        The uid; `GONE` if there is no such socket; `UNKNOWN` if it cannot be asked for at the moment; None where the
+        system does not tell.
     """
     if not sys.platform.startswith("linux"):
         return None
     try:
         return by_netlink(peer, local)
     except OSError:
-        with contextlib.suppress(OSError):
+        try:
             return by_proc(peer, local)
-        return None
+        except OSError as error:
+            return UNKNOWN if error.errno in OUT_OF_RESOURCES else None
 
 
 def can_tell() -> bool:

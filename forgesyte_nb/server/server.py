@@ -75,7 +75,8 @@ class Server:
 
         Raises:
             ServerError: If it cannot listen there.
-            PluginDefinitionError: If a plugin folder does not exist.
+            PluginDefinitionError: If a plugin folder does not exist, or a plugin of this cell cannot be sent to a
+                worker.
         """
         from forgesyte_nb.server.async_server import AsyncServer
 
@@ -85,6 +86,7 @@ class Server:
         check_token(host, self.settings)
         asked = asked_folders(plugins)
         folders = plugin_folders(asked)
+        self.registry.register_deferred()
         if host not in _LOOPBACK:
             named = ANY_HOST if host in _WILDCARDS else host.lower()
             self.settings = replace(self.settings, allow_hosts=(*self.settings.allow_hosts, named))
@@ -137,6 +139,7 @@ class Server:
         self._log.info("listening on %s pid=%s plugins=%s", self.url, os.getpid(), ",".join(self._names()))
         for name, reason in self.registry.failures.items():
             self._log.warning("cannot be loaded: %s: %s", name, reason)
+        flush_log(self._log)
 
     @property
     def url(self) -> str:

@@ -17,8 +17,9 @@ from forgesyte_nb.jupyter.kernel_file import NotPublished, own_connection_file, 
 from forgesyte_nb.workbench.doctor_report import Finding
 from forgesyte_nb.workbench.doctor_visit import Visit
 
-_PACKAGES = ("websockets", "ipykernel", "ipywidgets", "anywidget", "opencv-python-headless", "av")
-_NATIVE = {"cv2": "opencv-python-headless", "av": "av"}
+_PACKAGES = ("websockets", "ipykernel", "ipywidgets", "anywidget", "av")
+_OPENCV = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
+_ENVIRONMENT = "in the kernel's environment, and restart the kernel"
 _TESSERACT_TIMEOUT_S = 8.0
 _CAMERAS = "video*"
 _DEVICES = Path("/dev")
@@ -41,20 +42,39 @@ def check_versions(_visit: Visit) -> list[Finding]:
             findings.append(_broken(f"{name} is not installed", f"pip install '{name}>={least[name]}'"))
         elif version is not None and _numbers(version) < _numbers(least.get(name, "")):
             findings.append(_broken(f"{name} {version} is too old", f"pip install '{name}>={least[name]}'"))
-    for module, name in _NATIVE.items():
-        try:
-            importlib.import_module(module)
-        except ImportError as error:
-            findings.append(_broken(f"{module} cannot be loaded: {error}", f"pip install --force-reinstall {name}"))
-    if _version("opencv-python") and _version("opencv-python-headless"):
-        remedy = "pip uninstall opencv-python; pip install --force-reinstall opencv-python-headless"
-        found = "opencv-python and opencv-python-headless are both installed and overwrite each other's files"
-        findings.append(Finding("versions", "warning", found, remedy))
-    return [Finding("versions", "ok", ", ".join(shown)), *findings]
+    try:
+        importlib.import_module("av")
+    except ImportError as error:
+        findings.append(_broken(f"av cannot be loaded: {error}", "pip install --force-reinstall av"))
+    opencv, *faults = _check_opencv(least.get("opencv-python", ""))
+    return [Finding("versions", "ok", f"{', '.join(shown)}, {opencv.found}"), *findings, *faults]
+
+
+def _check_opencv(least: str) -> list[Finding]:
+    """Name the installed wheel of OpenCV, then its faults. Any one of the four wheels will do."""
+    wheels = {name: version for name in _OPENCV if (version := _version(name))}
+    shown = Finding("versions", "ok", ", ".join(map(" ".join, wheels.items())) or "no opencv-python")
+    kept = next(iter(wheels), "opencv-python")
+    remove = f"pip uninstall --yes {' '.join(wheels)}; " if wheels else ""
+    reinstall = f"{remove}pip install '{kept}>={least}'"
+    try:
+        importlib.import_module("cv2")
+    except ImportError as error:
+        if "libGL" in str(error):
+            headless = f"{kept.removesuffix('-headless')}-headless"
+            remedy = f"apt-get install libgl1; or {remove}pip install '{headless}>={least}'"
+            return [shown, _broken("cv2 cannot be loaded: libGL.so.1 is missing, which opencv-python needs", remedy)]
+        return [shown, _broken(f"cv2 cannot be loaded: {error}", reinstall)]
+    if len(wheels) > 1:
+        found = f"{' and '.join(wheels)} are both installed and overwrite each other's files"
+        return [shown, Finding("versions", "warning", found, f"{reinstall}, {_ENVIRONMENT}")]
+    if wheels and _numbers(wheels[kept]) < _numbers(least):
+        return [shown, _broken(f"{kept} {wheels[kept]} is too old", f"pip install '{kept}>={least}'")]
+    return [shown]
 
 
 def _broken(found: str, remedy: str) -> Finding:
-    return Finding("versions", "problem", found, f"{remedy}, in the kernel's environment, and restart the kernel")
+    return Finding("versions", "problem", found, f"{remedy}, {_ENVIRONMENT}")
 
 
 def _version(name: str) -> str | None:

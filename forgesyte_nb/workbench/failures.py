@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import cached_property
 from typing import Any, Self
 
 from forgesyte_nb.client.results import Result
 from forgesyte_nb.client.wire_format import encode_options
 from forgesyte_nb.errors import ForgeSyteError, PluginError
-from forgesyte_nb.failures import FailedFrame, failure_book
+from forgesyte_nb.failures import FailedFrame, FailureCounts, failure_book
 from forgesyte_nb.frame import Frame
 from forgesyte_nb.plugins.contract import Plugin
 from forgesyte_nb.workbench.rerun import call_plugin
@@ -77,6 +77,11 @@ class Failure:
             return Frame(found.image, frame_id=found.frame_id, seq=found.seq)
         except ForgeSyteError:
             return None  # bytes that are no picture, which is why it failed
+
+    @property
+    def kind(self) -> Hashable:
+        """What it has in common with those that failed alike; see `FailedFrame.kind`."""
+        return self._found.kind
 
     @property
     def size(self) -> int:
@@ -155,9 +160,11 @@ class Failures:
         """Begin without any."""
         self._kept: deque[Failure] = deque()
         self._bytes = 0
+        self._counts = FailureCounts()
 
     def add(self, failure: Failure) -> None:
-        """Remember one; the oldest go first."""
+        """Remember and count one; the oldest go first."""
+        self._counts.add(failure.kind)
         self._kept.append(failure)
         self._bytes += failure.size
         while len(self._kept) > MOST_KEPT or (self._bytes > MOST_BYTES and len(self._kept) > 1):
@@ -167,17 +174,26 @@ class Failures:
         """Those that are kept, oldest first."""
         return list(self._kept)
 
+    def count(self, kind: Hashable) -> int:
+        """Failures of a kind, also those that are kept no longer."""
+        return self._counts.of(kind)
 
-def told_of(failures: Sequence[Failure]) -> list[dict[str, Any]]:
-    """What viewers are told: one line for those that failed alike, the newest first, without tracebacks."""
-    groups: dict[tuple[Any, ...], list[Failure]] = {}
+
+def told_of(failures: Sequence[Failure], count: Callable[[Hashable], int]) -> list[dict[str, Any]]:
+    """What viewers are told: one line for those that failed alike, the newest first, without tracebacks.
+
+    Args:
+        failures: Those that are kept, oldest first.
+        count: Returns how many failed alike, also those that are kept no longer.
+    """
+    groups: dict[Hashable, Failure] = {}
     for failure in reversed(failures):
-        groups.setdefault((failure.code, str(failure.error), failure.plugin_revision), []).append(failure)
-    return [_told(alike) for alike in list(groups.values())[:MOST_TOLD]]
+        groups.setdefault(failure.kind, failure)
+    return [_told(newest, count(kind)) for kind, newest in list(groups.items())[:MOST_TOLD]]
 
 
-def _told(alike: list[Failure]) -> dict[str, Any]:
-    newest, place = alike[0], alike[0].place
+def _told(newest: Failure, count: int) -> dict[str, Any]:
+    place = newest.place
     return {
         "key": newest.key,
         "code": newest.code,
@@ -186,7 +202,7 @@ def _told(alike: list[Failure]) -> dict[str, Any]:
         "source": "" if place is None else place.source,
         "revision": newest.plugin_revision,
         "name": newest.name,
-        "count": len(alike),
+        "count": count,
         "at": newest.failed_at,
     }
 

@@ -6,7 +6,6 @@ It begins with the jobs that the server still knows (`Settings.job_history`), an
 from __future__ import annotations
 
 import itertools
-import json
 import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from forgesyte_nb.errors import ServerError
 from forgesyte_nb.feeds import Feed, feed_book
 from forgesyte_nb.server.current import running_server
 from forgesyte_nb.server.server import Server
-from forgesyte_nb.workbench.listening import Listening
+from forgesyte_nb.workbench.listening import Listening, Summary, read_summary
 from forgesyte_nb.workbench.ticking import ticker
 
 if TYPE_CHECKING:
@@ -67,8 +66,8 @@ class JobBoard:
                 while len(self._jobs) > HISTORY:
                     self._jobs.pop(next(iter(self._jobs)))
 
-    def _heard(self, message: dict[str, Any], client_id: str) -> None:
-        job_id = message.get("job_id")
+    def _heard(self, message: Summary, _text: bytes, client_id: str) -> None:
+        job_id = message.job_id
         if not job_id:
             return
         with self._lock:
@@ -79,17 +78,17 @@ class JobBoard:
                 job.update(job_id=job_id, client_id=client_id, status="pending", progress_percent=0.0)
                 if len(self._jobs) > HISTORY:
                     self._jobs.pop(next(iter(self._jobs)))
-            job.update(plugin=message.get("plugin"), frame_id=message.get("frame_id"))
-            if message["type"] == "job_update":
+            job.update(plugin=message.plugin, frame_id=message.frame_id)
+            if message.type == "job_update":
                 if job["status"] in _ENDED:
                     return  # that it has ended was known before its messages arrived
-                if message["status"] in _ENDED:
-                    self._ended[message["status"]] += 1
-                job.update(status=message["status"], progress_percent=message["progress_percent"])
-            elif message["type"] == "frame_result":
-                job["processing_time_ms"] = message["processing_time_ms"]
-            elif message["type"] == "error":
-                job["error"] = f"{message['error_code']}: {message['message']}"
+                if message.status in _ENDED:
+                    self._ended[message.status] += 1
+                job.update(status=message.status, progress_percent=message.progress_percent)
+            elif message.type == "frame_result":
+                job["processing_time_ms"] = message.processing_time_ms
+            elif message.type == "error":
+                job["error"] = f"{message.error_code}: {message.message}"
 
     @property
     def counts(self) -> dict[str, int]:
@@ -141,6 +140,6 @@ def _row(summary: dict[str, Any], terminal: bytes | None) -> dict[str, Any]:
     if summary["status"] == "completed":
         row["processing_time_ms"] = round(summary["timings"].decode_ms + summary["timings"].plugin_ms, 3)
     elif summary["status"] == "failed" and terminal is not None:
-        said = json.loads(terminal)
-        row["error"] = f"{said['error_code']}: {said['message']}"
+        said = read_summary(terminal)
+        row["error"] = f"{said.error_code}: {said.message}"
     return row

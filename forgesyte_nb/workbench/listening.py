@@ -1,18 +1,21 @@
 """`Listening`: a session of this kernel's own at its server, subscribed to topics, kept up when the server is replaced.
 
-What tables and monitors are made of. Messages arrive as dicts on the server's thread; whoever takes them returns
-soon. It never starts a server: without one it listens as soon as one is there.
+What tables and monitors are made of. Messages arrive on the server's thread, as bytes and with their short fields read:
+a result is not parsed there, and whoever takes a message returns soon. It never starts a server: without one it listens
+as soon as one is there.
 """
 
 from __future__ import annotations
 
-import json
 import secrets
 import threading
 import weakref
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import msgspec
+
+from forgesyte_nb.background import disown_when_forked
 from forgesyte_nb.errors import ServerError
 from forgesyte_nb.protocol import wire
 from forgesyte_nb.protocol.messages import Subscribe, Unsubscribe
@@ -21,15 +24,34 @@ from forgesyte_nb.server.current import on_serve, running_server
 from forgesyte_nb.server.local import Take
 from forgesyte_nb.server.server import Server
 
-Heard = Callable[[dict[str, Any], str], None]
-"""Called with a message, and the client id of who sent the frame that it is about; empty if that is not known."""
+
+class Summary(msgspec.Struct, frozen=True):
+    """The short fields of a message, by their names on the wire; None where it has none. Results are skipped unread."""
+
+    type: str
+    job_id: Any = None
+    plugin: Any = None
+    frame_id: Any = None
+    status: Any = None
+    progress_percent: Any = None
+    processing_time_ms: Any = None
+    error_code: Any = None
+    message: Any = None
+    topic: Any = None
+
+
+read_summary = msgspec.json.Decoder(Summary).decode
+
+Heard = Callable[[Summary, bytes, str], None]
+"""Called with the short fields of a message, the message itself as JSON, and the client id of who sent the frame that
+it is about; that is empty if it is not known."""
 
 
 class Listening:
     """Messages of some topics.
 
     Attributes:
-        topics: What it is subscribed to.
+        topics: What it is subscribed to; one that the server refuses is dropped.
     """
 
     def __init__(self, heard: Heard, topics: Iterable[str], server: Server | None = None) -> None:
@@ -50,6 +72,7 @@ class Listening:
         self._lock = threading.RLock()
         self._closed = False
         _listening.add(self)
+        disown_when_forked(self, Listening._disown)
         self.enter(server or running_server())
 
     def enter(self, server: Server | None) -> None:
@@ -67,20 +90,27 @@ class Listening:
 
     def _received(self, texts: list[bytes], _pictures: list[bytes]) -> None:
         for text in texts:
-            message = json.loads(text)
-            if message["type"] not in ("hello", "subscribed", "unsubscribed"):
-                self._heard(message, self._sender_of(message))
+            summary = read_summary(text)
+            if summary.type == "error" and summary.topic in self.topics:
+                self.topics.pop(summary.topic, None)  # refused, as over the server's `max_topics`
+            if summary.type not in ("hello", "subscribed", "unsubscribed"):
+                self._heard(summary, text, self._sender_of(summary))
 
-    def _sender_of(self, message: dict[str, Any]) -> str:
-        if self._server is None or not message.get("job_id"):
+    def _sender_of(self, summary: Summary) -> str:
+        if self._server is None or not summary.job_id:
             return ""
         try:
-            return self._server.sender_of(message["job_id"])
+            return self._server.sender_of(summary.job_id)
         except ServerError:
             return ""  # it is closing
 
     def _lost(self) -> None:
         self._take = None
+
+    def _disown(self) -> None:
+        """In a forked process: the server is the parent's; one that is started here is listened to."""
+        self._take = self._server = None
+        self._lock = threading.RLock()  # another thread may have held it
 
     def subscribe(self, topic: str) -> None:
         """Hear this topic too.

@@ -12,14 +12,15 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from forgesyte_nb.checks import check_count
 from forgesyte_nb.feeds import Feed, feed_book
 from forgesyte_nb.server.server import Server
-from forgesyte_nb.workbench.listening import Listening
+from forgesyte_nb.workbench.listening import Listening, Summary
 from forgesyte_nb.workbench.ticking import ticker
 
 if TYPE_CHECKING:
@@ -32,13 +33,41 @@ _LONGEST_SHOWN = 160  # characters of a message in a row; the whole is a click a
 _FIELDS = ("job_id", "plugin", "frame_id", "status", "error_code")
 
 
-class Heard(NamedTuple):
-    """A message that was heard: its number, the time (seconds since the epoch), who sent the frame it is about."""
+class Heard:
+    """A message that was heard. It is parsed when somebody looks.
 
-    number: int
-    at: float
-    client_id: str
-    message: dict[str, Any]
+    Attributes:
+        number: Counts messages, from 1.
+        at: Seconds since the epoch.
+        client_id: Of who sent the frame that it is about; empty if that is not known.
+        summary: Its short fields.
+    """
+
+    def __init__(self, number: int, at: float, client_id: str, summary: Summary, text: bytes) -> None:
+        """Keep a message."""
+        self.number, self.at, self.client_id, self.summary = number, at, client_id, summary
+        self._text = text
+
+    @property
+    def message(self) -> dict[str, Any]:
+        """The message, without its number in this session, which is of no use to anybody."""
+        message: dict[str, Any] = orjson.loads(self._text)
+        message.pop("seq", None)
+        return message
+
+    @cached_property
+    def row(self) -> dict[str, Any]:
+        """The message in one line: its main fields and the beginning of the rest."""
+        rest = {name: value for name, value in self.message.items() if name not in (*_FIELDS, "type", "timestamp")}
+        text = orjson.dumps(rest).decode()
+        return {
+            "number": self.number,
+            "at": self.at,
+            "type": self.summary.type,
+            "client_id": self.client_id,
+            **{name: getattr(self.summary, name) for name in _FIELDS},
+            "rest": text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "…",
+        }
 
 
 class Monitor:
@@ -71,12 +100,11 @@ class Monitor:
         self.feed.tell(self.state())
         self.feed.on_watched = lambda: ticker.start(self._tick)
 
-    def _heard(self, message: dict[str, Any], client_id: str) -> None:
-        message.pop("seq", None)  # of this session, of no use to anybody
+    def _heard(self, summary: Summary, text: bytes, client_id: str) -> None:
         with self._lock:
             self.total += 1
-            self._counts[message["type"]] += 1
-            self._messages.append(Heard(self.total, time.time(), client_id, message))
+            self._counts[summary.type] += 1
+            self._messages.append(Heard(self.total, time.time(), client_id, summary, text))
             self._times.append(time.monotonic())
 
     @property
@@ -99,7 +127,8 @@ class Monitor:
     def messages(self) -> list[dict[str, Any]]:
         """The messages that are kept, oldest first."""
         with self._lock:
-            return [heard.message for heard in self._messages]
+            kept = list(self._messages)
+        return [heard.message for heard in kept]
 
     @property
     def rate_per_s(self) -> float:
@@ -142,13 +171,13 @@ class Monitor:
             kept = list(self._messages)
         rows = [
             {
-                "received_at": datetime.datetime.fromtimestamp(at, datetime.UTC),
-                "type": message["type"],
-                "client_id": client_id,
-                **{name: message.get(name) for name in _FIELDS},
-                "message": message,
+                "received_at": datetime.datetime.fromtimestamp(heard.at, datetime.UTC),
+                "type": heard.summary.type,
+                "client_id": heard.client_id,
+                **{name: getattr(heard.summary, name) for name in _FIELDS},
+                "message": heard.message,
             }
-            for _, at, client_id, message in kept
+            for heard in kept
         ]
         return pd.DataFrame(rows, columns=pd.Index(["received_at", "type", "client_id", *_FIELDS, "message"]))
 
@@ -168,10 +197,10 @@ class Monitor:
             self.clear()
         elif action == "message":
             with self._lock:
-                found = next((heard.message for heard in self._messages if heard.number == value), None)
+                found = next((heard for heard in self._messages if heard.number == value), None)
             if found is None:
                 raise ValueError(f"message {value} is kept no longer; the last {self._messages.maxlen} are")
-            return found
+            return found.message
         else:
             raise ValueError(f"a monitor has no action {action!r}")
         self._tick()
@@ -194,24 +223,9 @@ class Monitor:
             "forgotten": self.forgotten,
             "counts": self.counts,
             "rate_per_s": self.rate_per_s,
-            "messages": [_row(heard) for heard in newest],
+            "messages": [heard.row for heard in newest],
         }
 
     def __repr__(self) -> str:
         told = ", ".join(f"{count} {name}" for name, count in sorted(self.counts.items())) or "no message yet"
         return f"<Monitor of {', '.join(self.topics) or 'nothing'}: {told}>"
-
-
-def _row(heard: Heard) -> dict[str, Any]:
-    """A message in one line: its main fields and the beginning of the rest."""
-    message = heard.message
-    rest = {name: value for name, value in message.items() if name not in (*_FIELDS, "type", "timestamp")}
-    text = orjson.dumps(rest).decode()
-    return {
-        "number": heard.number,
-        "at": heard.at,
-        "type": message["type"],
-        "client_id": heard.client_id,
-        **{name: message.get(name) for name in _FIELDS},
-        "rest": text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "…",
-    }

@@ -112,5 +112,5 @@ class OptionsBoard:
             "code": self.code,
             "streams": len(streams),
             "problem": registry.failures.get(self.plugin, "") or self._chosen.dropped,
-            "failures": told_of(self.failures),
+            "failures": told_of(self.failures, failure_book().count),
         }

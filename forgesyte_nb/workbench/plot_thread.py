@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from forgesyte_nb.background import disown_when_forked
+
 SHARE = 0.04
 """Of one processor, over all plots; with what adding results costs it stays below a twentieth."""
 
@@ -85,6 +87,13 @@ class DrawingThread:
         self._next_s: dict[Drawn, float] = {}
         self._thread: threading.Thread | None = None
         self._ended = False
+        disown_when_forked(self, DrawingThread._disown)
+
+    def _disown(self) -> None:
+        """In a forked process: the thread, and what it draws, are the parent's."""
+        self._changed, self._thread = threading.Condition(), None
+        self._waiting.clear()
+        self._next_s.clear()
 
     def want(self, plot: Drawn) -> None:
         """Draw a plot as soon as it is its turn; from any thread, costs next to nothing."""

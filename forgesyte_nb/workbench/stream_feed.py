@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from forgesyte_nb.feeds import Feed, feed_book
 from forgesyte_nb.plugins.contract import Plugin
-from forgesyte_nb.workbench.failures import told_of, traceback_of
+from forgesyte_nb.workbench.failures import traceback_of
 from forgesyte_nb.workbench.history import History
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def state_of(stream: Stream, plugin: Plugin | None, history: History) -> dict[st
         "status": stream.status,
         "problem": stream.problem or stream.notice,
         "trouble": stream.trouble,
-        "failures": told_of(stream.failures),
+        "failures": stream.failures_told(),
         "ledger": stream.ledger,
         "rate_fps": stream.rate_fps,
         "latency_ms": stream.latency_ms,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from forgesyte_nb.checks import check_number
 from forgesyte_nb.client.results import Result
-from forgesyte_nb.workbench.failures import Failure, Failures
+from forgesyte_nb.workbench.failures import Failure, Failures, told_of
 from forgesyte_nb.workbench.history import History, Shown
 from forgesyte_nb.workbench.ledger import Pace
 
@@ -70,9 +70,17 @@ class StreamResults:
 
     @property
     def failures(self) -> list[Failure]:
-        """The last frames that failed, oldest first, to be looked at and run again; see `Failure`."""
+        """The last frames that failed, oldest first, to be looked at and run again; see `Failure`.
+
+        At most 64 are kept; how many failed is in the `errors` of the stream's `ledger`.
+        """
         with self._changed:
             return self._failures.all()
+
+    def failures_told(self) -> list[dict[str, Any]]:
+        """What viewers are told of them; see `told_of`."""
+        with self._changed:
+            return told_of(self._failures.all(), self._failures.count)
 
     @property
     def rate_fps(self) -> float:

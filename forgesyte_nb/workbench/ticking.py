@@ -10,6 +10,8 @@ import logging
 import threading
 from collections.abc import Callable
 
+from forgesyte_nb.background import disown_when_forked
+
 INTERVAL_S = 0.25
 
 Tick = Callable[[], bool]
@@ -25,6 +27,11 @@ class Ticker:
         self._ticks: list[Tick] = []
         self._changed = threading.Condition()
         self._runs = False
+        disown_when_forked(self, Ticker._disown)
+
+    def _disown(self) -> None:
+        """In a forked process: the thread, and what it tells, are the parent's."""
+        self._ticks, self._changed, self._runs = [], threading.Condition(), False
 
     def start(self, tick: Tick) -> None:
         """Call it from now on, at once and then at every interval; twice is once."""

@@ -83,6 +83,48 @@ def test_a_token_that_is_none_is_refused() -> None:
         fs.Settings(token=Path("token"))  # type: ignore[arg-type]
 
 
+UNUSABLE = {
+    "two words": "character 4 is a space",
+    "one,two": "character 4 is a comma",
+    "one\ntwo": "character 4 is a line break",
+    "one\rtwo": "character 4 is a line break",
+    "\u0442oken": "character 1 is not printable ASCII",
+    "one\x00": "character 4 is not printable ASCII",
+    "one\u200b": "character 4 is not printable ASCII",
+}
+
+
+@pytest.mark.parametrize("token", UNUSABLE)
+def test_a_token_that_cannot_be_presented_is_refused_wherever_it_is_given(tmp_path: Path, token: str) -> None:
+    path = tmp_path / "token"
+    path.write_text(token, newline="", encoding="utf-8")
+    path.chmod(0o600)
+    for use, error in (
+        (lambda: fs.serve(port=0, token=token, engine="inline"), ValueError),
+        (lambda: fs.Settings(token=token), ValueError),
+        (lambda: fs.serve(port=0, token=path, engine="inline"), fs.ServerError),
+        (lambda: fs.Client("ws://localhost:1", token=token), ValueError),
+        (lambda: fs.Client("ws://localhost:1", token=path), fs.ServerError),
+    ):
+        with pytest.raises(error, match=UNUSABLE[token]) as refused:
+            use()
+        assert "; use " in str(refused.value) or "remove" in str(refused.value)
+        assert token not in str(refused.value)
+
+
+def test_a_browser_could_not_present_every_token_that_a_program_can(tmp_path: Path) -> None:
+    for token in ("abc/def==", "(token)", "a:b"):
+        with pytest.raises(ValueError, match="is a sign, which cannot be presented"):
+            fs.Settings(token=token)
+        assert fs.Client("http://localhost:8888/forgesyte_nb/kernel", token=token)  # of a Jupyter Server, say
+    assert fs.Settings(token="!#$%&'*+-.^_`|~aZ09").token  # noqa: S106 -- of this test alone
+    path = tmp_path / "token"
+    path.write_text("abc/def==")
+    path.chmod(0o600)
+    with pytest.raises(fs.ServerError, match=r"token: token=<hidden>: its character 4 is a sign"):
+        fs.serve(port=0, token=path)
+
+
 def test_a_link_is_not_followed_when_it_is_made(tmp_path: Path) -> None:
     os.symlink(tmp_path / "elsewhere", tmp_path / "token")
     with pytest.raises(fs.ServerError, match="token cannot be read"):

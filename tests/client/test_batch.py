@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
+import gc
 import os
+import pickle
 import re
+import signal
 import threading
 
 import numpy as np
@@ -14,6 +19,9 @@ import forgesyte_nb as fs
 from forgesyte_nb.client.batch import to_frame
 from forgesyte_nb.client.results import Result
 from forgesyte_nb.plugins.contract import define
+from forgesyte_nb.plugins.registry import registering_in
+from forgesyte_nb.server.current import running_server
+from tests.conftest import wait_for
 
 
 def test_a_folder_becomes_a_table_in_natural_order(server, pictures, tmp_path):
@@ -184,3 +192,117 @@ def test_results_say_what_they_are_in_one_line():
     assert repr(good) == f"<Result ocr page.png 12.3 ms: text='{'a' * 58}…, confidence=0.5>"
     assert repr(bad) == "<Result ocr f2 INVALID_IMAGE: Image too small (50 bytes)>"
     assert Result("f", "p", error=fs.ConnectionLost("gone")).error_code == "CONNECTION_LOST"
+
+
+def interrupted_at(gate, count):
+    """A thread that interrupts the main thread, as a notebook's stop button does, when a plugin has so many frames."""
+
+    def interrupt():
+        gate.wait_for(count)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    return thread
+
+
+@pytest.fixture
+def nth_gate(start_server, module_gate, gate):
+    """A server with a plugin that lets three frames through and holds the others back at the gate."""
+    server = start_server(workers=1)
+
+    def fourth(frame):
+        if frame.seq >= 3:
+            gate.pass_through(frame.frame_id)
+        return {"seq": frame.seq}
+
+    server.registry.register(define(fourth, engine="threads"))
+    return server
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as a notebook's stop button sends them on POSIX")
+@pytest.mark.parametrize("kind", ["function", "client"])
+@pytest.mark.parametrize("source", ["list", "generator"])
+def test_an_interrupted_batch_has_what_it_has_and_goes_on(nth_gate, pictures, gate, kind, source):
+    read = []
+
+    def once():
+        for image in pictures(10):
+            read.append(image)
+            yield image
+
+    things = pictures(10) if source == "list" else once()
+    with contextlib.ExitStack() as stack:
+        if kind == "function":
+            batch = functools.partial(fs.batch, url=nth_gate)
+        else:
+            batch = stack.enter_context(fs.BlockingClient(nth_gate)).batch
+        thread = interrupted_at(gate, 1)
+        of = " of 10" if source == "list" else ""
+        with pytest.warns(UserWarning, match=rf"interrupted: 3{of} pictures; resume\(\) of this table goes on"):
+            table = batch(things, "fourth", progress=False, concurrency=1)
+        thread.join()
+        assert list(table["result.seq"]) == [0, 1, 2]
+        assert f"3{of} pictures; resume()" in table._repr_html_()
+        assert f"3{of} pictures; resume()" in repr(table)
+        assert type(table.head(2)).__name__ == "DataFrame"
+        calls = len(gate.calls)
+        gate.open()
+        whole = table.resume()
+        assert list(whole["result.seq"]) == list(range(10))
+        assert list(whole["seq"]) == list(range(10))
+        assert len(set(gate.calls)) == len(gate.calls) == 7, "none was done twice"
+        assert calls == 1
+        assert type(whole).__name__ == "DataFrame"
+        assert len(table.resume()) == 10, "once more changes nothing"
+    assert len(read) == (10 if source == "generator" else 0)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as a notebook's stop button sends them on POSIX")
+def test_a_partial_table_that_is_dropped_closes_source_and_client(nth_gate, pictures, gate):
+    closed = threading.Event()
+
+    def source():
+        try:
+            yield from pictures(100)
+        finally:
+            closed.set()
+
+    thread = interrupted_at(gate, 1)
+    with pytest.warns(UserWarning, match="interrupted: 3 pictures"):
+        table = fs.batch(source(), "fourth", url=nth_gate, progress=False, concurrency=1)
+    thread.join()
+    copied = pickle.loads(pickle.dumps(table))  # noqa: S301 -- our own
+    with pytest.raises(fs.ForgeSyteError, match=r"does not know its batch any more: call fs\.batch"):
+        copied.resume()
+    gate.open()
+    del table
+    gc.collect()
+    assert closed.wait(20)
+    wait_for(lambda: not nth_gate.clients(), "the client to leave")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as a notebook's stop button sends them on POSIX")
+def test_an_interrupt_before_the_first_result_is_raised(nth_gate, picture, gate):
+    thread = interrupted_at(gate, 1)
+    with pytest.raises(KeyboardInterrupt):
+        fs.batch([picture] * 5, "gated", url=nth_gate, progress=False)
+    thread.join()
+    gate.open()
+    wait_for(lambda: not nth_gate.clients(), "the client to leave")
+
+
+def test_a_batch_uses_this_kernels_server_and_no_other(server, picture, monkeypatch):
+    monkeypatch.setenv("FORGESYTE_NB_URL", server.url)  # another notebook's, which has `mean`
+    try:
+        with pytest.raises(fs.PluginNotFound, match="No plugin 'mean'"):
+            fs.batch([picture], "mean", progress=False)
+        mine = running_server()
+        assert mine is not None
+        assert mine.url != server.url
+        with registering_in(mine.registry):
+            own = fs.plugin("own", engine="inline")(lambda frame: {"mine": True})
+        assert list(fs.batch([picture], own, progress=False)["result.mine"]) == [True]
+        mine.registry.unregister("own")
+    finally:
+        running_server().close()

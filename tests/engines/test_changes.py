@@ -166,3 +166,11 @@ async def test_a_stream_waits_for_its_frame_that_takes_long(open_bench: Open, en
     (tmp_path / "open").touch()
     await bench.result(hangs)
     assert await bench.result(behind[-1]) == {"seen": list(range(13))}
+
+
+async def test_a_result_that_json_cannot_say_brings_no_traceback_of_this_package(bench: Bench) -> None:
+    bench.cell("@fs.plugin\ndef big(frame): return {'v': [0, 2**70]}")
+    error = await bench.error(bench.submit("big"))
+    assert "result['v'][1] is 1180591620717411303424: whole numbers have 64 bits" in str(error)
+    assert error.detail.count("  File ") == 1
+    assert "in big" in error.detail

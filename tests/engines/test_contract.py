@@ -332,6 +332,9 @@ async def test_results_that_cannot_be_said(bench: Bench) -> None:
     for result in WRONG_RESULTS:
         error = await bench.error(bench.submit("wrong", {"result": result}))
         assert str(error).startswith(("returned ", "result['a'] is "))
+        assert str(error).endswith(" (line 2 in wrong)")
+        assert "def wrong(frame, *, result: str)" in error.detail
+        assert "forgesyte_nb/" not in error.detail
     assert await bench.run("wrong", {"result": "{}"}) == {}
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import random
+import threading
 from typing import Any
 
 import pytest
 
 from forgesyte_nb.engines.contract import Outcome
 from forgesyte_nb.engines.job_queue import JobQueue
-from forgesyte_nb.engines.lane_memory import LANE_TASKS, SLOT_BYTES, LaneMemory
+from forgesyte_nb.engines.lane_memory import PLACE_BYTES, PLACES, LaneMemory
+from forgesyte_nb.engines.permits import Permits, begin
 from forgesyte_nb.engines.pipe import Inbox, Kind, message
 from forgesyte_nb.engines.start_order import StartOrder
 from forgesyte_nb.errors import WireError
@@ -248,57 +250,60 @@ def test_what_is_no_message_is_said_so_and_not_waited_for(garbage: bytes) -> Non
         assert said[: len(data) > len(garbage)] == [(Kind.LOG, ["p", "before"], b"")] * (len(data) > len(garbage))
 
 
-def both_sides() -> tuple[LaneMemory, LaneMemory]:
+def test_pictures_in_shared_memory() -> None:
     server = LaneMemory.create()
-    return server, LaneMemory(os.dup(server.file))
-
-
-def test_images_in_shared_memory() -> None:
-    server, worker = both_sides()
-    assert server.put_image(1, b"a" * 1000)
-    assert server.put_image(2, b"b" * SLOT_BYTES)
-    assert not server.put_image(3, b"c" * (SLOT_BYTES + 1))
-    assert server.put_image(LANE_TASKS, b"d" * 10)
-    assert worker.image(1, 1000) == b"a" * 1000
-    assert worker.image(2, SLOT_BYTES) == b"b" * SLOT_BYTES
-    assert worker.image(LANE_TASKS, 10) == b"d" * 10
+    worker = LaneMemory(os.dup(server.file))
+    server.put(0, b"a" * 1000)
+    server.put(1, b"b" * PLACE_BYTES)
+    server.put(PLACES - 1, b"c" * 10)
+    assert worker.get(0, 1000) == b"a" * 1000
+    assert worker.get(1, PLACE_BYTES) == b"b" * PLACE_BYTES
+    assert worker.get(PLACES - 1, 10) == b"c" * 10
     for side in (server, worker):
         side.close()
 
 
 def test_a_task_is_either_begun_or_taken_back() -> None:
-    server, worker = both_sides()
-    assert server.begun()[0] == 0
-    assert worker.begin(1, 12.5)
-    assert server.begun() == (1, 12.5)
-    assert not server.recall(1), "it has begun"
-    assert server.recall(2)
-    assert server.recall(4)
-    assert not worker.begin(2, 13.0)
-    assert worker.begin(3, 13.5)
-    assert not worker.begin(4, 14.0)
-    assert worker.begin(2 + LANE_TASKS, 15.0), "what was taken back before in the same place is another task"
-    for side in (server, worker):
-        side.close()
+    permits = Permits()
+    permits.grant([1, 2])
+    permits.grant([3, 4])
+    assert begin(permits.theirs, 1)
+    assert not permits.revoke(1), "it has begun"
+    assert permits.waiting() == [2, 3, 4]
+    assert permits.revoke(2)
+    assert permits.revoke(4)
+    assert not permits.revoke(9), "there is no such task"
+    assert [begin(permits.theirs, number) for number in (2, 3, 4)] == [False, True, False]
+    assert permits.waiting() == []
+    permits.close()
 
 
-def test_the_post_box_keeps_order_and_refuses_what_has_no_room() -> None:
-    server, worker = both_sides()
-    random_ = random.Random(5)
-    sent = got = b""
-    refused = 0
-    for _ in range(2000):
-        data = random_.randbytes(random_.randrange(1, 40_000))
-        if worker.posts.put(data):
-            sent += data
-        else:
-            refused += 1
-            assert not worker.posts.is_empty
-        if random_.random() < 0.2:
-            got += server.posts.take()
-    got += server.posts.take()
-    assert worker.posts.is_empty
-    assert refused
-    assert got == sent
-    for side in (server, worker):
-        side.close()
+def test_however_the_two_take_turns_each_task_goes_to_one() -> None:
+    permits, random_ = Permits(), random.Random(5)
+    began: set[int] = set()
+    recalled: set[int] = set()
+    worker = threading.Thread(
+        target=lambda: [began.add(number) for number in range(1, 2001) if begin(permits.theirs, number)]
+    )
+    worker.start()
+    for number in range(1, 2001):
+        permits.grant([number])
+        if random_.random() < 0.5 and permits.revoke(back := random_.randrange(max(1, number - 7), number + 1)):
+            recalled.add(back)
+    worker.join(30)
+    permits.close()
+    assert began | recalled == set(range(1, 2001))
+    assert not began & recalled
+    assert began
+    assert recalled
+
+
+def test_permits_that_were_revoked_are_bounded() -> None:
+    permits = Permits()
+    for number in range(1, 10_000):
+        permits.grant([number])
+        if not permits.revoke(number):
+            break
+    assert 1000 < number < 10_000
+    assert [begin(permits.theirs, one) for one in range(1, number + 1)] == [False] * (number - 1) + [True]
+    permits.close()

@@ -147,6 +147,7 @@ def kernel() -> Any:
 
     class Kernel:
         pid = manager.provisioner.pid  # type: ignore[union-attr]
+        status = ""
 
         def __call__(self, code: str, *, allow_error: bool = False) -> str:
             said: list[str] = []
@@ -157,6 +158,7 @@ def kernel() -> Any:
 
             reply = client.execute_interactive(code, timeout=60, output_hook=hear)
             text = "".join(said)
+            self.status = reply["content"]["status"]
             assert allow_error or reply["content"]["status"] == "ok", text
             return text
 
@@ -206,6 +208,40 @@ def test_functions_and_classes_of_cells_in_a_real_kernel(kernel: Any, engine: st
     assert "OSError: no weights" in text
     assert "{'k': 5}" in kernel("print(call(server.url, 'Model')[0].get('result'))"), "the old one stays"
     kernel("server.close()")
+
+
+def test_a_cell_that_ends_registers_what_it_defines_and_fails_with_it(kernel: Any, tmp_path: Path) -> None:
+    module = tmp_path / "edited_beside_a_notebook.py"
+    module.write_text("def tell(): return 'first'\n")
+    kernel(
+        "import sys, numpy as np, forgesyte_nb as fs\nsys.dont_write_bytecode = True\n"
+        f"sys.path.append({str(tmp_path)!r})\nserver = fs.serve(port=0, workers=1)\n"
+        "client = fs.BlockingClient(server)\n"
+        "def ask_one(plugin): print(client.analyze(np.zeros((8, 8, 3), np.uint8), plugin).result)"
+    )
+    cell = (
+        "@fs.plugin\nclass Det:\n    NAMES = %r\n    def setup(self, ctx): self.known = %s\n"
+        "    def process(self, frame): return {'names': [Det.NAMES, self.known, below()]}\n"
+        "def below(): return Det.NAMES\n"
+    )
+    for names in ("old", "new"):
+        assert (
+            kernel(cell % (names, "Det.NAMES") + "ask_one('Det')")
+            == f"{{'names': [{names!r}, {names!r}, {names!r}]}}\n"
+        )
+    text = kernel(cell % ("bad", "open('/no such file')"), allow_error=True)
+    assert "PluginDefinitionError" in text
+    assert "Det cannot be loaded: could not be set up: FileNotFoundError" in text
+    assert "class" in text.partition("cannot be loaded")[0], "the lines of the cell are shown"
+    assert kernel.status == "error", "a notebook that is run from top to bottom stops there"
+    assert kernel("ask_one('Det')") == "{'names': ['new', 'new', 'new']}\n", "the old one stays"
+
+    kernel(
+        "import edited_beside_a_notebook as m\n@fs.plugin\ndef tells(frame): return {'v': m.tell()}\nask_one('tells')"
+    )
+    module.write_text("def tell(): return 'the second'\n")
+    assert kernel("ask_one('tells')") == "{'v': 'the second'}\n"
+    kernel("client.close(); server.close()")
 
 
 def test_the_stop_button_during_a_cell_hurts_no_frame(kernel: Any, tmp_path: Path) -> None:

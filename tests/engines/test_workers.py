@@ -15,7 +15,7 @@ import numpy as np
 import psutil
 import pytest
 
-from forgesyte_nb.engines.lane_memory import SLOT_BYTES
+from forgesyte_nb.engines.lane_memory import PLACE_BYTES
 from forgesyte_nb.errors import PluginError, ProcessingTimeout
 from tests.conftest import encoded
 from tests.engines.conftest import Open
@@ -100,7 +100,7 @@ async def test_threads_of_a_plugin_that_look_whether_they_are_cancelled_do_not_m
     bench.cell(POLLS)
     pixels = np.random.default_rng(1).integers(0, 256, (1000, 1000, 3), np.uint8)
     images = [encoded(np.roll(pixels, shift, axis=0), "BMP") for shift in range(32)]
-    assert min(map(len, images)) > SLOT_BYTES, "they travel through the socket"
+    assert min(map(len, images)) > PLACE_BYTES, "they travel through the socket"
     jobs = [bench.submit("polls", image=image) for image in images]
     sums = [(await bench.result(job))["sum"] for job in jobs]
     assert sums == [hashlib.sha256(image).hexdigest() for image in images]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import time
 import zlib
 
 import numpy as np
@@ -12,7 +13,7 @@ from PIL import Image
 from forgesyte_nb.errors import InvalidImage
 from forgesyte_nb.frame import Frame
 from forgesyte_nb.image.jpeg import MOST_SCANS, MOST_SEGMENTS
-from forgesyte_nb.image.png import MOST_CHUNKS, MOST_NOTES
+from forgesyte_nb.image.png import HARMLESS_BYTES, MOST_CHUNKS, MOST_NOTES
 from tests.conftest import encoded
 
 NOISE = np.random.default_rng(1).integers(0, 256, (700, 900, 3), np.uint8)
@@ -23,14 +24,28 @@ def chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
-def png(pixels: np.ndarray, *, more: bytes = b"", interlaced: bool = False, notes: bytes = b"", cut: int = 0) -> bytes:
+def png(
+    pixels: np.ndarray,
+    *,
+    more: bytes = b"",
+    interlaced: bool = False,
+    notes: bytes = b"",
+    cut: int = 0,
+    level: int = 6,
+    block_for_each_row: bool = False,
+) -> bytes:
     """A PNG of colour pixels, its data followed by `more` in the same deflated stream, in chunks of `cut` bytes."""
     steps = ADAM7 if interlaced else [(0, 0, 1, 1)]
     passes = [pixels[y::dy, x::dx] for x, y, dx, dy in steps]
-    rows = b"".join(b"\0" + row.tobytes() for one in passes for row in one if one.size)
+    rows = [b"\0" + row.tobytes() for one in passes for row in one if one.size]
     height, width = pixels.shape[:2]
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, interlaced)
-    data = zlib.compress(rows + more, 6)
+    deflate = zlib.compressobj(level)
+    if block_for_each_row:
+        data = b"".join(deflate.compress(row) + deflate.flush(zlib.Z_FULL_FLUSH) for row in rows)
+    else:
+        data = deflate.compress(b"".join(rows))
+    data += deflate.compress(more) + deflate.flush()
     parts = [data[at : at + cut] for at in range(0, len(data), cut)] if cut else [data]
     chunks = b"".join(chunk(b"IDAT", part) for part in parts)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + notes + chunks + chunk(b"IEND", b"")
@@ -53,11 +68,36 @@ def test_a_png_of_very_many_chunks_is_refused(kind: bytes) -> None:
 
 
 @pytest.mark.parametrize("cut", [0, 8192])
-def test_a_png_whose_data_go_on_after_the_picture_is_refused(cut: int) -> None:
-    bomb = png(NOISE, more=bytes(100_000_000), cut=cut)
-    assert len(bomb) < 1.2 * NOISE.nbytes
+def test_a_png_with_more_data_than_its_rows_can_become_is_refused(cut: int) -> None:
+    bomb = png(NOISE, more=bytes(500_000_000), cut=cut)
     with pytest.raises(InvalidImage, match="PNG whose data go on after its picture is complete"):
         _ = Frame(bomb).rgb
+
+
+def test_what_goes_on_after_the_picture_is_not_inflated() -> None:
+    """Four megabytes of zeros deflate to nothing, and leave room for gigabytes of them."""
+    picture = np.zeros((1000, 1400, 3), np.uint8)
+    whole, bomb = png(picture), png(picture, more=bytes(1_000_000_000))
+    assert len(bomb) > len(whole) + 900_000
+    began = time.process_time()
+    assert np.array_equal(Frame(bomb).rgb, picture)
+    assert time.process_time() - began < 0.7, "a gigabyte takes longer"
+
+
+def test_a_large_png_is_inflated_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = png(NOISE)
+    assert len(data) > HARMLESS_BYTES
+    monkeypatch.setattr(zlib, "decompressobj", lambda *_: pytest.fail("inflated beside the decoder"))
+    assert np.array_equal(Frame(data).rgb, NOISE)
+    assert np.array_equal(Frame(data).bgr, NOISE[:, :, ::-1])
+
+
+@pytest.mark.parametrize("level", [0, 1, 9])
+@pytest.mark.parametrize("shape", [(700, 900, 3), (60_000, 1, 3), (1, 60_000, 3)])
+def test_pngs_of_noise_are_taken_however_they_are_deflated(level: int, shape: tuple[int, int, int]) -> None:
+    pixels = np.random.default_rng(2).integers(0, 256, shape, np.uint8)
+    assert np.array_equal(Frame(png(pixels, level=level)).rgb, pixels)
+    assert np.array_equal(Frame(png(pixels, level=level, block_for_each_row=True)).rgb, pixels)
 
 
 @pytest.mark.parametrize("kind", [b"zTXt", b"iTXt", b"iCCP"])

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from forgesyte_nb.errors import InvalidImage
+from forgesyte_nb.frame import Frame
 from forgesyte_nb.image.formats import FORMATS
 from forgesyte_nb.image.header import read_header
 from forgesyte_nb.image.jpeg import find_end
@@ -82,18 +83,31 @@ def test_what_is_small_and_no_picture_is_told_the_formats(data: bytes) -> None:
         bytes(50),
         b"<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'></svg>",
         b"%PDF-1.7 " + bytes(100),
-        b"GIF89a" + bytes(50),
-        b"RIFF\x30\0\0\0WEBPVP8 " + bytes(50),
-        b"II*\0" + b"\xff" * 50,
-        b"BM" + b"\xff" * 50,
+        b"RIFF\x30\0\0\0WAVEfmt " + bytes(50),
         random.Random(1).randbytes(1000),
     ],
-    ids=["letters", "zeros", "svg", "pdf", "gif", "webp", "tiff", "bmp", "random"],
+    ids=["letters", "zeros", "svg", "pdf", "wave", "random"],
 )
 def test_what_is_no_picture_is_told_the_formats(data: bytes) -> None:
     text = refused(data)
     assert f"({len(data)} bytes starting " in text
     assert all(kind in text for kind in FORMATS)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"GIF89a" + bytes(50), "GIF is cut short: no picture in its 56 bytes; send the whole file"),
+        (b"GIF80a" + bytes(50), "GIF is damaged: its version is b'80a'"),
+        (b"RIFF\x30\0\0\0WEBPVP8 " + bytes(50), "WebP is damaged: no picture follows its chunk b'VP8 '"),
+        (b"RIFF\xff\0\0\0WEBPVP8 " + bytes(50), "WebP is cut short: its header says 263 bytes, it has 66"),
+        (b"II*\0" + b"\xff" * 50, "TIFF is cut short: its header lies beyond its 54 bytes"),
+        (b"BM" + b"\xff" * 50, "BMP is damaged: its header says that it has 4294967295 bytes"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\4CgBI" + bytes(50), "PNG of Apple's own kind (CgBI)"),
+    ],
+)
+def test_what_begins_as_a_picture_is_told_where_it_ends_to_be_one(data: bytes, words: str) -> None:
+    assert refused(data).startswith(words)
 
 
 def test_what_is_a_picture_of_another_format_is_refused() -> None:
@@ -135,10 +149,10 @@ def test_the_limit_holds_for_every_format_and_is_exact(kind: str) -> None:
     assert f"{kind} of 40×30" in refused(data, 1199)
 
 
-def test_a_gigapixel_header_of_a_format_that_pillow_reads() -> None:
+def test_a_gigapixel_header_of_a_bmp() -> None:
     data = bytearray(encoded(picture(), "BMP"))
     data[18:26] = struct.pack("<ii", 60_000, 60_000)
-    assert "over the limit" in refused(bytes(data), 10**12) or "over the limit" in refused(bytes(data))
+    assert "over the limit" in refused(bytes(data))
 
 
 def test_pillow_says_nothing_on_the_screen_about_damaged_or_large_files() -> None:
@@ -184,7 +198,8 @@ def test_an_end_marker_in_what_a_segment_holds_is_not_the_end(before: bytes, fil
     video = b"\0\0\0\x18ftypmp42\xff\xd9 and more"
     assert find_end(data + video) == end
     assert read_header(data + video, max_pixels=LIMIT).format == "JPEG"
-    assert "no end marker" in refused(data[:end])
+    with pytest.raises(InvalidImage, match="JPEG is cut short: no end marker"):
+        _ = Frame(data[:end]).rgb
 
 
 def test_the_end_of_damaged_data_is_that_of_the_file() -> None:
@@ -196,7 +211,8 @@ def test_the_end_of_damaged_data_is_that_of_the_file() -> None:
 def test_very_many_segments_after_the_frame_header_are_not_looked_through() -> None:
     data = encoded(picture(), "JPEG")
     at = data.rindex(b"\xff\xda")
-    assert "no end marker" in refused(data[:at] + segment(0xFE, b"") * 100_000 + data[at:] + b"more")
+    with pytest.raises(InvalidImage, match="no end marker"):
+        _ = Frame(data[:at] + segment(0xFE, b"") * 100_000 + data[at:] + b"more").rgb
 
 
 def test_a_thumbnail_within_does_not_make_a_cut_jpeg_whole() -> None:

@@ -68,10 +68,11 @@ async def echo_server() -> AsyncIterator[str]:
     """A server with default limits; its URL."""
     settings, log = Settings(engine="inline"), logging.Logger("autobahn")
     log.addHandler(logging.NullHandler())
-    server = AsyncServer(settings, Registry(), log)
+    server = AsyncServer(settings, Registry(), log, frozenset)
     server.dispatcher = Echo(settings, log)
     sockets = bind("localhost", 0)
-    await server.start(sockets)
+    await server.start()
+    await server.listen(sockets)
     try:
         yield f"ws://localhost:{sockets[0].getsockname()[1]}/ws/autobahn"
     finally:

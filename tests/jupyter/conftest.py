@@ -61,8 +61,8 @@ class Kernel:
     def _connect(self) -> None:
         self._client = BlockingKernelClient(connection_file=str(self.connection_file))
         self._client.load_connection_file()
-        self._client.start_channels()
-        self._client.wait_for_ready(timeout=PATIENCE_S)
+        self._client.start_channels(hb=False)  # by the heartbeat, a kernel that starts slowly is dead after a second
+        self._client.wait_for_ready(timeout=2 * PATIENCE_S)
 
     def run(self, code: str) -> str:
         """Run a cell; what it printed."""

@@ -153,8 +153,8 @@ async def test_a_server_that_closes_says_so(jupyter: Jupyter, kernel: Kernel) ->
 
 
 async def test_a_secret_is_presented_and_never_shown(jupyter: Jupyter, kernel: Kernel) -> None:
-    told = kernel.serve(", token='hush hush'")
-    assert told["secret"] == "hush hush"  # noqa: S105
+    told = kernel.serve(", token='hush-hush'")
+    assert told["secret"] == "hush-hush"  # noqa: S105
     status, headers, health = jupyter.request(f"{kernel.way}/healthz")
     assert (status, health["server_id"]) == (200, told["server_id"])
     _, listed_headers, listed = jupyter.request("/forgesyte_nb/servers")

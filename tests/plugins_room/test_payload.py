@@ -24,19 +24,26 @@ import json, pickle, sys, traceback
 from forgesyte_nb.plugins.payload import unpack
 from forgesyte_nb.engines.raised import plugin_traceback
 plugin = unpack(pickle.load(sys.stdin.buffer))
-call = plugin.target().process if plugin.is_class else plugin.target
+call = plugin.target
+if plugin.is_class:
+    instance = plugin.target()
+    if hasattr(instance, "setup"):
+        instance.setup(None, **plugin.setup_options)
+    call = instance.process
 try:
-    result = call(None)
+    result = call(None, **plugin.schema.keywords(sys.argv[1].encode()))
 except Exception as error:
     result = plugin_traceback(error)
 print(json.dumps([plugin.name, plugin.revision, plugin.timeout_s, plugin.stateful, result]))
 """
 
 
-def elsewhere(registry: Registry, name: str, folder: Path) -> list[Any]:
+def elsewhere(registry: Registry, name: str, folder: Path, options: str = "{}") -> list[Any]:
     """What a plugin is and returns in a fresh interpreter, started in another folder."""
     payload = pickle.dumps(registry.entry(name).payload)
-    done = subprocess.run([sys.executable, "-c", RUN], input=payload, capture_output=True, cwd=folder, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, options], input=payload, capture_output=True, cwd=folder, check=False
+    )
     assert done.returncode == 0, done.stderr.decode()
     return json.loads(done.stdout)  # type: ignore[no-any-return]
 
@@ -168,3 +175,54 @@ def test_a_payload_that_does_not_fit_its_name() -> None:
     run_cell(CELL, registry)
     payload = pack(registry.entry("inner").plugin)
     assert unpack(payload).name == "inner"
+
+
+OPTION_TYPES = """
+from __future__ import annotations
+import dataclasses
+from pathlib import Path
+
+@dataclasses.dataclass(kw_only=True)
+class Area:
+    width: int
+    names: list[str] = dataclasses.field(default_factory=list)
+
+@dataclasses.dataclass
+class Named(Area):
+    name: str = "n"
+
+def shown(area): return dataclasses.asdict(area)
+
+@fs.plugin
+def no_options(frame: fs.Frame) -> dict[str, Path]:
+    return {"v": 1}
+
+@fs.plugin
+def with_area(frame: fs.Frame, *, area: Named = Named(width=3)) -> dict:
+    return {"v": shown(area)}
+
+@fs.plugin(setup={"model": "large.pt"})
+class Model:
+    def setup(self, ctx, *, model: Path | str = "small.pt", size: int = 3):
+        self.known = [model, size]
+    def process(self, frame: fs.Frame) -> dict[str, Path]:
+        return {"v": self.known}
+"""
+
+
+def test_annotations_as_text_and_dataclasses_load_elsewhere(tmp_path: Path) -> None:
+    registry = Registry()
+    run_cell(OPTION_TYPES, registry)
+    assert elsewhere(registry, "no_options", tmp_path)[4] == {"v": 1}
+    assert elsewhere(registry, "with_area", tmp_path)[4] == {"v": {"width": 3, "names": [], "name": "n"}}
+    assert elsewhere(registry, "with_area", tmp_path, '{"area": {"width": 5}}')[4]["v"]["width"] == 5
+    text = elsewhere(registry, "with_area", tmp_path, '{"area": {"name": "x"}}')[4]
+    assert "area.width: field required" in text, "a default that there is not must not be taken for one"
+
+
+def test_options_of_setup_travel(tmp_path: Path) -> None:
+    registry = Registry()
+    run_cell(OPTION_TYPES, registry)
+    assert elsewhere(registry, "Model", tmp_path)[4] == {"v": ["large.pt", 3]}
+    run_cell(OPTION_TYPES.replace("large.pt", "huge.pt"), registry)
+    assert registry.entry("Model").plugin.revision == 2

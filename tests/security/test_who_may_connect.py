@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import os
@@ -185,12 +186,25 @@ def test_a_stranger_and_a_peer_that_is_gone_are_refused_whatever_else_is_right(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with start(tmp_path, token=TOKEN) as running:
-        for uid, reason in ((os.getuid() + 1, "belongs to uid"), (peer_uid.GONE, "the peer is gone")):
+        cases = {os.getuid() + 1: "belongs to uid", peer_uid.GONE: "is gone", peer_uid.UNKNOWN: "no descriptors"}
+        for uid, reason in cases.items():
             monkeypatch.setattr(gate, "peer_uid", lambda *_, uid=uid: uid)
             for path in PATHS:
                 with RawSocket(running.port) as raw:
                     assert raw.request(path, [("Host", "localhost"), *TOKENS["right"]])[0] == 403
                 assert reason in log_of(running).splitlines()[-1]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel tells on Linux alone")
+def test_without_descriptors_to_ask_with_nobody_is_let_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with start(tmp_path) as running:
+        monkeypatch.setattr(peer_uid, "by_netlink", full)
+        monkeypatch.setattr(peer_uid, "by_proc", full)
+        with RawSocket(running.port) as raw:
+            assert raw.request("/healthz", [("Host", "localhost")]) == (403, FORBIDDEN)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel tells on Linux alone")

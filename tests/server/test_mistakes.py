@@ -65,7 +65,7 @@ def test_the_stages_of_a_frame_add_up(server: fs.Server) -> None:
 def test_its_own_server_lets_a_client_in(tmp_path: Path) -> None:
     registry = Registry()
     run_cell(PLUGINS, registry)
-    settings = fs.Settings(engine="inline", token="a secret")  # noqa: S106 -- of this test alone
+    settings = fs.Settings(engine="inline", token="a-secret")  # noqa: S106 -- of this test alone
     with (
         fs.Server(port=0, settings=settings, plugin_registry=registry, log=tmp_path / "log") as server,
         fs.BlockingClient(server) as client,

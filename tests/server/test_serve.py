@@ -96,7 +96,7 @@ async def test_other_arguments_replace_it_on_the_same_port_and_clients_come_back
     assert (await (await client(second)).analyze("f", tiny, "image_stats"))["type"] == "frame_result"
 
 
-@pytest.mark.parametrize("before", [None, "an old secret"])
+@pytest.mark.parametrize("before", [None, "an-old-secret"])
 async def test_clients_of_this_process_come_back_to_a_server_with_another_token(
     served: Any, tiny: bytes, before: str | None
 ) -> None:
@@ -109,15 +109,15 @@ async def test_clients_of_this_process_come_back_to_a_server_with_another_token(
         clients = (of_the_server, by_default, by_url)
         for ours in clients:
             assert (await ours.analyze(tiny, "image_stats")).ok
-        second = await asyncio.to_thread(lambda: served(port=0, token="a new secret"))  # noqa: S106 -- of the test
+        second = await asyncio.to_thread(lambda: served(port=0, token="a-new-secret"))  # noqa: S106 -- of the test
         assert (second.port, first.running) == (first.port, False)
         for ours in clients:
             assert (await ours.analyze(tiny, "image_stats")).ok
             assert "secret" not in repr(ours)
         with pytest.raises(fs.ConnectionLost, match="HTTP 403"):
-            await fs.Client(first.url, token="an old secret").connect()  # noqa: S106 -- it is a stranger here
+            await fs.Client(first.url, token="an-old-secret").connect()  # noqa: S106 -- it is a stranger here
     second.close()
-    with fs.Server(port=first.port, settings=fs.Settings(token="a third", engine="inline")) as third:  # noqa: S106
+    with fs.Server(port=first.port, settings=fs.Settings(token="a-third", engine="inline")) as third:  # noqa: S106
         async with fs.Client(third) as ours:
             assert (await ours.analyze(tiny, "image_stats")).ok
 
@@ -169,7 +169,7 @@ def test_who_asks_while_a_server_closes_is_told_that_it_is_closed() -> None:
 @pytest.mark.parametrize("host", ["192.0.2.1", "fe80::1%nowhere"])  # of no machine (RFC 5737), of no network card
 def test_a_host_that_is_elsewhere_says_so_whatever_the_port(served: Any, host: str, port: int | None) -> None:
     with pytest.raises(ServerError, match=rf"host '{re.escape(host)}' is no name or address of this machine"):
-        served(host=host, port=port, token="a secret")  # noqa: S106 -- of the test
+        served(host=host, port=port, token="a-secret")  # noqa: S106 -- of the test
 
 
 def test_both_loopback_addresses_or_neither(served: Any) -> None:

@@ -44,10 +44,10 @@ def test_a_page_is_told_where_its_kernel_is(widget: LiveWidget, server: fs.Serve
 
 
 def test_a_secret_never_goes_to_a_page(serve_on: Callable[..., fs.Server], feed: Feed) -> None:
-    server = serve_on(token="open sesame")  # noqa: S106 -- of this test alone
+    server = serve_on(token="open-sesame")  # noqa: S106 -- of this test alone
     widget = LiveWidget(feed, server=server)
     assert widget.get_state()["_where"]["direct"] is None
-    assert "open sesame" not in str(widget.get_state())
+    assert "open-sesame" not in str(widget.get_state())
     page = Page(widget)
     page.post("open")
     assert page.heard("hello")

@@ -25,11 +25,11 @@ from forgesyte_nb.plugins.registry import Registry, registering_in
 from forgesyte_nb.workbench import doctor as doctor_room
 from forgesyte_nb.workbench import doctor_machine, doctor_visit
 from forgesyte_nb.workbench.doctor_report import COLUMNS, Finding
-from tests.conftest import run_cell, wait_for
+from tests.conftest import PATIENCE_S, run_cell, wait_for
 
 ORDER = ["process", "port", "server", "gate", "versions", "plugins", "tesseract"]
 ORDER += ["round trip", "relay", "camera", "log"]
-SECRET = "a secret of more than sixteen signs"  # noqa: S105
+SECRET = "a-secret-of-more-than-sixteen-signs"  # noqa: S105
 Serve = Callable[..., fs.Server]
 
 
@@ -279,15 +279,79 @@ def test_versions_that_are_missing_or_too_old(free_port: int, monkeypatch: pytes
     def version(name: str) -> str:
         if name == "ipywidgets":
             raise importlib.metadata.PackageNotFoundError(name)
-        return "9.1" if name == "websockets" else "4.11.0" if name == "opencv-python" else real(name)
+        return "9.1" if name == "websockets" else real(name)
 
     monkeypatch.setattr(importlib.metadata, "version", version)
     findings = fs.doctor(f"ws://127.0.0.1:{free_port}").of("versions")
-    assert [finding.state for finding in findings] == ["ok", "problem", "problem", "warning"]
+    assert [finding.state for finding in findings] == ["ok", "problem", "problem"]
     assert "websockets 9.1 is too old" in findings[1].found
     assert "ipywidgets is not installed" in findings[2].found
     assert "pip install 'ipywidgets>=" in findings[2].remedy
-    assert "overwrite" in findings[3].found
+
+
+@pytest.mark.parametrize(
+    ("wheels", "state", "found"),
+    [
+        ({"opencv-python": "99.0.1.2"}, "ok", "opencv-python 99.0.1.2"),
+        ({"opencv-python-headless": "99.0.1.2"}, "ok", "opencv-python-headless 99.0.1.2"),
+        ({"opencv-contrib-python": "99.0.1.2"}, "ok", "opencv-contrib-python 99.0.1.2"),
+        ({"opencv-python-headless": "4.10.0.84"}, "problem", "opencv-python-headless 4.10.0.84 is too old"),
+        (
+            {"opencv-python": "99.0.1.2", "opencv-python-headless": "99.0.1.2"},
+            "warning",
+            "overwrite each other's files",
+        ),
+    ],
+)
+def test_one_wheel_of_opencv_is_enough_and_two_are_too_many(
+    wheels: dict[str, str], state: str, found: str, free_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = importlib.metadata.version
+
+    def version(name: str) -> str:
+        if name.startswith("opencv-") and name not in wheels:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return wheels.get(name) or real(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    findings = fs.doctor(f"ws://127.0.0.1:{free_port}").of("versions")
+    assert findings[-1].state == state
+    assert found in findings[-1].found
+    if state == "warning":
+        assert (
+            "pip uninstall --yes opencv-python opencv-python-headless; pip install 'opencv-python>="
+            in findings[-1].remedy
+        )
+
+
+WITHOUT_CV2 = """
+import sys
+
+class WithoutLibGL:
+    def find_spec(self, name, path=None, target=None):
+        if name == "cv2":
+            raise ImportError("libGL.so.1: cannot open shared object file: No such file or directory")
+
+sys.meta_path.insert(0, WithoutLibGL())
+import forgesyte_nb as fs
+
+for name in fs.__all__:
+    getattr(fs, name)
+for finding in fs.doctor("ws://127.0.0.1:1").of("versions"):
+    print(finding.state, finding.found, "->", finding.remedy)
+assert "cv2" not in sys.modules
+"""
+
+
+def test_where_libgl_is_missing_it_can_be_imported_and_names_the_remedy() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_CV2], capture_output=True, text=True, timeout=PATIENCE_S * 3, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    last = done.stdout.splitlines()[-1]
+    assert last.startswith("problem cv2 cannot be loaded: libGL.so.1 is missing, which opencv-python needs -> ")
+    assert "apt-get install libgl1; or pip uninstall" in last
+    assert "-headless>=" in last
 
 
 def test_a_library_that_cannot_be_loaded(free_port: int, monkeypatch: pytest.MonkeyPatch) -> None:

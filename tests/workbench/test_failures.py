@@ -41,6 +41,11 @@ class counts:
 @fs.plugin
 def dies(frame):
     os._exit(3)
+
+@fs.plugin("forgets")
+class Forgets:
+    def process(self, frame):
+        "Without a return."
 """
 
 
@@ -117,6 +122,17 @@ def test_what_ended_its_worker_does_not_end_the_kernel_unasked(begin: Begin, mon
     with pytest.raises(fs.PluginError, match="NoneType"):
         failure.rerun(anyway=True)
     assert ended == [3]
+
+
+def test_a_plugin_that_returns_nothing_is_shown_by_its_own_line(begin: Begin) -> None:
+    (failure,) = begin("forgets", 1).failures
+    assert failure.message.startswith("returned a NoneType, not a dict")
+    assert failure.place is not None
+    assert (failure.place.function, failure.place.source) == ("process", "def process(self, frame):")
+    assert failure.traceback.splitlines()[1:3] == [
+        f'  File "{failure.place.where}", line {failure.place.line}, in process',
+        "    def process(self, frame):",
+    ]
 
 
 def test_a_frame_that_reached_no_plugin_says_so(begin: Begin, server: fs.Server, registry: Registry) -> None:

@@ -227,7 +227,7 @@ def test_it_goes_on_when_its_server_is_started_again_behind_a_token(begin: Begin
     with fs.Server(port=0, settings=inline, plugin_registry=registry, log=tmp_path / "log") as first:
         stream = begin(pictures(5), server=first, loop=True, history=50)
         assert goes_on()
-    guarded = replace(inline, token="a secret")  # noqa: S106 -- of the test
+    guarded = replace(inline, token="a-secret")  # noqa: S106 -- of the test
     with fs.Server(port=first.port, settings=guarded, plugin_registry=registry, log=tmp_path / "log"):
         assert goes_on()
         stream.stop().wait(20)

@@ -72,7 +72,7 @@ def test_it_follows_its_kernels_server_to_another_port(
     client = fs.BlockingClient(first)
     assert goes_on(of_kernel)
     assert goes_on(of_server)
-    second = kernel(port=free_port(tmp_path), token="a secret")  # noqa: S106 -- of the test
+    second = kernel(port=free_port(tmp_path), token="a-secret")  # noqa: S106 -- of the test
     assert second.port != first.port
     assert goes_on(of_kernel)
     assert goes_on(of_server)
@@ -122,12 +122,12 @@ def test_a_server_of_its_own_at_the_kernels_old_port_is_no_successor(
 def test_a_secret_that_was_given_is_for_the_server_it_was_given_for(
     kernel: Callable[..., fs.Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = kernel(token="of the first")  # noqa: S106 -- of the test
+    first = kernel(token="of-the-first")  # noqa: S106 -- of the test
     monkeypatch.setenv("FORGESYTE_NB_URL", first.url)
-    given = [fs.Client(url, token="of the first") for url in (None, first)]  # noqa: S106
+    given = [fs.Client(url, token="of-the-first") for url in (None, first)]  # noqa: S106
     second = kernel(port=free_port(tmp_path))
     monkeypatch.setenv("FORGESYTE_NB_URL", first.url)
-    given.append(fs.Client(token="of the first"))  # noqa: S106
+    given.append(fs.Client(token="of-the-first"))  # noqa: S106
     assert [client.url for client in given] == [first.url] * 3
     second.close()
 
