@@ -153,6 +153,10 @@ class AsyncServer:
     async def stop_listening(self) -> None:
         """Close the sockets it listens on; connections stay."""
         for server in self._servers:
+            for bound in server.sockets:
+                self._loop.remove_reader(bound.fileno())
+        await _let_callbacks_run()  # asyncio 3.11 loses a connection that was accepted but has no transport by now
+        for server in self._servers:
             server.server.close()
 
     def _make_connection(self, *protocol_and_server: Any, **settings: Any) -> FrameConnection:
@@ -287,7 +291,6 @@ class AsyncServer:
         self.viewers.close()
         await asyncio.sleep(0)  # connections write what the engines' last answers put into outboxes
         await self.stop_listening()
-        await _let_callbacks_run()  # what was accepted last becomes a connection
         for connection in list(self._connections):
             connection.finish()
         for server in self._servers:

@@ -153,7 +153,8 @@ export class WaySocket extends SocketLike {
   }
 
   send(message) {
-    if (this.readyState === OPEN) this.#socket.send(message);
+    // A browser discards what is sent while a WebSocket closes, and writes an error to the console.
+    if (this.readyState === OPEN && this.#socket.readyState === OPEN) this.#socket.send(message);
   }
 
   close(code = 1000, reason = "") {
