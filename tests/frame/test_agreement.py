@@ -6,6 +6,7 @@ import io
 import random
 import time
 import warnings
+from importlib.metadata import files
 from pathlib import Path
 
 import numpy as np
@@ -25,12 +26,9 @@ FIELDS = [*(b"\0", b"\1", b"\xff", b"\x7f\xff", b"\0\0", b"\xff\0"), b"\xff\xc0"
 
 def pictures_of_libraries() -> list[Path]:
     """The pictures in the wheels of scikit-image and matplotlib."""
-    import matplotlib
-    import skimage
-
-    folders = [Path(skimage.__file__).parent / "data", Path(matplotlib.get_data_path())]
     suffixes = {".png", ".jpg", ".gif", ".tif", ".bmp", ".webp"}
-    return sorted(path for folder in folders for path in folder.rglob("*") if path.suffix in suffixes)
+    names = [name for library in ("scikit-image", "matplotlib") for name in files(library) or ()]
+    return sorted(Path(str(name.locate())) for name in names if name.suffix in suffixes)
 
 
 @pytest.mark.parametrize("path", pictures_of_libraries(), ids=lambda path: path.name)
