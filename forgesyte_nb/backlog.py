@@ -1,7 +1,7 @@
 """The pictures of all jobs under way, bounded in bytes: in memory first, then in the spool's file, then refused.
 
-`add` takes a picture and returns how it is kept: the bytes themselves, or a `Spooled` that reads them from the file
-when they are wanted; `remove` lets it go.
+`add` takes a picture and returns how it is kept: the image itself, or a `Spooled` that reads an image file back from
+the temporary file when it is wanted; `remove` lets it go. Raw pixels are kept in memory or refused.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 import tempfile
 
 from forgesyte_nb.errors import QueueFull
+from forgesyte_nb.image.data import ImageData, size_bytes
 from forgesyte_nb.spool import Spool, Spooled, SpoolFull
 
-StoredImage = bytes | Spooled
+StoredImage = ImageData | Spooled
 
 
 class Backlog:
@@ -27,17 +28,21 @@ class Backlog:
         self._spool = spool
         self.memory_bytes = 0
 
-    def add(self, image: bytes) -> StoredImage:
+    def add(self, image: ImageData) -> StoredImage:
         """Keep a picture.
 
         Raises:
             QueueFull: If there is no room for it, or the file cannot be written.
         """
-        size = len(image)
+        size = size_bytes(image)
         if self.memory_bytes + size <= self._memory_limit_bytes:
             self.memory_bytes += size
             return image
         waiting = f"{self.memory_bytes / 1048576:.0f} MiB of pictures wait in memory"
+        if not isinstance(image, bytes):
+            raise QueueFull(
+                f"{waiting}, the limit; send on when results have come, or raise queue_bytes in the Settings"
+            )
         try:
             return self._spool.add(image)
         except SpoolFull:
@@ -54,7 +59,7 @@ class Backlog:
 
     def remove(self, image: StoredImage) -> None:
         """Let a picture go."""
-        if isinstance(image, bytes):
-            self.memory_bytes -= len(image)
-        else:
+        if isinstance(image, Spooled):
             self._spool.remove(image)
+        else:
+            self.memory_bytes -= size_bytes(image)

@@ -17,8 +17,9 @@ import msgspec
 
 from forgesyte_nb.backlog import Backlog
 from forgesyte_nb.engines.contract import Engine, Outcome
-from forgesyte_nb.errors import InvalidMessage, PluginError, QueueFull, WireError
+from forgesyte_nb.errors import InvalidImage, InvalidMessage, PluginError, QueueFull, WireError
 from forgesyte_nb.failures import FailedFrame, failure_book
+from forgesyte_nb.image.data import ImageData
 from forgesyte_nb.image.header import read_header
 from forgesyte_nb.job_messages import failure_of, result_of, summary_of, timings_of, update_of
 from forgesyte_nb.jobs import Job, JobBook
@@ -91,6 +92,11 @@ class Dispatcher:
 
     # What clients send
 
+    def receive_frame(self, session: Session, frame: wire.IncomingFrame) -> None:
+        """Take a frame of a client in this process."""
+        session.fresh = False
+        self._accept(session, frame)
+
     def receive(self, session: Session, data: bytes, *, binary: bool = False) -> None:
         """Take one message of a client; every answer goes through outboxes."""
         is_first, session.fresh = session.fresh, False
@@ -137,7 +143,7 @@ class Dispatcher:
                     max_depth=self._settings.max_options_depth,
                 )
             plugin.schema.keywords(frame.options)
-            read_header(frame.image, max_pixels=self._settings.max_image_pixels)
+            self._check_image(frame.image)
             self._check_room(session)
             image = self.backlog.add(frame.image)
         except WireError as error:
@@ -167,6 +173,16 @@ class Dispatcher:
             self._log.exception("could not hand over job=%s", job.job_id)
             self.ended(
                 job, Outcome(error=PluginError(f"the engine could not take it ({type(fault).__name__}: {fault})"))
+            )
+
+    def _check_image(self, image: ImageData) -> None:
+        limit = self._settings.max_image_pixels
+        if isinstance(image, bytes):
+            read_header(image, max_pixels=limit)
+        elif image.shape[0] * image.shape[1] > limit:
+            raise InvalidImage(
+                f"pixels of {image.shape[1]}×{image.shape[0]} are over the limit of {limit} pixels; send a smaller "
+                "picture, or raise max_image_pixels in the server's Settings"
             )
 
     def _check_room(self, session: Session) -> None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from forgesyte_nb.errors import ForgeSyteError
+from forgesyte_nb.image.data import ImageData, size_bytes
 from forgesyte_nb.jobs import Job
 from forgesyte_nb.plugins.registry import Registry
 
@@ -36,7 +37,7 @@ class FailedFrame:
         frame_id: The sender's name for it.
         seq: Number of the frame among those of its stream.
         options: JSON, as they were sent.
-        image: Bytes of the image file; empty if they were gone already.
+        image: The image file, or raw pixels; empty if it was gone already.
         error: What the client was told, with the plugin's traceback as `detail` if it raised something.
         failed_at: Seconds since the epoch.
     """
@@ -48,7 +49,7 @@ class FailedFrame:
     frame_id: str
     seq: int
     options: bytes
-    image: bytes
+    image: ImageData
     error: ForgeSyteError
     failed_at: float = field(default_factory=time.time)
 
@@ -57,7 +58,7 @@ class FailedFrame:
         """What is to be remembered of a job that fails; before its picture is let go."""
         plugin, place = job.entry.plugin, weakref.ref(registry)
         try:
-            image = bytes(job.image)
+            image = job.image
         except OSError:
             image = b""  # the backlog's file cannot be read, which may be why it failed
         return cls(job.job_id, plugin.name, plugin.revision, place, job.frame_id, job.seq, job.options, image, error)
@@ -75,7 +76,7 @@ class FailedFrame:
     @property
     def size(self) -> int:
         """Bytes of what is large in it."""
-        return len(self.image) + len(self.detail)
+        return size_bytes(self.image) + len(self.detail)
 
 
 class FailureCounts:

@@ -37,10 +37,15 @@ class ShownPicture:
         about: The other fields of its header, anything that orjson can say.
     """
 
-    payload: bytes
+    file: bytes | Callable[[], bytes]
     content_type: str
     seq: int
     about: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def payload(self) -> bytes:
+        """Bytes of an image file that browsers can show."""
+        return self.file if isinstance(self.file, bytes) else self.file()
 
     def message(self, feed_id: str) -> bytes:
         """The binary message."""
@@ -79,7 +84,7 @@ class Feed:
         """What `hello` says of it."""
         return FeedInfo(self.feed_id, self.kind, self.title)
 
-    def show(self, payload: bytes, content_type: str = "image/jpeg", **about: Any) -> None:
+    def show(self, payload: bytes | Callable[[], bytes], content_type: str = "image/jpeg", **about: Any) -> None:
         """Publish a picture; `published_at` is added.
 
         Args:

@@ -1,9 +1,9 @@
-"""A frame: one image and its name, as encoded bytes that are decoded when somebody looks.
+"""A frame: one image and its name, as an image file or as raw pixels.
 
-`Frame` is what a plugin gets and what a source yields. It holds either the bytes of an image file or an RGB
-array, and makes the other one (and the views `.bgr`, `.gray`, `.pil`) on first use. Decoding turns the picture
-upright (EXIF), takes the first picture of an animation, and gives 8 bits a channel whatever the file has. It
-knows no socket, no plugin and no thread; the arrays it hands out are read-only, since views may share memory.
+`Frame` is what a plugin gets and what a source yields. It holds the bytes of an image file or raw pixels, RGB or gray,
+and makes the other one (and the views `.rgb`, `.bgr`, `.gray`, `.pil`) on first use. Decoding turns the picture upright
+(EXIF), takes the first picture of an animation, and gives 8 bits a channel whatever the file has. The arrays are
+read-only, since they may share memory.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ class Frame:
         "_gray",
         "_header",
         "_lossless",
+        "_pixels",
         "_rgb",
         "captured_at",
         "decode_ms",
@@ -87,6 +88,7 @@ class Frame:
         encoded = bytes(encoded)  # a copy of what the caller may change later
         self._header: ImageHeader | None = read_header(encoded, max_pixels=max_pixels)
         self._encoded: bytes | None = encoded
+        self._pixels: Image8 | None = None
         self._rgb: Image8 | None = None
         self._bgr: Image8 | None = None
         self._gray: Image8 | None = None
@@ -106,6 +108,7 @@ class Frame:
         seq: int = 0,
         captured_at: float | None = None,
         lossless: bool = False,
+        copy: bool = True,
     ) -> Frame:
         """Make a frame from pixels.
 
@@ -115,7 +118,8 @@ class Frame:
             frame_id: Name of the frame.
             seq: Number in its stream.
             captured_at: Time of capture, seconds since the epoch.
-            lossless: Whether its `bytes` are a PNG, in which every pixel stays as it is, rather than a JPEG.
+            lossless: True for `bytes` that are a PNG, which keeps every pixel, instead of a JPEG.
+            copy: False to use the memory of the array, which must not be written to from now on.
 
         Raises:
             InvalidImage: If the dtype is not uint8 or the shape is none of these.
@@ -134,17 +138,27 @@ class Frame:
                 "u": "for values of 0–255 use array.clip(0, 255).astype('uint8')",
             }.get(array.dtype.kind, "for floats of 0–1 use (array * 255).round().astype('uint8')")
             raise InvalidImage(f"Array of {array.dtype}: a frame is uint8, 0–255; {advice}")
-        if array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 1):
-            array = np.repeat(array.reshape(*array.shape[:2], 1), 3, axis=2)
-        if array.ndim != 3 or array.shape[2] not in (3, 4) or 0 in array.shape:
+        if array.ndim == 3 and array.shape[2] == 1:
+            array = array[:, :, 0]
+        if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)) or 0 in array.shape:
             raise InvalidImage(f"Array of shape {array.shape}: expected (H, W, 3) in RGB order, or (H, W)")
+        array = array[..., :3] if array.ndim == 3 else array
         frame = cls.__new__(cls)
-        frame._header = frame._encoded = frame._bgr = frame._gray = None
-        frame._rgb = _read_only(np.ascontiguousarray(array[:, :, :3]).copy())
+        frame._header = frame._encoded = frame._rgb = frame._bgr = frame._gray = None
+        frame._pixels = _read_only(np.array(array, order="C") if copy else np.ascontiguousarray(array).view())
+        if array.ndim == 3:
+            frame._rgb = frame._pixels
+        else:
+            frame._gray = frame._pixels
         frame._lossless = lossless
         frame.frame_id, frame.seq, frame.captured_at, frame.decode_ms = frame_id, seq, captured_at, 0.0
         frame.time_s = None
         return frame
+
+    @property
+    def pixels(self) -> Image8 | None:
+        """The pixels it was made of, uint8 `(H, W, 3)` RGB or `(H, W)` gray; None if it was made of an image file."""
+        return self._pixels
 
     @property
     def rgb(self) -> Image8:
@@ -154,14 +168,24 @@ class Frame:
             InvalidImage: If the image turns out to be damaged.
         """
         if self._rgb is None:
-            self._rgb = self._decode(rgb=True) if self._bgr is None else _convert(self._bgr, "COLOR_BGR2RGB")
+            if self._bgr is not None:
+                self._rgb = _convert(self._bgr, "COLOR_BGR2RGB")
+            elif self._pixels is not None:
+                self._rgb = _convert(self._pixels, "COLOR_GRAY2RGB")
+            else:
+                self._rgb = self._decode(rgb=True)
         return self._rgb
 
     @property
     def bgr(self) -> Image8:
         """Pixels, uint8 `(H, W, 3)`, blue first: OpenCV's order."""
         if self._bgr is None:
-            self._bgr = self._decode(rgb=False) if self._rgb is None else _convert(self._rgb, "COLOR_RGB2BGR")
+            if self._rgb is not None:
+                self._bgr = _convert(self._rgb, "COLOR_RGB2BGR")
+            elif self._pixels is not None:
+                self._bgr = _convert(self._pixels, "COLOR_GRAY2BGR")
+            else:
+                self._bgr = self._decode(rgb=False)
         return self._bgr
 
     @property
@@ -190,16 +214,18 @@ class Frame:
 
     @property
     def bytes(self) -> bytes:
-        """The image file: as it came in, or made of the array: a JPEG of quality 90, or a PNG if it is lossless."""
+        """The image file: as it came in, or made of the pixels: a JPEG of quality 90, or a PNG if it is lossless."""
         if self._encoded is None:
-            self._encoded = encode_png(self.bgr) if self._lossless else encode_jpeg(self.bgr)
+            pixels = self._pixels if self._pixels is not None and self._pixels.ndim == 2 else self.bgr
+            self._encoded = encode_png(pixels) if self._lossless else encode_jpeg(pixels)
         return self._encoded
 
     @property
     def size_wh(self) -> tuple[int, int]:
         """Width and height in pixels, as seen upright (this decodes the image)."""
-        shape = (self._bgr if self._bgr is not None else self.rgb).shape
-        return shape[1], shape[0]
+        known = self._bgr if self._pixels is None else self._pixels
+        height, width = (self.rgb if known is None else known).shape[:2]
+        return width, height
 
     @property
     def stored_size_wh(self) -> tuple[int, int]:
@@ -240,7 +266,7 @@ class Frame:
 
 
 def encode_jpeg(image_bgr: Image8, *, quality: int = JPEG_QUALITY) -> bytes:
-    """A JPEG file of uint8 `(H, W, 3)` BGR pixels; `quality` is 1–100.
+    """A JPEG file of uint8 `(H, W, 3)` BGR or `(H, W)` gray pixels; `quality` is 1–100.
 
     Raises:
         InvalidImage: If OpenCV cannot encode it, such as over 65,500 pixels wide.
@@ -251,7 +277,7 @@ def encode_jpeg(image_bgr: Image8, *, quality: int = JPEG_QUALITY) -> bytes:
 
 
 def encode_png(image_bgr: Image8) -> bytes:
-    """A PNG file of uint8 `(H, W, 3)` BGR pixels.
+    """A PNG file of uint8 `(H, W, 3)` BGR or `(H, W)` gray pixels.
 
     Raises:
         InvalidImage: If OpenCV cannot encode it.

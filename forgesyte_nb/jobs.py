@@ -14,8 +14,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from forgesyte_nb.backlog import StoredImage
+from forgesyte_nb.image.data import ImageData
 from forgesyte_nb.plugins.registry import Entry
 from forgesyte_nb.protocol.messages import JobStatus
+from forgesyte_nb.spool import Spooled
 
 _HISTORY_BYTES = 16 * 1024 * 1024  # of messages kept for late subscribers, over all ended jobs
 
@@ -28,7 +30,7 @@ class Job:
         frame_id: The client's name for the frame.
         entry: The plugin and how it travels.
         options: Raw JSON, already checked.
-        stored_image: How the bytes of the image file are kept; dropped when the job ends.
+        stored_image: How the image is kept; dropped when the job ends.
         owner: The session that sent it; whatever the level above uses.
         stream: Owner and `stream_id`: frames of one stream start in the order sent.
         stream_key: Which state a stateful plugin uses; empty for a stateless one.
@@ -94,14 +96,14 @@ class Job:
         self.deaths = 0
 
     @property
-    def image(self) -> bytes:
-        """Bytes of the image file, read from the backlog's temporary file if they are there.
+    def image(self) -> ImageData:
+        """The image file, read from the backlog's temporary file if it is there, or raw pixels.
 
         Raises:
             OSError: If that file cannot be read.
         """
         stored = self.stored_image
-        return stored if isinstance(stored, bytes) else stored.read()
+        return stored.read() if isinstance(stored, Spooled) else stored
 
     @property
     def ended(self) -> bool:

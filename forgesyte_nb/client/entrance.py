@@ -10,12 +10,13 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from websockets.asyncio.client import ClientConnection
-
 from forgesyte_nb.client.connecting import NoWayIn, default_url, open_socket, websocket_url
 from forgesyte_nb.errors import ConnectionLost, ServerError
 from forgesyte_nb.own_servers import appointed, secret_of, was_appointed
 from forgesyte_nb.token_file import token_of
+from forgesyte_nb.transport.base import Transport
+from forgesyte_nb.transport.local import LocalTransport
+from forgesyte_nb.transport.socket import SocketTransport
 
 
 class Entrance:
@@ -53,19 +54,22 @@ class Entrance:
         self._follows = self._is_known and is_successor
         self._ping = {"ping_interval_s": ping_interval_s, "ping_timeout_s": ping_timeout_s}
         self._offer_v2 = offer_v2
+        self._server = server if is_server and token is None and offer_v2 else None
 
     @property
     def url(self) -> str:
         """Base URL of the server, where it is now."""
         return (self._follows and appointed()) or self._url
 
-    async def enter(self, client_id: str) -> ClientConnection:
+    async def enter(self, client_id: str) -> Transport:
         """Connect once, with the secret of now.
 
         Raises:
             ConnectionLost: If nobody answers there, or it refuses, saying what to do.
         """
         self._url = url = self.url
+        if (local := self._local_server()) is not None:
+            return LocalTransport(local, client_id)
         secret = self._secret(url)
         try:
             socket = await self._open(url, client_id, secret)
@@ -77,8 +81,16 @@ class Entrance:
         self._is_known = True
         return socket
 
-    async def _open(self, url: str, client_id: str, secret: str | None) -> ClientConnection:
-        return await open_socket(url, client_id, secret, **self._ping, offer_v2=self._offer_v2)
+    def _local_server(self) -> Any:
+        """The server, if it was given as an object and runs in this process."""
+        if self._server is None:
+            return None
+        from forgesyte_nb.server.server import running_at
+
+        return running_at(self.url)
+
+    async def _open(self, url: str, client_id: str, secret: str | None) -> Transport:
+        return SocketTransport(await open_socket(url, client_id, secret, **self._ping, offer_v2=self._offer_v2))
 
     def _secret(self, url: str) -> str | None:
         """Of a server of this process that has let this client in before, or that it was made for, its own.

@@ -29,9 +29,10 @@ class Feeder:
         skipped: Of those, how many were dropped for a newer one.
     """
 
-    def __init__(self, source: Source, *, freshest: bool) -> None:
+    def __init__(self, source: Source, *, freshest: bool, encode: bool) -> None:
         """Begin to read."""
         self.read = 0
+        self._encode = encode
         self.skipped = 0
         self._source = source
         self.freshest = freshest
@@ -95,7 +96,7 @@ class Feeder:
         pictures = iter(self._source.frames())
         try:
             for picture in pictures:
-                if not self._put(_encoded(picture)):
+                if not self._put(_encoded(picture) if self._encode else picture):
                     break
         finally:
             close = getattr(pictures, "close", None)  # of a generator, which then closes what it opened

@@ -16,21 +16,17 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from websockets.asyncio.client import ClientConnection
-from websockets.exceptions import ConnectionClosed
-
 from forgesyte_nb.client.results import Result, error_of
 from forgesyte_nb.client.resumption import Resumption
 from forgesyte_nb.client.unanswered import SentFrame, Unanswered
 from forgesyte_nb.client.upkeep import Dial, Patience, Upkeep
-from forgesyte_nb.client.wire_format import WireFormat
 from forgesyte_nb.errors import ConnectionLost, ForgeSyteError, InvalidMessage, InvalidOptions, QueueFull, WireError
 from forgesyte_nb.protocol.messages import Cancel, Subscribe, Unsubscribe
-from forgesyte_nb.protocol.wire import encode
+from forgesyte_nb.transport.local import LocalTransport
+from forgesyte_nb.transport.base import Message, MessageTooLarge, OutgoingFrame, Transport, TransportClosed
 
 Heard = Callable[[dict[str, Any]], None]
 
-_CLOSE_TOO_BIG = 1009
 _CANCELLING_S = 0.5  # at most: the connection may be clogged by what the server does not read
 
 _log = logging.getLogger("forgesyte_nb.client")
@@ -55,8 +51,7 @@ class Link:
         self._room = asyncio.Semaphore(window)
         self._idle, self._greeted = asyncio.Event(), asyncio.Event()
         self._idle.set()
-        self._socket: ClientConnection | None = None
-        self._format = WireFormat(None)
+        self._transport: Transport | None = None
         self._number = 0  # of the connection of the moment
         self._up = False  # whether new frames go straight out, because all older ones have
         self._good = False  # whether the connection brought an answer
@@ -66,14 +61,18 @@ class Link:
         self._subscribing: set[str] = set()
         self._told_of_topics = asyncio.Event()
         self._renewed = False  # whether topics may be said: what was there before has been
-        self._max_message_bytes = 0
         self.max_options_bytes = 0
         self._background: set[asyncio.Task[None]] = set()
 
     @property
+    def is_local(self) -> bool:
+        """True if frames need not be encoded."""
+        return isinstance(self._transport, LocalTransport)
+
+    @property
     def connected(self) -> bool:
         """Whether there is a connection at this moment."""
-        return self._socket is not None
+        return self._transport is not None
 
     async def close(self) -> None:
         """Cancel what nobody will hear of, and say goodbye; whatever waits for an answer gets `ConnectionLost`."""
@@ -96,7 +95,7 @@ class Link:
     def disown(self) -> None:
         """In a forked process: connection, tasks and what waits for an answer are the parent's."""
         self.upkeep.disown()
-        self._socket, self._up, self._renewed = None, False, False
+        self._transport, self._up, self._renewed = None, False, False
         self._background, self.unanswered, self._idle = set(), Unanswered(), asyncio.Event()
         self._idle.set()
 
@@ -147,8 +146,8 @@ class Link:
 
     async def _cancel(self, frame: SentFrame) -> None:
         """Tell the server that nobody waits for a frame, if it understands."""
-        if self._format.is_v2 and frame.job_id and self._up:
-            await self._say(encode(Cancel(frame.job_id)))
+        if self._is_v2 and frame.job_id and self._up:
+            await self._say(Cancel(frame.job_id))
 
     async def subscribe(self, topic: str) -> None:
         """Subscribe now, and again on each connection to come; of `forgesyte.v2`, wait until it holds.
@@ -165,7 +164,7 @@ class Link:
                 self.topics[topic] = None
                 self._refused.pop(topic, None)
                 if self._renewed:
-                    await self._say(encode(Subscribe(topic)))
+                    await self._say(Subscribe(topic))
             while self._awaits_word_of(topic):
                 self._told_of_topics.clear()
                 await self._told_of_topics.wait()
@@ -177,7 +176,7 @@ class Link:
 
     def _awaits_word_of(self, topic: str) -> bool:
         known = topic in self._acknowledged or topic not in self.topics
-        return self._format.is_v2 and self.connected and not known
+        return self._is_v2 and self.connected and not known
 
     def _refuse_topic(self, topic: str, error: WireError) -> None:
         self.topics.pop(topic, None)
@@ -195,15 +194,16 @@ class Link:
         self.upkeep.check()
         self.topics.pop(topic, None)
         if self._renewed:
-            await self._say(encode(Unsubscribe(topic)))
+            await self._say(Unsubscribe(topic))
 
-    async def _say(self, message: bytes, *, is_text: bool = True) -> None:
+    async def _say(self, message: Message) -> None:
         """Send if there is a connection. What is lost with it is said again on the next."""
-        if self._socket is not None:
-            try:
-                await self._socket.send(message, text=is_text)
-            except ConnectionClosed:
-                _log.debug("connection closed while sending")
+        if self._transport is not None:
+            await self._transport.send(message)
+
+    @property
+    def _is_v2(self) -> bool:
+        return self._transport is not None and self._transport.is_v2
 
     async def _transmit(self, frame: SentFrame) -> None:
         """Send a frame on the connection of the moment."""
@@ -212,40 +212,39 @@ class Link:
         if frame.attempts > self._patience.max_retries + 1:
             self._fail(frame, ConnectionLost(f"sent {frame.attempts - 1} times without an answer"))
             return
-        wire_id = self.unanswered.name(frame)
-        message, is_text = self._format.pack(wire_id, frame.plugin, frame.options, frame.stream_id, frame.picture)
-        if self._max_message_bytes and len(message) > self._max_message_bytes:
-            self._fail(frame, _too_large(frame, self._max_message_bytes))
-        else:
-            await self._say(message, is_text=is_text)
+        wire_id, transport = self.unanswered.name(frame), self._transport
+        if transport is None:
+            return  # it is sent on the next connection
+        try:
+            await transport.send(OutgoingFrame(wire_id, frame.plugin, frame.options, frame.stream_id, frame.picture))
+        except MessageTooLarge:
+            self._fail(frame, _too_large(frame, transport.max_message_bytes))
 
     # One connection
 
-    async def _use(self, socket: ClientConnection) -> bool:
-        """Read a connection to its end; whether it brought an answer."""
-        self._socket, self._format = socket, WireFormat(socket.subprotocol)
+    async def _use(self, transport: Transport) -> tuple[bool, str]:
+        """Read a connection to its end; True if it brought an answer, and why it ended."""
+        self._transport = transport
         self._number += 1
         self._good = self._renewed = False
         self._greeted.clear()
-        self._resumption.connected(is_v2=self._format.is_v2)
+        self._resumption.connected(is_v2=transport.is_v2)
         if self._resumption.settled:
             self._greeted.set()
         catching_up = asyncio.create_task(self._catch_up(), name="forgesyte-catch-up")
         try:
-            async for data in socket:
-                message = self._format.decode(data)
-                if message is not None:
-                    self._take(message)
-        except ConnectionClosed:
-            _log.debug("connection broke")
+            while True:
+                self._take(await transport.receive())
+        except TransportClosed as error:
+            closed = error
         finally:
-            self._up, self._socket = False, None
+            self._up, self._transport = False, None
             self._told_of_topics.set()
             catching_up.cancel()
             await asyncio.gather(catching_up, return_exceptions=True)
-        if socket.close_code == _CLOSE_TOO_BIG:
+        if closed.too_large:
             self._blame_the_largest()
-        return self._good
+        return self._good, str(closed)
 
     async def _catch_up(self) -> None:
         """On a new connection: topics, then what is unanswered, then the door is open for new frames."""
@@ -265,9 +264,9 @@ class Link:
         if not self._resumption.recovered:
             self._acknowledged.clear()
         for topic in self._acknowledged - self.topics.keys():
-            await self._say(encode(Unsubscribe(topic)))
+            await self._say(Unsubscribe(topic))
         for topic in [topic for topic in self.topics if topic not in self._acknowledged]:
-            await self._say(encode(Subscribe(topic)))
+            await self._say(Subscribe(topic))
 
     def _take(self, message: dict[str, Any]) -> None:
         resume = self._resumption.take(message)
@@ -275,7 +274,7 @@ class Link:
             self._understand(message)
         finally:
             if resume is not None:
-                self._in_background(self._say(encode(resume)))
+                self._in_background(self._say(resume))
             elif self._resumption.settled:
                 self._greeted.set()
 
@@ -305,7 +304,8 @@ class Link:
         elif kind == "unsubscribed":
             self._acknowledged.discard(message["topic"])
         elif kind == "hello":
-            self._max_message_bytes = message.get("max_message_bytes", 0)
+            if self._transport is not None:
+                self._transport.max_message_bytes = message.get("max_message_bytes", 0)
             self.max_options_bytes = message.get("max_options_bytes", 0)
         self.unanswered.restore_name(message)
         self._heard(message)
@@ -329,7 +329,7 @@ class Link:
     async def _send_again(self, frame: SentFrame, turn: tuple[str, int], pause_s: float) -> None:
         await asyncio.sleep(pause_s)
         waits_here = frame.connection == self._number and (frame.wire_id, frame.attempts) == turn
-        if waits_here and self._socket is not None and frame in self.unanswered:
+        if waits_here and self._transport is not None and frame in self.unanswered:
             await self._transmit(frame)
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:

@@ -109,6 +109,7 @@ class Sender:
             ordered=ordered,
             concurrency=concurrency or (min(_FRESH_CONCURRENCY, self._window) if freshest else self._window),
             explain=explain,
+            encode=not self._link.is_local,
         )
 
     @contextlib.asynccontextmanager

@@ -62,6 +62,7 @@ class ResultStream:
         ordered: bool,
         concurrency: int,
         explain: Explain,
+        encode: bool,
     ) -> None:
         """Made by `Client.stream`."""
         self.source = source
@@ -74,6 +75,7 @@ class ResultStream:
         self._send, self._forget, self._frame_ids = send, forget, frame_ids
         self._ordered, self._concurrency = ordered, concurrency
         self._explain = explain
+        self._encode = encode
         self._feeder: Feeder | None = None
         self._under_way: set[SentFrame] = set()
         self._ready: list[Result] = []
@@ -137,7 +139,7 @@ class ResultStream:
         """
         if self._feeder is not None:
             raise RuntimeError("a stream is iterated once; call stream() again for another pass")
-        self._feeder = Feeder(self.source, freshest=self.intent == "freshest")
+        self._feeder = Feeder(self.source, freshest=self.intent == "freshest", encode=self._encode)
         pump = asyncio.create_task(self._pump(self._feeder), name=f"forgesyte-{self.stream_id}")
         try:
             while chunk := await self._take():

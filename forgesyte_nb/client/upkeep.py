@@ -13,14 +13,12 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from websockets.asyncio.client import ClientConnection
-
-from forgesyte_nb.background import point_nowhere
-from forgesyte_nb.client.connecting import CLOSE_TIMEOUT_S, NoWayIn, pause_s
+from forgesyte_nb.client.connecting import NoWayIn, pause_s
 from forgesyte_nb.errors import ConnectionLost
+from forgesyte_nb.transport.base import Transport
 
-Dial = Callable[[], Coroutine[Any, Any, ClientConnection]]
-Use = Callable[[ClientConnection], Coroutine[Any, Any, bool]]
+Dial = Callable[[], Coroutine[Any, Any, Transport]]
+Use = Callable[[Transport], Coroutine[Any, Any, tuple[bool, str]]]
 GiveUp = Callable[[ConnectionLost], None]
 
 _WARN_AFTER_S = 1.0  # without a connection; a server that is replaced is back sooner
@@ -74,7 +72,7 @@ class Upkeep:
 
         Args:
             dial: Connects once, or raises `ConnectionLost`.
-            use: Reads a connection to its end, and says whether it was good for anything.
+            use: Reads a connection to its end; returns True if it brought an answer, and why it ended.
             give_up: Called once when there will be no other connection.
             patience: How long to try.
         """
@@ -85,7 +83,7 @@ class Upkeep:
         )
         self._dial, self._use, self._give_up, self._patience = dial, use, give_up, patience
         self._task: asyncio.Task[None] | None = None
-        self._socket: ClientConnection | None = None
+        self._transport: Transport | None = None
         self._retries = 0
         self._closed = 0  # how often
         self._opening = asyncio.Lock()
@@ -100,13 +98,13 @@ class Upkeep:
             if self.lost is None:
                 return
             closed_before = self._closed
-            socket = await self._dial()
+            transport = await self._dial()
             if self._closed != closed_before:
-                await _close(socket)
+                await transport.close()
                 raise ConnectionLost("the client was closed while it connected")
-            self._socket = socket
+            self._transport = transport
             self.lost, self._retries = None, 0
-            self._task = asyncio.create_task(self._keep(socket), name="forgesyte-upkeep")
+            self._task = asyncio.create_task(self._keep(transport), name="forgesyte-upkeep")
             try:
                 await asyncio.sleep(0)  # it is in use when this returns
             except asyncio.CancelledError:
@@ -118,8 +116,8 @@ class Upkeep:
         self._closed += 1
         lost = self.refuse()
         try:
-            if self._socket is not None:
-                await _close(self._socket)
+            if self._transport is not None:
+                await self._transport.close()
         finally:
             task, self._task = self._task, None
             if task is not None:
@@ -135,9 +133,9 @@ class Upkeep:
 
     def disown(self) -> None:
         """In a forked process: the connection is the parent's."""
-        if self._socket is not None:
-            point_nowhere([self._socket.transport.get_extra_info("socket").fileno()])
-        self._socket = self._task = None
+        if self._transport is not None:
+            self._transport.disown()
+        self._transport = self._task = None
         self._opening = asyncio.Lock()
         self.lost = ConnectionLost("the client belongs to the process that this one was forked from; make a new one")
 
@@ -146,15 +144,15 @@ class Upkeep:
         if self.lost is not None:
             raise ConnectionLost(str(self.lost))
 
-    async def _keep(self, socket: ClientConnection) -> None:
+    async def _keep(self, transport: Transport) -> None:
         try:
             while True:
-                reason = await self._use_one(socket)
+                reason = await self._use_one(transport)
                 if self.lost is not None:
                     return
                 if not self._patience.reconnect:
                     raise reason
-                socket = await self._come_back_and_say(reason)
+                transport = await self._come_back_and_say(reason)
                 self.reconnects += 1
         except ConnectionLost as lost:
             self.lost = lost
@@ -163,40 +161,39 @@ class Upkeep:
             self.lost = ConnectionLost(f"the client itself failed: {error!r}")
         self._give_up(self.lost)
 
-    async def _come_back_and_say(self, reason: ConnectionLost) -> ClientConnection:
+    async def _come_back_and_say(self, reason: ConnectionLost) -> Transport:
         """The next connection; whoever waits for it learns soon what they wait for."""
         _log.info("%s; trying to come back", reason)
         self.trouble = str(reason)
         warning = None if self._patience.quiet else asyncio.get_running_loop().call_later(_WARN_AFTER_S, self._warn)
         try:
-            socket = await self._come_back(reason)
+            transport = await self._come_back(reason)
         finally:
             self.trouble = ""
             if warning is not None:
                 warning.cancel()
         _log.info("the connection stands again")
-        return socket
+        return transport
 
     def _warn(self) -> None:
         _log.warning("%s. Trying again, for some %.0f s in all", self.trouble, self._patience.total_s)
 
-    async def _use_one(self, socket: ClientConnection) -> ConnectionLost:
+    async def _use_one(self, transport: Transport) -> ConnectionLost:
         """Use a connection to its end, and say how it ended."""
         began = time.monotonic()
-        self._socket = socket
+        self._transport = transport
         try:
-            good = await self._use(socket)
+            good, reason = await self._use(transport)
         except BaseException:  # nobody reads it any more
-            socket.transport.abort()
+            transport.abort()
             raise
         finally:
-            self._socket = None
+            self._transport = None
         if good or time.monotonic() - began > _SETTLED_S:
             self._retries = 0
-        where = "" if socket.request is None else f" to {socket.request.headers.get('Host', '')}"
-        return ConnectionLost(f"the connection{where} was lost: {socket.protocol.close_exc}")
+        return ConnectionLost(reason)
 
-    async def _come_back(self, reason: ConnectionLost) -> ClientConnection:
+    async def _come_back(self, reason: ConnectionLost) -> Transport:
         """The next connection, after a pause or several.
 
         Raises:
@@ -212,15 +209,3 @@ class Upkeep:
             except ConnectionLost as error:
                 reason, self.trouble = error, str(error)
         raise ConnectionLost(f"{reason}. Tried {self._retries} times to come back; connect() tries again")
-
-
-async def _close(socket: ClientConnection) -> None:
-    """Say goodbye, and cut the connection if the server does not answer, or if this is cancelled."""
-    try:
-        async with asyncio.timeout(CLOSE_TIMEOUT_S):
-            await socket.close()
-    except TimeoutError:  # the library waits for ever for a server that reads nothing
-        socket.transport.abort()
-    except asyncio.CancelledError:
-        socket.transport.abort()
-        raise

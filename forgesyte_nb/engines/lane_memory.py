@@ -12,8 +12,8 @@ import os
 import tempfile
 
 PLACES = 8
-PLACE_BYTES = 2 * 1024 * 1024
-"""Only pages that were written exist, so a lane that sees small pictures costs little."""
+PLACE_BYTES = 32 * 1024 * 1024
+"""Raw pixels of 3840×2160 take 24 MiB. Only pages that were written exist: a lane of small pictures costs little."""
 
 
 class LaneMemory:
@@ -47,8 +47,8 @@ class LaneMemory:
             os.close(file)
             raise
 
-    def put(self, place: int, image: bytes) -> None:
-        """Copy a picture of at most `PLACE_BYTES` into a place."""
+    def put(self, place: int, image: bytes | memoryview) -> None:
+        """Copy a picture of at most `PLACE_BYTES`, one byte an element, into a place."""
         start = place * PLACE_BYTES
         self._memory[start : start + len(image)] = image
 

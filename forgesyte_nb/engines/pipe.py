@@ -23,8 +23,8 @@ class Kind(IntEnum):
     """What a message is.
 
     To the worker: SETTINGS (limits), LOAD (tail: a pickled `Payload`), TASK (number, whether its start is news, plugin,
-    revision, frame_id, stream_key, seq, captured_at, options, place and size of its image in the lane's memory; tail:
-    the image, if its place is -1), FORGET (a prefix of stream keys), CANCELLED (number), UNLOAD (name, revisions to
+    revision, frame_id, stream_key, seq, captured_at, options, place and size of its image in the lane's memory,
+    `RawFormat` of raw pixels; tail: the image, if its place is -1), FORGET (a prefix of stream keys), CANCELLED (number), UNLOAD (name, revisions to
     keep).
     From the worker: READY, LOADED (name, revision, error code, message, detail; code is empty if it went well),
     UNLOADED (name), LOG (plugin, text). Those about a task begin with its number and its start in monotonic seconds:
@@ -50,7 +50,7 @@ class Kind(IntEnum):
     GARBLED = 20
 
 
-def message(kind: Kind, body: Any = None, tail: bytes = b"") -> bytes:
+def message(kind: Kind, body: Any = None, tail: bytes | memoryview = b"") -> bytes:
     """One message as bytes."""
     encoded = _encoder.encode(body)
     return b"".join((_HEAD.pack(len(encoded), len(tail), kind), encoded, tail))

@@ -21,6 +21,7 @@ from forgesyte_nb.engines.interrupt import Stopped
 from forgesyte_nb.engines.raised import as_result_error, as_wire_error, let_go, sayable
 from forgesyte_nb.errors import InvalidImage, PluginError, WireError
 from forgesyte_nb.frame import Frame
+from forgesyte_nb.image.data import ImageData, frame_of
 from forgesyte_nb.jobs import Job
 from forgesyte_nb.plugins.context import Context
 from forgesyte_nb.plugins.contract import Plugin
@@ -45,6 +46,7 @@ class Task(NamedTuple):
         seq: Number of the frame in its source, or in its stream.
         captured_at: Time of capture, seconds since the epoch; None if unknown.
         options: Raw JSON, checked at the door.
+        image: An image file or raw pixels.
     """
 
     key: PluginKey
@@ -53,7 +55,7 @@ class Task(NamedTuple):
     seq: int
     captured_at: float | None
     options: bytes
-    image: bytes
+    image: ImageData
 
 
 def task_of(job: Job) -> Task:
@@ -206,7 +208,7 @@ class LaneRunner:
         frame: Frame | None = None
         began = time.perf_counter()
         try:
-            frame = Frame(task.image, frame_id=task.frame_id, seq=task.seq, captured_at=task.captured_at)
+            frame = frame_of(task.image, frame_id=task.frame_id, seq=task.seq, captured_at=task.captured_at)
             keywords = self._keywords(loaded, task, report, cancelled)
             result = loaded.call(frame, **keywords)
             outcome.result = self._encoded(result, loaded.call)

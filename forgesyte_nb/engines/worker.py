@@ -22,12 +22,17 @@ import sys
 import threading
 import time
 from collections import deque
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from forgesyte_nb.engines.lane_memory import LaneMemory
 from forgesyte_nb.engines.permits import begin
 from forgesyte_nb.engines.pipe import Inbox, Kind, message
 from forgesyte_nb.engines.thread_limits import limit_threads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from forgesyte_nb.image.data import ImageData
 
 _READ_BYTES = 256 * 1024
 _NICENESS = 5  # the server, the notebook's cells and the browser go first where there is not enough for all
@@ -65,6 +70,7 @@ class Worker:
         import numpy  # noqa: F401 -- imported before the first task needs it
 
         from forgesyte_nb.engines.runner import LaneRunner, PluginKey, Task
+        from forgesyte_nb.image.data import RawFormat, from_buffer
         from forgesyte_nb.image.memory import limit_in_this_process
 
         limit_in_this_process()
@@ -79,6 +85,9 @@ class Worker:
         self._cancelled: set[int] = set()
         self._swollen = False
         self._key, self._task = PluginKey, Task
+        self._image: Callable[[bytes, list[Any] | None], ImageData] = lambda buffer, layout: from_buffer(
+            buffer, None if layout is None else RawFormat(*layout)
+        )
         self._runner = LaneRunner(max_result_bytes=0, stream_states=1, capture=True)
         self._runner.log = lambda plugin, text: self._send(Kind.LOG, (plugin, text))
 
@@ -116,17 +125,20 @@ class Worker:
             elif kind == Kind.SETTINGS:
                 self._runner.limit(max_result_bytes=body[0], stream_states=body[1])
 
-    def _work(self, body: Any, image: bytes) -> None:
-        number, start_is_news, name, revision, frame_id, stream_key, seq, captured_at, options, place, size = body
+    def _work(self, body: Any, buffer: bytes) -> None:
+        number, start_is_news, name, revision, frame_id, stream_key, seq, captured_at, *rest = body
+        options, place, size, layout = rest
         if place >= 0:
-            image = self._memory.get(place, size)  # before `begin`: of a recalled task the place may be another's
+            buffer = self._memory.get(place, size)  # before `begin`: of a recalled task the place may be another's
         if not begin(self._permits, number):
             return
         now = time.monotonic()
         if start_is_news:
             self._send(Kind.STARTED, (number, now))
         outcome = self._runner.run(
-            self._task(self._key(name, revision), frame_id, stream_key, seq, captured_at, options, image),
+            self._task(
+                self._key(name, revision), frame_id, stream_key, seq, captured_at, options, self._image(buffer, layout)
+            ),
             report=lambda percent: self._send(Kind.PROGRESS, (number, now, percent)),
             cancelled=lambda: self._is_cancelled(number),
         )

@@ -16,6 +16,7 @@ from forgesyte_nb.engines.permits import Permits
 from forgesyte_nb.engines.pipe import Kind, message
 from forgesyte_nb.engines.slot import LaneListener, Slot
 from forgesyte_nb.errors import WIRE_ERRORS
+from forgesyte_nb.image.data import as_buffer, raw_format
 from forgesyte_nb.jobs import Job
 
 _QUIET_S = 0.01  # the worker does not report the start of tasks that take less
@@ -50,18 +51,19 @@ class WorkerTasks:
             OSError: If the picture cannot be read back from the backlog's file.
         """
         plugin, image = job.entry.plugin, job.image
-        size, place = len(image), _NOWHERE
+        layout, buffer = raw_format(image), as_buffer(image)
+        size, place = len(buffer), _NOWHERE
         self._handed = number = self._handed + 1
         self._jobs[number] = job
         self._granted.append(number)
         if size <= PLACE_BYTES and self._free:
             place = self._places[number] = self._free.pop()
-            self._memory.put(place, image)
-            image = b""
+            self._memory.put(place, buffer)
+            buffer = b""
         start_is_news = self._engine.expected_s(plugin.name) > _QUIET_S
         origin = (job.frame_id, job.stream_key, job.seq, job.captured_at)
-        task = (plugin.name, plugin.revision, *origin, job.options, place, size)
-        return message(Kind.TASK, (number, start_is_news, *task), image)
+        task = (plugin.name, plugin.revision, *origin, job.options, place, size, layout)
+        return message(Kind.TASK, (number, start_is_news, *task), buffer)
 
     def grant(self) -> None:
         """Let the worker begin all tasks handed over."""

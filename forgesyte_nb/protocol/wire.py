@@ -19,6 +19,7 @@ import msgspec
 import pybase64
 
 from forgesyte_nb.errors import InvalidImage, InvalidMessage
+from forgesyte_nb.image.data import ImageData
 from forgesyte_nb.protocol.feed_messages import Ack, Control, Unwatch, Watch
 from forgesyte_nb.protocol.messages import (
     Cancel,
@@ -82,7 +83,7 @@ class IncomingFrame(NamedTuple):
 
     Attributes:
         options: Raw JSON of an object; checked against the plugin's schema later.
-        image: Bytes of an image file, not looked at yet.
+        image: An image file, not looked at yet, or raw pixels.
         seq: Number of the picture in its source, if its sender says so (`forgesyte.v2`).
         captured_at: Time of capture, seconds since the epoch, likewise.
     """
@@ -91,7 +92,7 @@ class IncomingFrame(NamedTuple):
     plugin: str
     options: bytes
     stream_id: str
-    image: bytes
+    image: ImageData
     seq: int | None = None
     captured_at: float | None = None
 

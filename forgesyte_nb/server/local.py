@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from forgesyte_nb.dispatch import Dispatcher
+from forgesyte_nb.protocol.wire import IncomingFrame
 from forgesyte_nb.sessions import Session
 
 Send = Callable[[list[bytes], list[bytes]], None]
@@ -24,8 +25,8 @@ Send = Callable[[list[bytes], list[bytes]], None]
 class Take(Protocol):
     """What a local connection is to its owner."""
 
-    def __call__(self, message: bytes, *, binary: bool = False) -> None:
-        """Take a message, from any thread; an empty one leaves for good."""
+    def __call__(self, message: bytes | IncomingFrame, *, binary: bool = False) -> None:
+        """Take a message, or a frame, from any thread; an empty one leaves for good."""
 
 
 class LocalConnection:
@@ -56,9 +57,13 @@ class LocalConnection:
         self._scheduled = False
         self._session.connect(self)
 
-    def receive(self, message: bytes, *, binary: bool = False) -> None:
+    def receive(self, message: bytes | IncomingFrame, *, binary: bool = False) -> None:
         """Take a message."""
-        if not self.closed:
+        if self.closed:
+            return
+        if isinstance(message, IncomingFrame):
+            self._dispatcher.receive_frame(self._session, message)
+        else:
             self._dispatcher.receive(self._session, message, binary=binary)
 
     def take_over(self, session: Session) -> None:
@@ -137,7 +142,7 @@ class LocalConnections:
             made.append(connection)
             self._open[connection] = on_close
 
-        def receive(message: bytes, binary: bool) -> None:
+        def receive(message: bytes | IncomingFrame, binary: bool) -> None:
             connection = made[0]  # `enter` was posted before
             if message:
                 connection.receive(message, binary=binary)
@@ -146,7 +151,7 @@ class LocalConnections:
             if connection.closed:
                 self._open.pop(connection, None)
 
-        def take(message: bytes, *, binary: bool = False) -> None:
+        def take(message: bytes | IncomingFrame, *, binary: bool = False) -> None:
             self._post(lambda: receive(message, binary))
 
         self._post(enter)

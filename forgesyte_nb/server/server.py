@@ -384,6 +384,11 @@ class Server:
             self._loop.run(self._async.unload(name), self.settings.plugin_timeout_s)
 
 
+def running_at(url: str) -> Server | None:
+    """The open server of this process at a URL."""
+    return next((server for server in list(_open) if server.url == url), None)
+
+
 def _restore_environment(url: str | None) -> None:
     os.environ.pop(URL_VARIABLE, None)
     if url is not None:

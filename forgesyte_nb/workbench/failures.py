@@ -17,6 +17,7 @@ from forgesyte_nb.client.wire_format import encode_options
 from forgesyte_nb.errors import ForgeSyteError, PluginError
 from forgesyte_nb.failures import FailedFrame, FailureCounts, failure_book
 from forgesyte_nb.frame import Frame
+from forgesyte_nb.image.data import frame_of, size_bytes
 from forgesyte_nb.plugins.contract import Plugin
 from forgesyte_nb.workbench.rerun import call_plugin
 from forgesyte_nb.workbench.tracebacks import Place, place_in, with_cells
@@ -74,7 +75,7 @@ class Failure:
         """The picture, named and numbered as the plugin saw it; None if it was none, or is not known any more."""
         found = self._found
         try:
-            return Frame(found.image, frame_id=found.frame_id, seq=found.seq)
+            return frame_of(found.image, frame_id=found.frame_id, seq=found.seq)
         except ForgeSyteError:
             return None  # bytes that are no picture, which is why it failed
 
@@ -86,7 +87,7 @@ class Failure:
     @property
     def size(self) -> int:
         """Bytes of its picture."""
-        return len(self._found.image)
+        return size_bytes(self._found.image)
 
     @property
     def code(self) -> str:

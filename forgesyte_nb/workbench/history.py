@@ -17,6 +17,7 @@ from forgesyte_nb.client.pictures import RawImage
 from forgesyte_nb.client.results import Result
 from forgesyte_nb.errors import InvalidImage
 from forgesyte_nb.frame import Frame
+from forgesyte_nb.image.data import data_of, size_bytes
 
 MOST_RESULTS = 50_000
 MOST_RESULT_BYTES = 256 * 1024 * 1024
@@ -47,9 +48,14 @@ class Shown:
         about: Fields for the header of a feed's picture.
     """
 
-    payload: bytes
+    frame: Frame
     content_type: str
     about: dict[str, Any]
+
+    @property
+    def payload(self) -> bytes:
+        """Bytes of the image file."""
+        return self.frame.bytes
 
 
 class History:
@@ -104,17 +110,17 @@ class History:
         shown = _shown(result)
         if shown is not None:
             self.pictures.append(shown)
-            self._picture_bytes += len(shown.payload)
+            self._picture_bytes += _size_bytes(shown.frame)
             while len(self.pictures) > MOST_PICTURES or (
                 self._picture_bytes > MOST_PICTURE_BYTES and len(self.pictures) > 1
             ):
-                self._picture_bytes -= len(self.pictures.popleft().payload)
+                self._picture_bytes -= _size_bytes(self.pictures.popleft().frame)
             if self.back is not None:
                 self.back = min(self.back + 1, len(self.pictures) - 1)
         return shown
 
     def _keep_frame(self, result: Result) -> None:
-        self._frame_sizes.append(0 if result.frame is None else len(result.frame.bytes))
+        self._frame_sizes.append(0 if result.frame is None else _size_bytes(result.frame))
         self._frame_bytes += self._frame_sizes[-1]
         while self._frame_bytes > self._most_frame_bytes and len(self._frame_sizes) > 1:
             at = len(self.results) - len(self._frame_sizes)
@@ -148,6 +154,8 @@ def _encoded(frame: Frame | RawImage | None) -> Frame | RawImage | None:
     """The picture as it was sent, without the pixels that were decoded of it: those are many times larger."""
     if not isinstance(frame, Frame):
         return frame
+    if frame.pixels is not None:
+        return frame
     kept = Frame(frame.bytes, frame_id=frame.frame_id, seq=frame.seq, captured_at=frame.captured_at)
     kept.time_s = frame.time_s
     return kept
@@ -162,7 +170,7 @@ def _shown(result: Result) -> Shown | None:
         if content_type is None:
             frame, content_type = Frame.from_array(frame.rgb), "image/jpeg"
         # Results speak of the upright picture; only EXIF can turn it, and then it must be decoded to be sure.
-        turned = b"Exif" in frame.bytes[:_EXIF_WITHIN]
+        turned = frame.pixels is not None or b"Exif" in frame.bytes[:_EXIF_WITHIN]
         width, height = frame.size_wh if turned else frame.stored_size_wh
     except InvalidImage:
         return None
@@ -182,4 +190,8 @@ def _shown(result: Result) -> Shown | None:
         about["result"] = result.result
     else:
         about["error"] = {"code": result.error_code, "message": str(result.error)}
-    return Shown(frame.bytes, content_type, about)
+    return Shown(frame, content_type, about)
+
+
+def _size_bytes(frame: Frame | RawImage) -> int:
+    return size_bytes(data_of(frame)) if isinstance(frame, Frame) else len(frame.bytes)

@@ -161,7 +161,7 @@ def frame_of(picture: VideoFrame | bytes, name: str, seq: int) -> Frame:
     """
     if isinstance(picture, bytes):
         return Frame(picture, frame_id=name, seq=seq)
-    return Frame.from_array(upright(picture), frame_id=name, seq=seq)
+    return Frame.from_array(upright(picture), frame_id=name, seq=seq, copy=False)
 
 
 def upright(picture: VideoFrame) -> NDArray[np.uint8]:

@@ -1,0 +1,1 @@
+"""Transports: what carries a client's messages to a server and back."""
