@@ -38,7 +38,7 @@ if TYPE_CHECKING:
         SourceError,
         WireError,
     )
-    from forgesyte_nb.frame import Frame
+    from forgesyte_nb.image.frame import Frame
     from forgesyte_nb.jupyter.serving import serve
     from forgesyte_nb.plugins.context import Context
     from forgesyte_nb.plugins.contract import plugin
@@ -84,7 +84,7 @@ _HOMES = {
         "SourceError",
         "WireError",
     ),
-    "forgesyte_nb.frame": ("Frame",),
+    "forgesyte_nb.image.frame": ("Frame",),
     "forgesyte_nb.jupyter.extension": ("_jupyter_server_extension_points",),  # the Jupyter Server asks the package
     "forgesyte_nb.jupyter.serving": ("serve",),
     "forgesyte_nb.plugins.context": ("Context",),

@@ -17,6 +17,7 @@ from typing import Any
 
 import orjson
 
+from forgesyte_nb.image.frame import Frame
 from forgesyte_nb.protocol.feed_messages import FeedInfo, frame_header
 from forgesyte_nb.protocol.wire import encode_binary
 
@@ -31,21 +32,21 @@ class ShownPicture:
     """A picture as it is published.
 
     Attributes:
-        payload: Bytes of an image file that browsers can show.
+        image: An image file that browsers can show, or a frame of raw pixels, which is encoded when it is sent.
         content_type: Such as "image/jpeg".
         seq: Number in its feed, from 1.
         about: The other fields of its header, anything that orjson can say.
     """
 
-    file: bytes | Callable[[], bytes]
+    image: bytes | Frame
     content_type: str
     seq: int
     about: dict[str, Any] = field(default_factory=dict)
 
     @property
     def payload(self) -> bytes:
-        """Bytes of an image file that browsers can show."""
-        return self.file if isinstance(self.file, bytes) else self.file()
+        """The image file; encoding raw pixels takes milliseconds."""
+        return self.image.bytes if isinstance(self.image, Frame) else self.image
 
     def message(self, feed_id: str) -> bytes:
         """The binary message."""
@@ -84,16 +85,16 @@ class Feed:
         """What `hello` says of it."""
         return FeedInfo(self.feed_id, self.kind, self.title)
 
-    def show(self, payload: bytes | Callable[[], bytes], content_type: str = "image/jpeg", **about: Any) -> None:
+    def show(self, image: bytes | Frame, content_type: str = "image/jpeg", **about: Any) -> None:
         """Publish a picture; `published_at` is added.
 
         Args:
-            payload: Bytes of an image file that browsers can show.
+            image: An image file that browsers can show, or a frame of raw pixels, encoded only if it is viewed.
             content_type: Such as "image/jpeg" or "image/png".
             **about: More fields for its header.
         """
         about["published_at"] = time.time()
-        self.picture = ShownPicture(payload, content_type, next(self._numbers), about)
+        self.picture = ShownPicture(image, content_type, next(self._numbers), about)
         if self.watchers:
             self._book.changed(self)
 

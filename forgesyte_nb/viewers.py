@@ -2,8 +2,9 @@
 
 For each feed it watches a session gets the newest state and the newest picture, never a queue of them: at most
 two pictures are unacknowledged (one on the screen, one on its way), and meanwhile newer ones replace each other. A
-viewer that cannot acknowledge is paced by a timer. Pictures pass through as they are; only for a viewer that asked
-for narrower ones are they made again, away from the loop. Runs on the loop's thread; sans-I/O.
+viewer that cannot acknowledge is paced by a timer. Image files pass through as they are; for a viewer that asked for
+narrower ones they are made again, and raw pixels are encoded, both away from the loop. Runs on the loop's thread;
+sans-I/O.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import orjson
 
 from forgesyte_nb.errors import ForgeSyteError, InvalidMessage
 from forgesyte_nb.feeds import Feed, FeedBook, ShownPicture
+from forgesyte_nb.image.frame import Frame
 from forgesyte_nb.protocol import wire
 from forgesyte_nb.protocol.feed_messages import Ack, Control, Controlled, FeedEnded, FeedState, Unwatch, Watch
 from forgesyte_nb.sessions import Session
@@ -66,9 +68,11 @@ class Viewer:
             return
         if self.wish.pace_ms is None and len(self.in_flight) >= IN_FLIGHT:
             return
-        if self.wish.max_width is not None and self.wish.max_width < picture.about.get("width", 0):
+        width = picture.about.get("width", 0)
+        max_width = self.wish.max_width or width
+        if max_width < width or isinstance(picture.image, Frame):
             self.resizing = True
-            self._viewers.resize(picture, self.wish.max_width, self.wish.quality or DEFAULT_QUALITY, self._resized)
+            self._viewers.resize(picture, max_width, self.wish.quality or DEFAULT_QUALITY, self._resized)
         else:
             self._send(picture)
 

@@ -15,14 +15,12 @@ LEVELS = {
     "checks": 0,
     "errors": 0,
     "keywords": 0,
-    "own_servers": 0,
     "settings": 0,
     "token_file": 0,
     "spool": 0,
     "protocol": 1,
     "image": 1,
-    "frame": 1,
-    "backlog": 1,
+    "backlog": 2,
     "plugins": 2,
     "jobs": 2,
     "failures": 2,
@@ -37,6 +35,7 @@ LEVELS = {
     "viewers": 4,
     "job_messages": 4,
     "dispatch": 4,
+    "transport": 4,
     "server": 5,
     "client": 5,
     "workbench": 6,
@@ -45,8 +44,9 @@ LEVELS = {
     "demo": 6,
     "cli": 6,
 }
-OWNERS = {"websockets": {"server", "client"}, "ipywidgets": {"widgets"}, "anywidget": {"widgets"}}
+OWNERS = {"websockets": {"server", "transport"}, "ipywidgets": {"widgets"}, "anywidget": {"widgets"}}
 MAY_IMPORT_NEIGHBOURS = {
+    "protocol",
     "keywords",
     "settings",
     "token_file",
@@ -57,13 +57,12 @@ MAY_IMPORT_NEIGHBOURS = {
     "viewers",
     "jobs",
     "failures",
-    "frame",
     "cli",
     "widgets",
     "workbench",
 }
 SANS_IO = {
-    *("errors", "keywords", "own_servers", "settings", "protocol", "image", "frame", "jobs", "feeds"),
+    *("errors", "keywords", "settings", "protocol", "image", "jobs", "feeds"),
     *("outbox", "sessions", "subscriptions", "viewers", "job_messages", "tally"),
 }
 NOT_SANS_IO = {PACKAGE / "image/memory.py", PACKAGE / "image/pillow.py"}

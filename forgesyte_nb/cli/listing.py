@@ -14,11 +14,11 @@ import sys
 from typing import Any
 from urllib.parse import urlsplit
 
-from forgesyte_nb.client.connecting import websocket_url
 from forgesyte_nb.errors import ConnectionLost
 from forgesyte_nb.plugins.discovery import discover, plugin_folders
 from forgesyte_nb.plugins.registry import Registry
 from forgesyte_nb.server.lookups import describe_plugin
+from forgesyte_nb.transport.connecting import websocket_url
 
 _TIMEOUT_S = 10.0
 _BOUNDS = (

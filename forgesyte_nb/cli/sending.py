@@ -17,11 +17,11 @@ from typing import Any
 from forgesyte_nb.cli.wording import in_a_shell
 from forgesyte_nb.client.batch import check_for_all
 from forgesyte_nb.client.blocking import BlockingClient
-from forgesyte_nb.client.pictures import RawImage
 from forgesyte_nb.client.results import Result
 from forgesyte_nb.client.sources import Source, open_source
 from forgesyte_nb.client.sources.sequence import PictureSource
 from forgesyte_nb.errors import InvalidOptions, PluginNotFound, SourceError
+from forgesyte_nb.image.pictures import RawImage
 
 
 def send_files(arguments: argparse.Namespace, token: str | None) -> int:

@@ -18,12 +18,12 @@ from forgesyte_nb.client.entrance import Entrance
 from forgesyte_nb.client.inbox import Messages
 from forgesyte_nb.client.link import Link
 from forgesyte_nb.client.listeners import Listener, Listeners
+from forgesyte_nb.client.options import merge_options
 from forgesyte_nb.client.results import Result
 from forgesyte_nb.client.sender import Sender
 from forgesyte_nb.client.sources import open_source
 from forgesyte_nb.client.stream import Intent, ResultStream
 from forgesyte_nb.client.upkeep import Patience
-from forgesyte_nb.client.wire_format import merge_options
 from forgesyte_nb.keywords import known_keywords, own_keywords, with_own_keywords
 from forgesyte_nb.protocol.topics import CLIENT_ID, check_topic
 from forgesyte_nb.settings import Settings

@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from forgesyte_nb.client.connecting import NoWayIn, default_url, open_socket, websocket_url
 from forgesyte_nb.errors import ConnectionLost, ServerError
-from forgesyte_nb.own_servers import appointed, secret_of, was_appointed
 from forgesyte_nb.token_file import token_of
 from forgesyte_nb.transport.base import Transport
-from forgesyte_nb.transport.local import LocalTransport
+from forgesyte_nb.transport.connecting import NoWayIn, default_url, open_socket, websocket_url
+from forgesyte_nb.transport.local import LocalServer, LocalTransport
+from forgesyte_nb.transport.own_servers import appointed, find, was_appointed
 from forgesyte_nb.transport.socket import SocketTransport
 
 
@@ -54,7 +54,7 @@ class Entrance:
         self._follows = self._is_known and is_successor
         self._ping = {"ping_interval_s": ping_interval_s, "ping_timeout_s": ping_timeout_s}
         self._offer_v2 = offer_v2
-        self._server = server if is_server and token is None and offer_v2 else None
+        self._may_be_local = self._is_known and offer_v2
 
     @property
     def url(self) -> str:
@@ -68,8 +68,8 @@ class Entrance:
             ConnectionLost: If nobody answers there, or it refuses, saying what to do.
         """
         self._url = url = self.url
-        if (local := self._local_server()) is not None:
-            return LocalTransport(local, client_id)
+        if self._may_be_local and (server := find(url)) is not None:
+            return _enter_locally(server, client_id)
         secret = self._secret(url)
         try:
             socket = await self._open(url, client_id, secret)
@@ -81,14 +81,6 @@ class Entrance:
         self._is_known = True
         return socket
 
-    def _local_server(self) -> Any:
-        """The server, if it was given as an object and runs in this process."""
-        if self._server is None:
-            return None
-        from forgesyte_nb.server.server import running_at
-
-        return running_at(self.url)
-
     async def _open(self, url: str, client_id: str, secret: str | None) -> Transport:
         return SocketTransport(await open_socket(url, client_id, secret, **self._ping, offer_v2=self._offer_v2))
 
@@ -98,8 +90,15 @@ class Entrance:
         Raises:
             ConnectionLost: If the file that was named for it cannot be read at the moment.
         """
-        own = secret_of(url) if self._is_known else None
+        own = find(url) if self._is_known else None
         try:
-            return own or token_of(self._token)
+            return (own and own.settings.token) or token_of(self._token)
         except ServerError as error:
             raise ConnectionLost(f"the secret for {url} cannot be read: {error}") from error
+
+
+def _enter_locally(server: LocalServer, client_id: str) -> LocalTransport:
+    try:
+        return LocalTransport(server, client_id)
+    except ServerError as error:  # it is closing
+        raise ConnectionLost(str(error)) from error

@@ -12,9 +12,9 @@ import contextlib
 import threading
 from collections import deque
 
-from forgesyte_nb.client.pictures import Picture, RawImage
 from forgesyte_nb.client.sources import Source
 from forgesyte_nb.errors import InvalidImage
+from forgesyte_nb.image.pictures import Picture, RawImage
 
 _AHEAD = 4  # pictures read before they are asked for, so that reading and sending overlap
 _STOP_S = 1.0  # a source that blocks longer than this is left to its daemon thread

@@ -22,8 +22,8 @@ from forgesyte_nb.client.unanswered import SentFrame, Unanswered
 from forgesyte_nb.client.upkeep import Dial, Patience, Upkeep
 from forgesyte_nb.errors import ConnectionLost, ForgeSyteError, InvalidMessage, InvalidOptions, QueueFull, WireError
 from forgesyte_nb.protocol.messages import Cancel, Subscribe, Unsubscribe
-from forgesyte_nb.transport.local import LocalTransport
 from forgesyte_nb.transport.base import Message, MessageTooLarge, OutgoingFrame, Transport, TransportClosed
+from forgesyte_nb.transport.local import LocalTransport
 
 Heard = Callable[[dict[str, Any]], None]
 

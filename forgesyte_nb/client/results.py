@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from forgesyte_nb.client.pictures import RawImage
 from forgesyte_nb.errors import WIRE_ERRORS, ForgeSyteError, PluginError, WireError
 from forgesyte_nb.failures import failure_book
-from forgesyte_nb.frame import Frame
+from forgesyte_nb.image.frame import Frame
+from forgesyte_nb.image.pictures import RawImage
 
 _SHOWN = 60  # characters of a value in a repr
 

@@ -18,15 +18,15 @@ from typing import Any
 from forgesyte_nb.checks import check_count
 from forgesyte_nb.client.caller import warn_caller
 from forgesyte_nb.client.link import Link
-from forgesyte_nb.client.pictures import Picture, RawImage, as_picture
+from forgesyte_nb.client.options import encode_options
 from forgesyte_nb.client.preparing import Preparation
 from forgesyte_nb.client.results import Result
 from forgesyte_nb.client.sources import Source, held_by, many_in
 from forgesyte_nb.client.stream import Explain, Intent, ResultStream
 from forgesyte_nb.client.unanswered import SentFrame
-from forgesyte_nb.client.wire_format import encode_options
 from forgesyte_nb.errors import ProcessingTimeout, SourceError
-from forgesyte_nb.frame import Frame
+from forgesyte_nb.image.frame import Frame
+from forgesyte_nb.image.pictures import Picture, RawImage, as_picture
 from forgesyte_nb.plugins.options import check_size
 
 _FRESH_CONCURRENCY = 2  # one in a worker, one on its way: more would only make the freshest picture old

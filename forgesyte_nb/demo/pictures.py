@@ -11,7 +11,7 @@ from PIL import Image
 
 from forgesyte_nb.client.results import Result
 from forgesyte_nb.drawing.render import DARK_RGB, RGB, Image8, corners, draw_box, draw_label, draw_point
-from forgesyte_nb.frame import Frame
+from forgesyte_nb.image.frame import Frame
 
 MOTION_RGB: RGB = (255, 176, 32)
 FACE_RGB: RGB = (45, 212, 191)

@@ -7,7 +7,7 @@ from typing import Any
 
 from forgesyte_nb.client.results import Result
 from forgesyte_nb.demo.media import Media
-from forgesyte_nb.frame import Frame
+from forgesyte_nb.image.frame import Frame
 
 _BLOCKS_ACROSS = 64
 

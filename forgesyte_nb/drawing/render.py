@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from forgesyte_nb.drawing.shapes import Box, Label, Mask, Point, Shapes, Tiles, shapes_of
 from forgesyte_nb.errors import InvalidImage
-from forgesyte_nb.frame import Frame
+from forgesyte_nb.image.frame import Frame
 
 Image8 = NDArray[np.uint8]
 RGB = tuple[int, int, int]

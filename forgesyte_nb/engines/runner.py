@@ -20,8 +20,8 @@ from forgesyte_nb.engines.contract import Outcome
 from forgesyte_nb.engines.interrupt import Stopped
 from forgesyte_nb.engines.raised import as_result_error, as_wire_error, let_go, sayable
 from forgesyte_nb.errors import InvalidImage, PluginError, WireError
-from forgesyte_nb.frame import Frame
 from forgesyte_nb.image.data import ImageData, frame_of
+from forgesyte_nb.image.frame import Frame
 from forgesyte_nb.jobs import Job
 from forgesyte_nb.plugins.context import Context
 from forgesyte_nb.plugins.contract import Plugin

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, Union
 
-from forgesyte_nb.frame import Frame
+from forgesyte_nb.image.frame import Frame
 
 if TYPE_CHECKING:
     import numpy as np

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from forgesyte_nb.errors import InvalidImage, PluginError
-from forgesyte_nb.frame import Frame
+from forgesyte_nb.image.frame import Frame
 from forgesyte_nb.plugins.tables import rows_of
 
 if TYPE_CHECKING:

@@ -13,12 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from forgesyte_nb import own_servers
 from forgesyte_nb.keywords import known_keywords
 from forgesyte_nb.plugins.discovery import asked_folders
 from forgesyte_nb.server.server import IN_SETTINGS, URL_VARIABLE, Server
 from forgesyte_nb.settings import EngineName, Settings
 from forgesyte_nb.token_file import make_token
+from forgesyte_nb.transport import own_servers
 
 on_serve: list[Callable[[Server], Callable[[], None] | None]] = []
 """Called with each server that `serve()` starts; what they return is called when it closes. They do not raise."""

@@ -12,21 +12,14 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from typing import Protocol
 
 from forgesyte_nb.dispatch import Dispatcher
 from forgesyte_nb.protocol.wire import IncomingFrame
 from forgesyte_nb.sessions import Session
+from forgesyte_nb.transport.local import Take
 
 Send = Callable[[list[bytes], list[bytes]], None]
 """Called with text messages and binary messages, each as bytes; must return soon."""
-
-
-class Take(Protocol):
-    """What a local connection is to its owner."""
-
-    def __call__(self, message: bytes | IncomingFrame, *, binary: bool = False) -> None:
-        """Take a message, or a frame, from any thread; an empty one leaves for good."""
 
 
 class LocalConnection:

@@ -18,7 +18,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-from forgesyte_nb import own_servers
 from forgesyte_nb.background import point_nowhere
 from forgesyte_nb.checks import check_count, check_number
 from forgesyte_nb.errors import PluginDefinitionError, ServerError
@@ -30,10 +29,12 @@ from forgesyte_nb.plugins.registry import Entry, Registry, registry
 from forgesyte_nb.server import reports
 from forgesyte_nb.server.binding import bind
 from forgesyte_nb.server.gate import ANY_HOST
-from forgesyte_nb.server.local import LocalConnections, Send, Take
+from forgesyte_nb.server.local import LocalConnections, Send
 from forgesyte_nb.server.logs import close_log, default_path, disown_log, flush_log, open_log, tail
 from forgesyte_nb.server.loop import Answer, BackgroundLoop
 from forgesyte_nb.settings import Settings
+from forgesyte_nb.transport import own_servers
+from forgesyte_nb.transport.local import Take
 
 URL_VARIABLE = "FORGESYTE_NB_URL"
 """Set while the server of `serve()` runs: where clients look if they are not told, child processes included."""
@@ -118,7 +119,7 @@ class Server:
                 _replaces.close()
                 flush_log(self._log)
                 self._log_start = self.log.stat().st_size
-            own_servers.enter(self.url, self.settings.token)
+            own_servers.enter(self.url, self)
             self._loop.run(self._async.listen(sockets))
             self._local = LocalConnections(self._async.dispatcher, self._loop.loop)
         except BaseException:
@@ -382,11 +383,6 @@ class Server:
             return
         with contextlib.suppress(TimeoutError):  # a frame that runs longer is followed by it
             self._loop.run(self._async.unload(name), self.settings.plugin_timeout_s)
-
-
-def running_at(url: str) -> Server | None:
-    """The open server of this process at a URL."""
-    return next((server for server in list(_open) if server.url == url), None)
 
 
 def _restore_environment(url: str | None) -> None:

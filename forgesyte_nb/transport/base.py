@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from forgesyte_nb.client.pictures import Picture
+from forgesyte_nb.image.pictures import Picture
 from forgesyte_nb.protocol.messages import Cancel, Resume, Subscribe, Unsubscribe
 
 Message = Subscribe | Unsubscribe | Cancel | Resume

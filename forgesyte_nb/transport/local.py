@@ -9,17 +9,36 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import orjson
 
-from forgesyte_nb.client.pictures import RawImage
 from forgesyte_nb.image.data import data_of
+from forgesyte_nb.image.pictures import RawImage
 from forgesyte_nb.protocol.wire import IncomingFrame, encode
+from forgesyte_nb.settings import Settings
 from forgesyte_nb.transport.base import Message, OutgoingFrame, TransportClosed
 
-if TYPE_CHECKING:
-    from forgesyte_nb.server.server import Server
+
+class Take(Protocol):
+    """The client's end of a connection without a socket."""
+
+    def __call__(self, message: bytes | IncomingFrame, *, binary: bool = False) -> None:
+        """Send a message or a frame, from any thread; an empty message disconnects for good."""
+
+
+class LocalServer(Protocol):
+    """What a transport needs of a server in this process."""
+
+    @property
+    def settings(self) -> Settings:
+        """Its settings."""
+
+    def connect_local(
+        self, client_id: str, send: Callable[[list[bytes], list[bytes]], None], on_close: Callable[[], None] = ...
+    ) -> Take:
+        """Connect; see `Server.connect_local`."""
 
 
 class LocalTransport:
@@ -28,7 +47,7 @@ class LocalTransport:
     is_v2 = True
     max_message_bytes = 0
 
-    def __init__(self, server: Server, client_id: str) -> None:
+    def __init__(self, server: LocalServer, client_id: str) -> None:
         """Connect.
 
         Args:

@@ -9,9 +9,9 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from forgesyte_nb.background import point_nowhere
-from forgesyte_nb.client.wire_format import WireFormat
 from forgesyte_nb.protocol.wire import encode
 from forgesyte_nb.transport.base import Message, MessageTooLarge, OutgoingFrame, TransportClosed
+from forgesyte_nb.transport.wire_format import WireFormat
 
 CLOSE_TIMEOUT_S = 2.0
 """Longest wait for the server's side of a Close frame, in seconds."""

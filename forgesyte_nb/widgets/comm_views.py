@@ -18,8 +18,8 @@ from collections.abc import Callable
 from typing import Any
 
 from forgesyte_nb.errors import ServerError
-from forgesyte_nb.server.local import Take
 from forgesyte_nb.server.server import Server
+from forgesyte_nb.transport.local import Take
 
 SILENT_S, DROPPED_S = 120.0, 3600.0
 """Nothing heard for so long: pictures come at `SILENT_PACE_MS`; the view is dropped."""

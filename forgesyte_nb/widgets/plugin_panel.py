@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from forgesyte_nb.client.wire_format import merge_options
+from forgesyte_nb.client.options import merge_options
 from forgesyte_nb.keywords import own_keywords
 from forgesyte_nb.server.server import Server
 from forgesyte_nb.widgets.live import LiveWidget

@@ -11,7 +11,7 @@ from typing import Any
 
 import traitlets
 
-from forgesyte_nb.client.wire_format import merge_options
+from forgesyte_nb.client.options import merge_options
 from forgesyte_nb.server.server import Server
 from forgesyte_nb.widgets.live import LiveWidget
 from forgesyte_nb.workbench.kernel_server import kernel_server

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from forgesyte_nb.checks import check_count
 from forgesyte_nb.client.blocking import BlockingClient
-from forgesyte_nb.client.wire_format import encode_options
+from forgesyte_nb.client.options import encode_options
 from forgesyte_nb.keywords import own_keywords
 from forgesyte_nb.plugins.registry import Registry
 from forgesyte_nb.server.server import Server

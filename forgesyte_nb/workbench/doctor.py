@@ -14,11 +14,11 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
-from forgesyte_nb.client.connecting import default_url, websocket_url
 from forgesyte_nb.keywords import known_keywords
 from forgesyte_nb.server.current import running_server
 from forgesyte_nb.server.server import Server
 from forgesyte_nb.token_file import token_of
+from forgesyte_nb.transport.connecting import default_url, websocket_url
 from forgesyte_nb.workbench.doctor_machine import check_camera, check_log, check_relay, check_tesseract, check_versions
 from forgesyte_nb.workbench.doctor_report import Diagnosis, Finding
 from forgesyte_nb.workbench.doctor_server import (

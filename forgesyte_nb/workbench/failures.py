@@ -12,12 +12,12 @@ from collections.abc import Callable, Hashable, Sequence
 from functools import cached_property
 from typing import Any, Self
 
+from forgesyte_nb.client.options import encode_options
 from forgesyte_nb.client.results import Result
-from forgesyte_nb.client.wire_format import encode_options
 from forgesyte_nb.errors import ForgeSyteError, PluginError
 from forgesyte_nb.failures import FailedFrame, FailureCounts, failure_book
-from forgesyte_nb.frame import Frame
 from forgesyte_nb.image.data import frame_of, size_bytes
+from forgesyte_nb.image.frame import Frame
 from forgesyte_nb.plugins.contract import Plugin
 from forgesyte_nb.workbench.rerun import call_plugin
 from forgesyte_nb.workbench.tracebacks import Place, place_in, with_cells

@@ -13,17 +13,17 @@ from typing import Any
 
 import orjson
 
-from forgesyte_nb.client.pictures import RawImage
 from forgesyte_nb.client.results import Result
 from forgesyte_nb.errors import InvalidImage
-from forgesyte_nb.frame import Frame
-from forgesyte_nb.image.data import data_of, size_bytes
+from forgesyte_nb.image.data import data_of, frame_of, size_bytes
+from forgesyte_nb.image.frame import Frame
+from forgesyte_nb.image.pictures import RawImage
 
 MOST_RESULTS = 50_000
 MOST_RESULT_BYTES = 256 * 1024 * 1024
-MOST_FRAME_BYTES = 64 * 1024 * 1024
+MOST_FRAME_BYTES = 128 * 1024 * 1024
 MOST_PICTURES = 300
-MOST_PICTURE_BYTES = 64 * 1024 * 1024
+MOST_PICTURE_BYTES = 128 * 1024 * 1024
 
 SHOWN_IN_BROWSERS = {
     "JPEG": "image/jpeg",
@@ -43,7 +43,7 @@ class Shown:
     """A picture that was analysed, ready to be shown again.
 
     Attributes:
-        payload: Bytes of an image file that browsers decode.
+        frame: The picture; an image file that browsers decode, or raw pixels.
         content_type: Such as "image/jpeg".
         about: Fields for the header of a feed's picture.
     """
@@ -53,9 +53,9 @@ class Shown:
     about: dict[str, Any]
 
     @property
-    def payload(self) -> bytes:
-        """Bytes of the image file."""
-        return self.frame.bytes
+    def image(self) -> bytes | Frame:
+        """The image as a feed takes it: the bytes of the file, or raw pixels."""
+        return self.frame.bytes if self.frame.pixels is None else self.frame
 
 
 class History:
@@ -96,7 +96,8 @@ class History:
         """Remember a result that came at a time (monotonic); what there is to show of it, if its picture was one."""
         self.total += 1
         self.times_s.append(at_s)
-        self.results.append(replace(result, frame=_encoded(result.frame)))
+        result = replace(result, frame=_undecoded(result.frame))
+        self.results.append(result)
         self._keep_frame(result)
         self._sizes.append(len(orjson.dumps(result.result)))
         self._bytes += self._sizes[-1]
@@ -150,13 +151,11 @@ class History:
         return self.pictures[-1 - (back or 0)] if self.pictures else None
 
 
-def _encoded(frame: Frame | RawImage | None) -> Frame | RawImage | None:
-    """The picture as it was sent, without the pixels that were decoded of it: those are many times larger."""
+def _undecoded(frame: Frame | RawImage | None) -> Frame | RawImage | None:
+    """The picture as it was sent, without what was made of it: the pixels of an image file, or views of pixels."""
     if not isinstance(frame, Frame):
         return frame
-    if frame.pixels is not None:
-        return frame
-    kept = Frame(frame.bytes, frame_id=frame.frame_id, seq=frame.seq, captured_at=frame.captured_at)
+    kept = frame_of(data_of(frame), frame_id=frame.frame_id, seq=frame.seq, captured_at=frame.captured_at)
     kept.time_s = frame.time_s
     return kept
 

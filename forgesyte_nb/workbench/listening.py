@@ -21,8 +21,8 @@ from forgesyte_nb.protocol import wire
 from forgesyte_nb.protocol.messages import Subscribe, Unsubscribe
 from forgesyte_nb.protocol.topics import check_topic
 from forgesyte_nb.server.current import on_serve, running_server
-from forgesyte_nb.server.local import Take
 from forgesyte_nb.server.server import Server
+from forgesyte_nb.transport.local import Take
 
 
 class Summary(msgspec.Struct, frozen=True):

@@ -10,9 +10,9 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from forgesyte_nb.client.options import encode_options
 from forgesyte_nb.client.sources import Source
 from forgesyte_nb.client.sources.urls import without_secrets
-from forgesyte_nb.client.wire_format import encode_options
 from forgesyte_nb.errors import InvalidOptions, PluginNotFound
 from forgesyte_nb.plugins.contract import Plugin
 from forgesyte_nb.plugins.options import check_size

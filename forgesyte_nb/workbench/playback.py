@@ -12,8 +12,8 @@ import time
 from collections.abc import Iterator
 
 from forgesyte_nb.checks import check_count
-from forgesyte_nb.client.pictures import Picture
 from forgesyte_nb.client.sources import Source, SourceStatus, Take
+from forgesyte_nb.image.pictures import Picture
 
 NOMINAL_FPS = 10.0
 """Pictures per second at speed 1 of a source that has no rate of its own, such as a folder."""

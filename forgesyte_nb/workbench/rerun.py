@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from forgesyte_nb.frame import Frame
+from forgesyte_nb.image.frame import Frame
 from forgesyte_nb.plugins.context import Context
 from forgesyte_nb.plugins.contract import Plugin
 from forgesyte_nb.plugins.results import encode_result

@@ -117,7 +117,7 @@ class Stream(StreamResults):
             self._show(shown)
 
     def _show(self, shown: Shown) -> None:
-        self.feed.show(lambda: shown.payload, shown.content_type, **shown.about)
+        self.feed.show(shown.image, shown.content_type, **shown.about)
 
     # Controls
 

@@ -16,9 +16,9 @@ from typing import Any
 
 from forgesyte_nb.background import loop_runner
 from forgesyte_nb.client.client import Client
+from forgesyte_nb.client.options import encode_options
 from forgesyte_nb.client.results import Result
 from forgesyte_nb.client.stream import Intent, ResultStream
-from forgesyte_nb.client.wire_format import encode_options
 from forgesyte_nb.errors import ForgeSyteError
 from forgesyte_nb.server.server import Server
 from forgesyte_nb.workbench.ledger import Counts

@@ -194,7 +194,6 @@ class StreamResults:
         from PIL import Image
 
         from forgesyte_nb.drawing import draw_result
-        from forgesyte_nb.frame import Frame
 
         with self._changed:
             pictures, awaited = list(self._history.pictures), self._active
@@ -204,4 +203,4 @@ class StreamResults:
         if not 0 <= back < len(pictures):
             raise ValueError(f"snapshot({back}): {len(pictures)} pictures are kept, 0 is the newest")
         shown = pictures[-1 - back]
-        return Image.fromarray(draw_result(Frame(shown.payload).rgb, shown.about.get("result", {})))
+        return Image.fromarray(draw_result(shown.frame.rgb, shown.about.get("result", {})))

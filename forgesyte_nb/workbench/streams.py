@@ -9,10 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 from forgesyte_nb.checks import check_count
+from forgesyte_nb.client.options import merge_options
 from forgesyte_nb.client.sources import open_source
 from forgesyte_nb.client.sources.live import RECONNECT_S
 from forgesyte_nb.client.stream import Intent
-from forgesyte_nb.client.wire_format import merge_options
 from forgesyte_nb.keywords import own_keywords
 from forgesyte_nb.plugins.registry import Registry
 from forgesyte_nb.server.server import Server

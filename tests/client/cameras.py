@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 
-from forgesyte_nb.frame import Frame
+from forgesyte_nb.image.frame import Frame
 
 
 def numbered(number: int) -> bytes:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from forgesyte_nb.frame import Frame
+from forgesyte_nb.image.frame import Frame
 from forgesyte_nb.plugins.contract import define
 from forgesyte_nb.plugins.registry import Registry
 from forgesyte_nb.server.server import Server

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import forgesyte_nb as fs
-from forgesyte_nb.client.pictures import RawImage, as_picture
+from forgesyte_nb.image.pictures import RawImage, as_picture
 from tests.conftest import encoded
 
 PNG = encoded(np.zeros((8, 8, 3), np.uint8))

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 import forgesyte_nb as fs
-from forgesyte_nb.client.pictures import as_picture
 from forgesyte_nb.errors import InvalidImage
+from forgesyte_nb.image.pictures import as_picture
 from tests.conftest import encoded
 
 RAMP = np.linspace(0, 65535, 256).astype(np.uint16).reshape(8, 32)

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 import forgesyte_nb as fs
-from forgesyte_nb.client.pictures import RawImage, as_picture
 from forgesyte_nb.client.sources import open_source
 from forgesyte_nb.client.sources.camera import device_of
 from forgesyte_nb.client.sources.synthetic import synthetic
-from forgesyte_nb.frame import Frame
+from forgesyte_nb.image.frame import Frame
+from forgesyte_nb.image.pictures import RawImage, as_picture
 
 
 def read(thing, **pace):

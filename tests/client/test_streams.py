@@ -13,9 +13,9 @@ import websockets
 
 import forgesyte_nb as fs
 from forgesyte_nb.client.client import Client
-from forgesyte_nb.client.pictures import RawImage
 from forgesyte_nb.client.sources import Source
-from forgesyte_nb.frame import Frame
+from forgesyte_nb.image.frame import Frame
+from forgesyte_nb.image.pictures import RawImage
 from tests.client.conftest import RESULT
 
 

@@ -102,7 +102,7 @@ async def test_the_kernels_own_streams_are_left_alone(bench: Bench) -> None:
 
 def test_what_pillow_logs_of_a_damaged_file_is_not_printed_in_the_kernel() -> None:
     code = (
-        "import logging, forgesyte_nb.frame\n"
+        "import logging, forgesyte_nb.image.frame\n"
         "logging.getLogger('PIL.TiffImagePlugin').warning('more samples per pixel than can be decoded')"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -14,8 +14,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from forgesyte_nb.errors import InvalidImage
-from forgesyte_nb.frame import Frame
 from forgesyte_nb.image.formats import FORMATS
+from forgesyte_nb.image.frame import Frame
 from forgesyte_nb.image.header import read_header
 from forgesyte_nb.image.pillow import pixels_rgb
 from tests.fuzz.bad_pictures import seed_pictures

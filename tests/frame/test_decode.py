@@ -13,8 +13,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from forgesyte_nb.errors import InvalidImage
-from forgesyte_nb.frame import Frame
 from forgesyte_nb.image.formats import FORMATS
+from forgesyte_nb.image.frame import Frame
 from tests.conftest import encoded
 
 

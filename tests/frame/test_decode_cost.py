@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from forgesyte_nb.errors import InvalidImage
-from forgesyte_nb.frame import Frame
+from forgesyte_nb.image.frame import Frame
 from forgesyte_nb.image.jpeg import MOST_SCANS, MOST_SEGMENTS
 from forgesyte_nb.image.png import HARMLESS_BYTES, MOST_CHUNKS, MOST_NOTES
 from tests.conftest import encoded

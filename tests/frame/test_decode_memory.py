@@ -15,7 +15,7 @@ import numpy as np
 from forgesyte_nb.image import memory as decode_memory
 from forgesyte_nb.image import decode as decoders
 from forgesyte_nb.errors import InvalidImage
-from forgesyte_nb.frame import Frame
+from forgesyte_nb.image.frame import Frame
 from tests.conftest import encoded
 
 decode_memory.limit_in_this_process()

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from forgesyte_nb.errors import InvalidImage
-from forgesyte_nb.frame import Frame
 from forgesyte_nb.image.formats import FORMATS
+from forgesyte_nb.image.frame import Frame
 from forgesyte_nb.image.header import read_header
 from forgesyte_nb.image.jpeg import find_end
 from tests.conftest import encoded

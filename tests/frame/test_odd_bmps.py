@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from forgesyte_nb.errors import InvalidImage
-from forgesyte_nb.frame import Frame
 from forgesyte_nb.image.bmp import MOST_RUNS
+from forgesyte_nb.image.frame import Frame
 
 RNG = np.random.default_rng(1)
 

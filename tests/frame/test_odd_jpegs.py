@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from forgesyte_nb.errors import InvalidImage
-from forgesyte_nb.frame import Frame
+from forgesyte_nb.image.frame import Frame
 from forgesyte_nb.image.header import read_header
 from forgesyte_nb.image.jpeg import MOST_STRAY_BYTES
 from tests.conftest import encoded

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from forgesyte_nb.errors import InvalidImage
-from forgesyte_nb.frame import Frame
+from forgesyte_nb.image.frame import Frame
 from forgesyte_nb.image.header import read_header
 from tests.conftest import encoded
 

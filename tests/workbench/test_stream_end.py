@@ -82,7 +82,7 @@ async def test_a_stream_can_be_awaited_by_several_and_by_those_who_come_late(ser
 
 
 def test_closing_a_stream_that_is_connecting_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("forgesyte_nb.client.connecting._OPEN_TIMEOUT_S", 600)
+    monkeypatch.setattr("forgesyte_nb.transport.connecting._OPEN_TIMEOUT_S", 600)
     with socket.create_server(("127.0.0.1", 0)) as silent:  # it accepts, and says nothing
         stream = fs.stream([PICTURE], "well", server=f"ws://127.0.0.1:{silent.getsockname()[1]}")
         stream.close()

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal
 
-from forgesyte_nb.client.pictures import Picture, RawImage
 from forgesyte_nb.errors import InvalidImage, SourceError
+from forgesyte_nb.image.pictures import Picture, RawImage
 
 Take = Callable[[int], Picture]
 """Makes the picture at one place of a source, given its number. It is not called for a picture that is skipped."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from forgesyte_nb.client.sources.live import NETWORK_TIMEOUT_S, RECONNECT_S, LiveSource
 from forgesyte_nb.client.sources.video import decoder_of, frame_of, open_container
 from forgesyte_nb.errors import InvalidImage, SourceError
-from forgesyte_nb.frame import Frame
+from forgesyte_nb.image.frame import Frame
 
 if TYPE_CHECKING:
     from av.container import InputContainer

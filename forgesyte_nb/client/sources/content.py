@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 from forgesyte_nb.errors import InvalidImage
-from forgesyte_nb.frame import Frame
+from forgesyte_nb.image.frame import Frame
 
 Kind = Literal["image", "video", "heic", "text", "unknown"]
 

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from forgesyte_nb.client.sources.base import Source, SourceStatus, Take
 from forgesyte_nb.errors import SourceError
-from forgesyte_nb.frame import Frame
+from forgesyte_nb.image.frame import Frame
 
 RECONNECT_S = 60.0
 """Default of `reconnect_s`."""

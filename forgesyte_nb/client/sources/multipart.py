@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from http.client import HTTPException, HTTPResponse
 
 from forgesyte_nb.errors import InvalidImage, SourceError
-from forgesyte_nb.frame import Frame
+from forgesyte_nb.image.frame import Frame
 
 _MOST_PART_BYTES = 64 * 1024 * 1024
 _MOST_HEADERS = 100

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from forgesyte_nb.client.caller import warn_caller
-from forgesyte_nb.client.pictures import as_picture
 from forgesyte_nb.client.sources.base import Source
 from forgesyte_nb.client.sources.camera import open_camera
 from forgesyte_nb.client.sources.content import (
@@ -30,7 +29,8 @@ from forgesyte_nb.client.sources.sequence import PictureSource
 from forgesyte_nb.client.sources.urls import is_stream_url
 from forgesyte_nb.client.sources.video import VideoFile
 from forgesyte_nb.errors import SourceError
-from forgesyte_nb.frame import Frame
+from forgesyte_nb.image.frame import Frame
+from forgesyte_nb.image.pictures import as_picture
 from forgesyte_nb.keywords import known_keywords
 
 _MOST_CHANNELS = 4  # of one picture; an array of three dimensions whose last is longer is a stack of gray ones

@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from forgesyte_nb.client.pictures import Picture, as_picture
 from forgesyte_nb.client.sources.base import Source, Take
 from forgesyte_nb.client.sources.content import tiff_pages
 from forgesyte_nb.errors import InvalidImage, SourceError
-from forgesyte_nb.frame import Frame
 from forgesyte_nb.image.formats import FORMATS
+from forgesyte_nb.image.frame import Frame
+from forgesyte_nb.image.pictures import Picture, as_picture
 from forgesyte_nb.image.pillow import PILLOW_ERRORS
 from forgesyte_nb.settings import Settings
 

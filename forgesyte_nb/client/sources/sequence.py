@@ -6,9 +6,9 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import Any
 
-from forgesyte_nb.client.pictures import Picture, as_picture
 from forgesyte_nb.client.sources.base import Source, Take
 from forgesyte_nb.errors import SourceError
+from forgesyte_nb.image.pictures import Picture, as_picture
 
 OpenInner = Callable[[Any, str], Source | None]
 """Opens an element, given its name, that is itself a source of several pictures; None if it is one picture."""

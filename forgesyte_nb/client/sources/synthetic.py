@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from forgesyte_nb.client.sources.base import Source, Take
-from forgesyte_nb.frame import Frame
+from forgesyte_nb.image.frame import Frame
 from forgesyte_nb.keywords import known_keywords
 from forgesyte_nb.plugins.results import Box
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from forgesyte_nb.client.sources.base import Source, Take
 from forgesyte_nb.errors import SourceError
-from forgesyte_nb.frame import Frame
+from forgesyte_nb.image.frame import Frame
 
 if TYPE_CHECKING:
     import numpy as np

@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from forgesyte_nb.errors import InvalidImage, SourceError
-from forgesyte_nb.frame import Frame
+from forgesyte_nb.image.frame import Frame
 from forgesyte_nb.image.orientation import ORIENTATION_TAG, UPRIGHT, turn_upright
 from forgesyte_nb.image.pillow import pixels_rgb
 
