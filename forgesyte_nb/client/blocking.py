@@ -19,6 +19,7 @@ from forgesyte_nb.client.inbox import Messages
 from forgesyte_nb.client.loop_thread import LoopThread
 from forgesyte_nb.client.results import Result
 from forgesyte_nb.client.sender import first_picture
+from forgesyte_nb.client.sources.live import RECONNECT_S
 from forgesyte_nb.client.stream import Intent
 from forgesyte_nb.errors import ConnectionLost
 from forgesyte_nb.keywords import own_keywords
@@ -124,6 +125,7 @@ class BlockingClient:
         every: int = 1,
         loop: bool = False,
         fps: float | None = None,
+        reconnect_s: float = RECONNECT_S,
         **more_options: Any,
     ) -> BlockingStream:
         """Send all pictures of a source; iterate over what is returned for the results. See `Client.stream`.
@@ -143,6 +145,7 @@ class BlockingClient:
             every=every,
             loop=loop,
             fps=fps,
+            reconnect_s=reconnect_s,
             **more_options,
         )
         return BlockingStream(self._call, stream)
@@ -155,6 +158,7 @@ class BlockingClient:
         *,
         concurrency: int | None = None,
         every: int = 1,
+        reconnect_s: float = RECONNECT_S,
         progress: bool = True,
         **more_options: Any,
     ) -> pd.DataFrame:
@@ -166,7 +170,14 @@ class BlockingClient:
         with own_keywords(self.batch, more_options):
             chosen = {**(options or {}), **more_options}
             begun = self._begin_batch(
-                source, plugin, chosen, concurrency=concurrency, every=every, progress=progress, release=lambda: None
+                source,
+                plugin,
+                chosen,
+                concurrency=concurrency,
+                every=every,
+                reconnect_s=reconnect_s,
+                progress=progress,
+                release=lambda: None,
             )
             return begun.table()
 
@@ -178,13 +189,16 @@ class BlockingClient:
         *,
         concurrency: int | None,
         every: int,
+        reconnect_s: float,
         progress: bool,
         release: Callable[[], None],
     ) -> Batch:
         """A batch that has sent nothing yet; `release` is called at its end."""
         from forgesyte_nb.client.gathering import Batch
 
-        stream = self._client.stream(source, plugin, options, ordered=True, concurrency=concurrency, every=every)
+        stream = self._client.stream(
+            source, plugin, options, ordered=True, concurrency=concurrency, every=every, reconnect_s=reconnect_s
+        )
         return Batch(self._thread, stream, release, progress=progress)
 
     def send_frame(

@@ -161,7 +161,7 @@ class LiveSource(Source):
             if not self._reason:
                 self._outages += 1
                 self._give_up_at = time.monotonic() + self._reconnect_s
-            self._reason = reason
+            self._reason = reason.removeprefix(f"{self.name} ")
 
     def _connected(self) -> Connection | None:
         """The next connection; None if the source is closed.
