@@ -21,6 +21,7 @@ from forgesyte_nb.client.results import Result
 from forgesyte_nb.client.sender import first_picture
 from forgesyte_nb.client.sources.live import RECONNECT_S
 from forgesyte_nb.client.stream import Intent
+from forgesyte_nb.client.wire_format import merge_options
 from forgesyte_nb.errors import ConnectionLost
 from forgesyte_nb.keywords import own_keywords
 
@@ -168,7 +169,7 @@ class BlockingClient:
             ValueError: If `concurrency` is less than 1 or more than the client's `window`.
         """
         with own_keywords(self.batch, more_options):
-            chosen = {**(options or {}), **more_options}
+            chosen = merge_options(options, more_options)
             begun = self._begin_batch(
                 source,
                 plugin,

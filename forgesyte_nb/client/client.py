@@ -89,7 +89,7 @@ class Client:
             url, token, ping_interval_s=ping_interval_s, ping_timeout_s=ping_timeout_s, offer_v2=offer_v2
         )
         self.client_id = client_id if client_id is not None else f"py_{secrets.token_hex(6)}"
-        if CLIENT_ID.fullmatch(self.client_id) is None:
+        if not isinstance(self.client_id, str) or CLIENT_ID.fullmatch(self.client_id) is None:
             raise ValueError(f"client_id={client_id!r}: 1 to 128 of the characters A-Z a-z 0-9 _ . : -")
         check_count("window", window)
         check_count("max_retries", max_retries, least=0)
@@ -352,7 +352,7 @@ class Client:
         """
         from forgesyte_nb.client.batch import gather
 
-        chosen = {**(options or {}), **more_options}
+        chosen = merge_options(options, more_options)
         stream = self.stream(
             source, plugin, chosen, ordered=True, concurrency=concurrency, every=every, reconnect_s=reconnect_s
         )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from forgesyte_nb.checks import check_count
 from forgesyte_nb.client.blocking import BlockingClient
 from forgesyte_nb.client.sources.live import RECONNECT_S
-from forgesyte_nb.client.wire_format import encode_options
+from forgesyte_nb.client.wire_format import encode_options, merge_options
 from forgesyte_nb.keywords import own_keywords
 from forgesyte_nb.plugins.registry import Registry
 from forgesyte_nb.server.server import Server
@@ -69,7 +69,7 @@ def batch(
         KeyboardInterrupt: If it is interrupted before the first result.
     """
     check_count("concurrency", concurrency)
-    chosen = {**(options or {}), **more_options}
+    chosen = merge_options(options, more_options)
     with own_keywords(batch, more_options):
         encode_options(chosen)  # no server is started for a call that cannot be
         server = kernel_server() if url is None else url
