@@ -233,7 +233,7 @@ class AsyncServer:
             return respond(http.HTTPStatus.METHOD_NOT_ALLOWED, body, extra={"Allow": "GET"})
         if connection.head.has_body:
             return respond(http.HTTPStatus.BAD_REQUEST, {"error": "a GET has no body here; send it without one"})
-        if request.headers.get("Upgrade", "").lower() == "websocket":
+        if "websocket" in ", ".join(request.headers.get_all("Upgrade")).lower():
             error = f"no WebSocket at {path[:100]!r}: connect to /ws/<client_id>, with a client id of your own"
             return respond(http.HTTPStatus.NOT_FOUND, {"error": error})
         return self._look_up(path)

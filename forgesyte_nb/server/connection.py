@@ -40,7 +40,7 @@ _FAILURES = {1006, 1011, 1012, 1013, 1014, 4001}
 """Close codes of whoever did not mean to leave (RFC 6455 section 7.4.1): an error of its own, a restart; and that of
 `forgesyte.js` for a server that has not answered."""
 
-_BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+_REFUSAL = b"HTTP/1.1 %b\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 PROBE_S = 1.5
 """A peer that has acknowledged nothing for so long, when another client of its name has come, is gone."""
@@ -221,7 +221,8 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
         fault = self.protocol.handshake_exc
         if not self._refused and isinstance(fault, InvalidMessage) and not isinstance(fault.__cause__, EOFError):
             self._refused = True
-            self.transport.write(_BAD_REQUEST)
+            status = b"431 Request Header Fields Too Large" if self.head.too_large else b"400 Bad Request"
+            self.transport.write(_REFUSAL % status)
         super().send_data()
 
     def _end_in_time(self) -> None:
