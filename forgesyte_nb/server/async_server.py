@@ -32,7 +32,7 @@ from forgesyte_nb.plugins.registry import Entry, Registry
 from forgesyte_nb.protocol.messages import SUBPROTOCOL_SEED, SUBPROTOCOL_V2
 from forgesyte_nb.protocol.topics import CLIENT_ID
 from forgesyte_nb.server.connection import CLOSE_TIMEOUT_S, FrameConnection, serve_session
-from forgesyte_nb.server.gate import Ends, is_preflight, may_use_feeds, refusal
+from forgesyte_nb.server.gate import Ends, foreign, is_preflight, may_use_feeds, refusal
 from forgesyte_nb.server.logs import RareLines
 from forgesyte_nb.server.lookups import PAGE_PATHS, allow_origin, allow_preflight, is_shared, look_up, respond
 from forgesyte_nb.server.peer_uid import OUT_OF_RESOURCES, can_tell
@@ -41,6 +41,7 @@ from forgesyte_nb.viewers import Viewers
 
 _HOUSEKEEPING_S = 1.0
 _CALLBACK_TURNS = 3  # of the loop, from accepting a connection until asyncio has given it to its protocol
+_MOST_STRANGERS = 64
 _MOST_UNREAD_LOOKUP_BYTES = 32 * 1024 * 1024  # of answers over HTTP, over all that ask
 
 
@@ -82,6 +83,7 @@ class AsyncServer:
         self._connections: weakref.WeakSet[FrameConnection] = weakref.WeakSet()
         self._tasks: list[asyncio.Task[None]] = []
         self._peers: Counter[str] = Counter()
+        self._strangers: set[FrameConnection] = set()  # connections of other users
         self._rare = RareLines()
 
     def _call_soon(self, call: Callable[[], None]) -> None:
@@ -162,7 +164,20 @@ class AsyncServer:
     def _make_connection(self, *protocol_and_server: Any, **settings: Any) -> FrameConnection:
         connection = FrameConnection(*protocol_and_server, **settings)
         self._connections.add(connection)
+        if self.settings.check_peer_uid:
+            connection.on_made = partial(self._limit_strangers, connection)
         return connection
+
+    def _limit_strangers(self, connection: FrameConnection) -> None:
+        """Cut off connections of other users, who would be refused, if there are many: each takes a descriptor."""
+        if connection.remote_address is None or foreign(_ends_of(connection)) is None:
+            return
+        self._strangers.add(connection)
+        connection.on_lost = partial(self._strangers.discard, connection)
+        if len(self._strangers) > _MOST_STRANGERS:
+            connection.transport.abort()
+            if count := self._rare.passes("strangers"):
+                self.log.warning("cut off %d connections of other users: %d are open", count, _MOST_STRANGERS)
 
     def engine(self, name: str) -> Engine:
         """The running engine of a name, started when first asked for."""
@@ -214,8 +229,14 @@ class AsyncServer:
         """Every HTTP request, before any upgrade: refuse, answer a look-up, or let a client in."""
         path, method = request.path.partition("?")[0], request.method
         preflight = is_preflight(method, request.headers)
-        ends = Ends(connection.remote_address[:2], connection.local_address[:2])
-        reason = refusal(request.headers, self.settings, path=path, ends=ends, page=PAGE_PATHS, preflight=preflight)
+        reason = refusal(
+            request.headers,
+            self.settings,
+            path=path,
+            ends=_ends_of(connection),
+            page=PAGE_PATHS,
+            preflight=preflight,
+        )
         if reason is not None:
             self.log.warning("refused at the gate peer=%s: %s", connection.remote_address, reason)
             return respond(http.HTTPStatus.FORBIDDEN, {"error": "forbidden; the server's log says why"})
@@ -252,6 +273,7 @@ class AsyncServer:
         if self._peers[peer] >= self.settings.max_peer_connections:
             error = "too many connections from this address; see max_peer_connections"
             return respond(http.HTTPStatus.SERVICE_UNAVAILABLE, {"error": error})
+        self._strangers.discard(connection)  # there were no descriptors to ask with when it came
         connection.client_id = client_id
         connection.dispatcher = self.dispatcher
         self._peers[peer] += 1
@@ -301,6 +323,10 @@ class AsyncServer:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _ends_of(connection: FrameConnection) -> Ends:
+    return Ends(connection.remote_address[:2], connection.local_address[:2])
 
 
 async def _let_callbacks_run() -> None:

@@ -79,7 +79,7 @@ def refusal(
     origins = headers.get_all("Origin")
     if len(origins) > 1 or (origins and not _origin_allowed(origins[0], hosts[0], settings)):
         return f"Origin {origins!r} may not connect; list it in allow_origins if it may"
-    if settings.check_peer_uid and ends is not None and (reason := _foreign(ends)):
+    if settings.check_peer_uid and ends is not None and (reason := foreign(ends)):
         return reason
     if (
         settings.token is not None
@@ -107,8 +107,8 @@ def may_use_feeds(headers: Headers, trusted_origins: Callable[[], Collection[str
     return origin is None or _is_own_page(origin, host) or origin.lower() in trusted_origins()
 
 
-def _foreign(ends: Ends) -> str | None:
-    """What is wrong with the user of a peer on this machine; nothing where that cannot be told."""
+def foreign(ends: Ends) -> str | None:
+    """Why the user of a peer on this machine is refused; None if it is this process's user, or cannot be found out."""
     if not ipaddress.ip_address(ends.peer[0]).is_loopback:
         return None
     uid = peer_uid(*ends)
