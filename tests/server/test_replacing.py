@@ -161,6 +161,29 @@ def test_workers_and_child_processes_know_the_url(tmp_path: Path, tiny: bytes) -
         assert URL not in os.environ
 
 
+SERVES = """
+import forgesyte_nb as fs
+
+@fs.plugin
+def {name}(frame):
+    return {{}}
+
+fs.serve()
+"""
+
+
+def test_a_plugin_file_that_calls_serve_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins" / "early.py").write_text(SERVES.format(name="early"))
+    server = fs.serve(port=0, engine="inline", log=tmp_path / "log")
+    (tmp_path / "plugins" / "late.py").write_text(SERVES.format(name="late"))
+    wait_for(lambda: "late.py" in server.failures, "the file to be found")
+    for name in ("early.py", "late.py"):
+        assert f"{name} calls serve() while it is loaded: move that under" in server.failures[name]
+    assert fs.serve() is server
+
+
 def test_a_plugin_folder_made_after_the_first_serve_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = "import forgesyte_nb as fs\n\n@fs.plugin\ndef {name}(frame):\n    return {{}}\n"
     monkeypatch.chdir(tmp_path)
