@@ -167,23 +167,29 @@ def _check(
     if may_be_sticky and mode & stat.S_ISVTX:
         return
     if mode & stat.S_IWOTH or (mode & stat.S_IWGRP and not _is_private(facts.st_gid)):
-        what = "it" if path == plugin_file else str(path)
+        what = "it" if path == plugin_file else _shown(path)
         raise UntrustedFile(
-            f"{plugin_file} is not loaded: other users can write {what} (mode {stat.S_IMODE(facts.st_mode):04o}); "
-            f"chmod go-w {path}"
+            f"{_shown(plugin_file)} is not loaded: other users can write {what} (mode "
+            f"{stat.S_IMODE(facts.st_mode):04o}); chmod go-w {_shown(path)}"
         )
 
 
 def _check_owner(path: Path, facts: os.stat_result, plugin_file: Path) -> None:
     if facts.st_uid not in (os.geteuid(), 0, _PACKAGE_FILE.stat().st_uid):
-        what = "it" if path == plugin_file else str(path)
-        remedy = f"copy it to a folder of yours, or, if you trust it, chown {os.geteuid()} {path}"
+        what = "it" if path == plugin_file else _shown(path)
+        remedy = f"copy it to a folder of yours, or, if you trust it, chown {os.geteuid()} {_shown(path)}"
         if path.suffix == ".pyc" or path.name == "__pycache__":
-            remedy = f"rm -r {path}"  # Python makes it anew
+            remedy = f"rm -r {_shown(path)}"  # Python makes it anew
         raise UntrustedFile(
-            f"{plugin_file} is not loaded: {what} belongs to another user (uid {facts.st_uid}; this process has uid "
-            f"{os.geteuid()}); {remedy}"
+            f"{_shown(plugin_file)} is not loaded: {what} belongs to another user (uid {facts.st_uid}; this process "
+            f"has uid {os.geteuid()}); {remedy}"
         )
+
+
+def _shown(path: Path) -> str:
+    """A path that another user may have named, without characters that control a terminal or reorder text."""
+    text = str(path)
+    return text if text.isprintable() else ascii(text)
 
 
 def _is_private(gid: int) -> bool:

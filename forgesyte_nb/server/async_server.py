@@ -113,7 +113,7 @@ class AsyncServer:
         self._tasks.append(asyncio.create_task(self._keep_house()))
 
     def _loop_failed(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Log what asyncio would print on the screen, a line a second at most."""
+        """Log errors that asyncio would print on stderr; equal ones at most once a second."""
         fault, what = context.get("exception"), str(context.get("message", ""))
         count = self._rare.passes(f"{what[:100]} {type(fault).__name__}")
         if not count:
@@ -150,11 +150,11 @@ class AsyncServer:
             self._servers.append(server)
 
     def share_sockets(self) -> list[socket.socket]:
-        """Duplicates of the sockets it listens on: what connects meanwhile waits for whoever accepts on them."""
+        """Duplicates of the listening sockets; connections wait in their backlog while no server accepts."""
         return [bound.dup() for server in self._servers for bound in server.sockets]
 
     async def stop_listening(self) -> None:
-        """Close the sockets it listens on; connections stay."""
+        """Close the listening sockets; connections stay open."""
         for server in self._servers:
             for bound in server.sockets:
                 self._loop.remove_reader(bound.fileno())
@@ -204,7 +204,7 @@ class AsyncServer:
         return {name: engine.stats() for name, engine in self._engines.items()}
 
     async def trial(self, entry: Entry) -> None:
-        """Load a plugin in a lane of its engine, and raise what that raises; older revisions are unloaded."""
+        """Load a plugin in a lane of its engine and unload older revisions; errors of loading are raised."""
         await self.engine(entry.plugin.engine or self.settings.engine).trial(entry)
         for engine in self._engines.values():  # it may have moved here from another
             engine.supersede(entry.plugin)
@@ -249,7 +249,7 @@ class AsyncServer:
         return allow_preflight(origin) if preflight else allow_origin(self._answer(connection, request, path), origin)
 
     def _answer(self, connection: FrameConnection, request: Request, path: str) -> Response:
-        """The response to a request that is none for a client's WebSocket."""
+        """The response to any request but one for a client's WebSocket."""
         if request.method != "GET":
             body = {"error": f"{request.method[:20]} is not answered; there is GET"}
             return respond(http.HTTPStatus.METHOD_NOT_ALLOWED, body, extra={"Allow": "GET"})
@@ -261,7 +261,7 @@ class AsyncServer:
         return self._look_up(path)
 
     def _let_in(self, connection: FrameConnection, path: str) -> Response | None:
-        """Take a client, or answer why not."""
+        """Accept a client (None), or return the response that refuses it."""
         client_id = unquote(path.removeprefix("/ws/"))
         if CLIENT_ID.fullmatch(client_id) is None:
             return respond(
@@ -282,7 +282,7 @@ class AsyncServer:
         return None
 
     def _select_subprotocol(self, connection: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
-        """`forgesyte.v2` if it is offered by one that may watch and control feeds; without, the seed's protocol."""
+        """`forgesyte.v2` if offered and the client may use feeds; else `forgesyte.v1` if offered."""
         headers = connection.request.headers if connection.request is not None else Headers()
         if SUBPROTOCOL_V2 in offered and may_use_feeds(headers, self._trusted_origins):
             return Subprotocol(SUBPROTOCOL_V2)

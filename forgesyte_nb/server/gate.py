@@ -92,12 +92,12 @@ def refusal(
 
 
 def is_preflight(method: str, headers: Headers) -> bool:
-    """True if a browser asks by a CORS preflight whether a page may send a request."""
+    """True if a request is a CORS preflight."""
     return method == "OPTIONS" and "Origin" in headers and "Access-Control-Request-Method" in headers
 
 
 def may_use_feeds(headers: Headers, trusted_origins: Callable[[], Collection[str]]) -> bool:
-    """True if whoever was let in may speak `forgesyte.v2`: a program, the server's own page, or a trusted page.
+    """True if a client may speak `forgesyte.v2`: a program, the server's own page, or a trusted page.
 
     Args:
         headers: Of the HTTP request; it has passed `refusal`.
@@ -150,13 +150,13 @@ def _origin_allowed(origin: str, host: str, settings: Settings) -> bool:
 
 
 def _is_own_page(origin: str, host: str) -> bool:
-    """True if a page is the server's own: it comes from where the request goes, and that host was allowed before."""
+    """True if the host of an Origin is that of the request, which has passed `_host_allowed`."""
     page_host = _page_host(origin)
     return page_host is not None and page_host.lower() == host.lower()
 
 
 def _page_host(origin: str) -> str | None:
-    """Host and port of a page; None if it does not come by HTTP."""
+    """Host and port of an Origin; None if its scheme is not http or https."""
     scheme, separator, page_host = origin.partition("://")
     return page_host if separator and scheme in ("http", "https") else None
 

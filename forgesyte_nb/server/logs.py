@@ -40,12 +40,12 @@ _BLANK = frozenset(
         range(0x180B, 0x1810), range(0xFE00, 0xFE10), range(0xE0000, 0xE1000)
     )
 )
-"""Characters that Python calls printable and that do not show: Default_Ignorable_Code_Point of the Unicode Character
-Database (DerivedCoreProperties.txt), and the empty braille pattern."""
+"""Characters that `str.isprintable` accepts although they are invisible: Default_Ignorable_Code_Point of the Unicode
+Character Database (DerivedCoreProperties.txt), and the empty braille pattern."""
 
 
 class _Escapes(dict[int, str]):
-    """A table for `str.translate`: escapes for what `visible` does not leave as it is."""
+    """A table for `str.translate`: the escapes of `visible`."""
 
     def __missing__(self, code: int) -> str:
         """The character itself, or its escape as Python writes it."""
@@ -106,7 +106,7 @@ class LogFile(RotatingFileHandler):
         super().emit(record)
 
     def report(self, text: str) -> None:
-        """Write a warning of the log's own."""
+        """Write a warning about the log itself."""
         super().emit(logging.LogRecord("", logging.WARNING, "", 0, text, None, None))
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 -- the name that `logging` calls
@@ -204,7 +204,7 @@ class QueuedLog(QueueHandler):
 
 
 class RareLines:
-    """Lets a line of a kind through once a second, and counts the others."""
+    """Limits log lines of a kind to one a second and counts the others."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """Begin without lines; `clock` returns seconds."""
@@ -212,7 +212,7 @@ class RareLines:
         self._kinds: dict[str, tuple[float, int]] = {}  # when the last one passed, and how many have not since
 
     def passes(self, kind: str) -> int:
-        """The number of lines that this one stands for, itself included; 0 if it is not to be written."""
+        """0 if a line must not be written now; else the number of lines since the last, including it."""
         now = self._clock()
         passed_at, held = self._kinds.get(kind, (float("-inf"), 0))
         if now - passed_at < _RARE_S:

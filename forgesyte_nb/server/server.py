@@ -71,7 +71,7 @@ class Server:
     ) -> None:
         """Start a server; `serve` says what the arguments mean.
 
-        With `_replaces`, that server runs on until all that can fail of this one has succeeded, and is closed then.
+        The server `_replaces` is closed once every step that can fail, except listening, has succeeded.
         With `_is_default`, child processes find its URL in `FORGESYTE_NB_URL`, its workers among them.
 
         Raises:
@@ -181,7 +181,7 @@ class Server:
         return [plugin.name for plugin in self.plugins]
 
     def find_plugins(self, asked: Sequence[str | os.PathLike[str]]) -> None:
-        """Load plugin files that are new or have changed, of new folders too, without waiting for the watch."""
+        """Load new and changed plugin files now, including those in `asked`, without waiting for the watch."""
         self._watch.add(possible_folders(asked))
 
     def _sockets_for(self, host: str, port: int | None) -> list[socket.socket]:
@@ -202,7 +202,7 @@ class Server:
             return []
 
     def _give_up_port(self, host: str, port: int) -> list[socket.socket]:
-        """Sockets of another address that includes this server's own. If there can be none, it listens again."""
+        """Stop listening and bind an address that includes this server's own; if that fails, listen again."""
         self._loop.run(self._async.stop_listening())
         try:
             return bind(host, port)
@@ -415,7 +415,7 @@ def _trusted_origins() -> set[str]:
 
 
 trusted_pages: list[Callable[[], Collection[str]]] = []
-"""Called when a page offers `forgesyte.v2`; each returns origins, in lower case, whose pages may use feeds."""
+"""Called when a page offers `forgesyte.v2`; each returns lower-case origins of pages that may use feeds."""
 
 
 looks: list[Callable[[Server], Any]] = []

@@ -89,6 +89,13 @@ def test_a_folder_that_all_can_write(tmp_path: Path, mode: int, above: int) -> N
         assert said == f"{path} is not loaded: other users can write {folder} (mode {mode:04o}); chmod go-w {folder}"
 
 
+def test_a_name_that_controls_the_terminal_is_escaped(tmp_path: Path) -> None:
+    path = write(tmp_path / "plugins", "\x1b]52;c;evil\x07\u202e", 0o666, text=PLUGIN.format(name="bad"))
+    said = refused(path)
+    assert said.isprintable()
+    assert "x1b]52;c;evil" in said
+
+
 @needs_root
 @pytest.mark.parametrize("what", ["file", "folder", "above", "link"])
 def test_what_belongs_to_another_user(tmp_path: Path, what: str) -> None:
