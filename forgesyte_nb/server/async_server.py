@@ -42,7 +42,6 @@ from forgesyte_nb.viewers import Viewers
 _HOUSEKEEPING_S = 1.0
 _CALLBACK_TURNS = 3  # of the loop, from accepting a connection until asyncio has given it to its protocol
 _MOST_STRANGERS = 64
-_REASON_CHARACTERS = 500  # in the log, of a refusal, which has headers in it: others must not fill the log
 _MOST_UNREAD_LOOKUP_BYTES = 32 * 1024 * 1024  # of answers over HTTP, over all that ask
 
 
@@ -239,7 +238,7 @@ class AsyncServer:
             preflight=preflight,
         )
         if reason is not None:
-            self.log.warning("refused at the gate peer=%s: %s", connection.remote_address, reason[:_REASON_CHARACTERS])
+            self.log.warning("refused at the gate peer=%s: %s", connection.remote_address, reason)
             return respond(http.HTTPStatus.FORBIDDEN, {"error": "forbidden; the server's log says why"})
         if path.startswith("/ws/") and method == "GET" and not connection.head.has_body:
             return self._let_in(connection, path)

@@ -39,6 +39,7 @@ TOKEN_SUBPROTOCOL = "forgesyte.token."  # noqa: S105 -- a prefix, no secret
 
 _HOST = re.compile(r"(?:\[(?P<address>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9_.\-]+))(?::(?P<port>[0-9]{0,5}))?")
 _LAST_PORT = 65535
+_SHOWN_CHARACTERS = 400
 _BEARER = "bearer "
 
 
@@ -75,10 +76,10 @@ def refusal(
     """
     hosts = headers.get_all("Host")
     if len(hosts) != 1 or not _host_allowed(hosts[0], settings):
-        return f"Host {hosts!r} is not this server; list it in allow_hosts if it is"
+        return f"Host {_shown(hosts)} is not this server; list it in allow_hosts if it is"
     origins = headers.get_all("Origin")
     if len(origins) > 1 or (origins and not _origin_allowed(origins[0], hosts[0], settings)):
-        return f"Origin {origins!r} may not connect; list it in allow_origins if it may"
+        return f"Origin {_shown(origins)} may not connect; list it in allow_origins if it may"
     if settings.check_peer_uid and ends is not None and (reason := foreign(ends)):
         return reason
     if (
@@ -89,6 +90,12 @@ def refusal(
     ):
         return "no token, or a wrong one"
     return None
+
+
+def _shown(values: list[str]) -> str:
+    """The values of a header for the log, cut: whoever is refused must not fill it."""
+    text = repr(values)
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}… ({len(text)} characters)"
 
 
 def is_preflight(method: str, headers: Headers) -> bool:
