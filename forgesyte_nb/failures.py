@@ -80,7 +80,7 @@ class FailedFrame:
 
     @property
     def kind(self) -> Hashable:
-        """What it has in common with those that failed alike: plugin, revision and error."""
+        """Key of equal failures: plugin, revision, type and text of the error."""
         return (self.plugin, self.revision, type(self.error), str(self.error))
 
     @property
@@ -95,7 +95,7 @@ class FailedFrame:
 
 
 class FailureCounts:
-    """Counts failures by what they have in common, also those that are kept no longer. Not thread-safe."""
+    """Counts failures by kind (`FailedFrame.kind`), including those no longer kept. Not thread-safe."""
 
     def __init__(self) -> None:
         """Count from 0."""
@@ -148,7 +148,7 @@ class FailureBook:
         return self._by_job.get(job_id)
 
     def count(self, kind: Hashable, registry: Registry) -> int:
-        """Frames of a registry's plugins that failed alike (`FailedFrame.kind`), also those that are kept no longer."""
+        """Number of failures of a kind (`FailedFrame.kind`) in a registry, including those no longer kept."""
         with self._lock:
             return self._counts.get(registry, FailureCounts()).of(kind)
 

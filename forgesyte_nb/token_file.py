@@ -121,7 +121,7 @@ def make_token(path: Path) -> str:
 
 
 def _read_secret(path: Path) -> str:
-    """The secret in a file, for a server."""
+    """The secret in a file, checked by `check_secret`."""
     token = read_token(path)
     try:
         check_secret(token)

@@ -68,7 +68,7 @@ _fields_decoder = msgspec.json.Decoder(
 
 
 class _Origin(msgspec.Struct):
-    """What the header of a binary message may say of where its picture came from."""
+    """Optional fields of the header of a binary message: position and time of the picture in its source."""
 
     seq: Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)] | None = None
     captured_at: float | None = None
