@@ -136,7 +136,10 @@ class Jupyter:
             stderr=subprocess.STDOUT,
         )
         self.info_file = self.runtime / f"jpserver-{self.process.pid}.json"
-        wait_for(lambda: self.process.poll() is not None or self._ready(), "the Jupyter Server to listen")
+
+    def wait_until_ready(self) -> None:
+        """Wait until it answers; on a busy machine its imports alone take half a minute."""
+        wait_for(lambda: self.process.poll() is not None or self._ready(), "it to listen", 2 * PATIENCE_S)
         assert self.process.poll() is None, self.log()
 
     def _ready(self) -> bool:
@@ -209,8 +212,11 @@ class Jupyter:
 def jupyter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jupyter]:
     """A Jupyter Server under `/user/someone/`, with a token."""
     server = Jupyter(tmp_path_factory.mktemp("jupyter"))
-    yield server
-    server.close()
+    try:
+        server.wait_until_ready()
+        yield server
+    finally:
+        server.close()
 
 
 @pytest.fixture(scope="module")
