@@ -25,7 +25,9 @@ esac
 """
 
 
-def make(folder: Path, *arguments: str, importing: str = "exit 0") -> tuple[subprocess.CompletedProcess[str], list[str]]:
+def make(
+    folder: Path, *arguments: str, importing: str = "exit 0"
+) -> tuple[subprocess.CompletedProcess[str], list[str]]:
     """Run `make` where `import cv2` does this and tests do not end; its end, and the calls of pip with constraints."""
     log = folder / "log"
     for python in (folder / "python", folder / "venv/bin/python"):

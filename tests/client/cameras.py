@@ -1,12 +1,16 @@
-"""Test cameras: HTTP servers in this process that send numbered pictures."""
+"""Test cameras: servers of HTTP and RTSP in this process that send numbered pictures."""
 
 from __future__ import annotations
 
 import contextlib
+import io
+import socketserver
+import struct
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import av
 import numpy as np
 
 from forgesyte_nb.frame import Frame
@@ -89,3 +93,59 @@ def camera(answer: Callable[[int, Callable[[bytes], None]], None], **more: bool)
         yield made
     finally:
         made.close()
+
+
+def transport_stream(count: int) -> bytes:
+    """An MPEG transport stream of 64×32 of pictures numbered as by `numbered`, 25 a second."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="mpegts") as out:
+        stream = out.add_stream("mpeg1video", rate=25, options={"g": "1", "bf": "0"})
+        stream.width, stream.height, stream.pix_fmt = 64, 32, "yuv420p"
+        for number in range(count):
+            pixels = np.full((32, 64, 3), 10 * (number % 20), np.uint8)
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        out.mux(stream.encode())
+    return file.getvalue()
+
+
+SDP = "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\nm=video 0 RTP/AVP 33\r\na=control:video\r\n"
+"""One transport stream over RTP (RFC 3551: payload type 33)."""
+
+
+class RtspCamera(socketserver.StreamRequestHandler):
+    """Answers RTSP (RFC 2326), sends a transport stream of ten pictures on the same connection, and hangs up."""
+
+    def handle(self) -> None:
+        while line := self.rfile.readline().decode():
+            method, headers = line.split()[0], {}
+            while header := self.rfile.readline().decode().strip():
+                name, _, value = header.partition(":")
+                headers[name.lower()] = value.strip()
+            status, body, more = "200 OK", "", ""
+            if method == "DESCRIBE":
+                body, more = SDP, f"Content-Type: application/sdp\r\nContent-Length: {len(SDP)}\r\n"
+            elif method == "SETUP" and "TCP" not in headers["transport"]:
+                status = "461 Unsupported Transport"
+            elif method == "SETUP":
+                more = "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n"
+            answer = f"RTSP/1.0 {status}\r\nCSeq: {headers['cseq']}\r\nSession: 1\r\n{more}\r\n{body}"
+            self.wfile.write(answer.encode())
+            if method == "PLAY":
+                self._send(transport_stream(10))
+                return
+
+    def _send(self, stream: bytes) -> None:
+        for number, at in enumerate(range(0, len(stream), 7 * 188)):
+            packet = struct.pack(">BBHII", 0x80, 33, number, 0, 1) + stream[at : at + 7 * 188]
+            self.wfile.write(b"$\0" + struct.pack(">H", len(packet)) + packet)
+
+
+@contextlib.contextmanager
+def rtsp_camera() -> Iterator[str]:
+    """The URL of an `RtspCamera`."""
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), RtspCamera) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+        thread.start()
+        yield f"rtsp://127.0.0.1:{server.server_address[1]}/video"
+        server.shutdown()
+        thread.join()

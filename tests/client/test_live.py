@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,7 +17,7 @@ import pytest
 import forgesyte_nb as fs
 from forgesyte_nb.client.sources import open_source
 from forgesyte_nb.plugins.registry import Registry
-from tests.client.cameras import camera, number_of, numbered
+from tests.client.cameras import camera, number_of, numbered, rtsp_camera, transport_stream
 from tests.conftest import PATIENCE_S, run_cell, wait_for
 
 
@@ -159,7 +161,7 @@ def test_a_wait_that_cannot_be_is_refused(reconnect_s):
         open_source(cam.url, reconnect_s=reconnect_s)
 
 
-# Through FFmpeg: UDP
+# Through FFmpeg: RTSP, UDP and cameras of this machine
 
 
 @pytest.fixture
@@ -214,6 +216,29 @@ def test_a_stream_over_udp_that_falls_silent_comes_back(sender, monkeypatch):
         threading.Timer(2.5, camera.on.set).start()
         wait_for(lambda: next(frames) and source.status.outages >= 1, "the stream to come back")
         frames.close()
+
+
+def test_a_camera_by_rtsp_that_hangs_up_is_connected_to_again():
+    with rtsp_camera() as url, open_source(url) as source:
+        assert source.live
+        # by RTP a picture ends where the next begins, and after the tenth none begins
+        assert numbers(source, 20) == [*range(9), *range(9), 0, 1]
+        assert source.status.outages == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="device paths of Linux")
+def test_a_camera_of_this_machine_that_is_unplugged_is_opened_again(monkeypatch):
+    clip, real, opened = transport_stream(10), av.open, []
+
+    def plugged_in(place, **arguments):
+        opened.append((place, arguments["format"]))
+        return real(io.BytesIO(clip))
+
+    monkeypatch.setattr(av, "open", plugged_in)
+    with open_source("camera:0") as source:
+        assert numbers(source, 22) == [*range(10), *range(10), 0, 1]
+        assert source.status.outages == 2
+    assert opened == [("/dev/video0", "v4l2")] * 3
 
 
 # In a stream of the notebook
