@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from tests.conftest import PATIENCE_S
+
 ROOT = Path(__file__).resolve().parents[1]
 NO_LIBGL = "ImportError: libGL.so.1: cannot open shared object file: No such file or directory"
 
@@ -35,7 +37,7 @@ def make(
         python.write_text(PYTHON.format(log=log, importing=importing))
         python.chmod(0o700)
     command = ["make", "--no-print-directory", f"VENV={folder / 'venv'}", f"PYTHON={folder / 'python'}", *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     return done, [line for line in log.read_text().splitlines() if " -m pip " in line]
 
 
