@@ -35,7 +35,7 @@ from forgesyte_nb.plugins.registry import Registry, registering_in
 
 pytest_plugins = ["tests.figures"]
 
-PATIENCE_S = 30.0
+PATIENCE_S = 90.0  # with a tenth of a processor a worker takes half a minute to start
 
 # A property that fails ends at its first counterexample. Shrinking takes up to five minutes, and hypothesis takes
 # the time limit for one more failure to shrink; `--hypothesis-profile=shrink` shrinks.

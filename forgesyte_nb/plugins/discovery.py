@@ -99,11 +99,21 @@ def note_missing_folders(registry: Registry) -> None:
 
 def plugin_files(folders: Iterable[Path]) -> list[Path]:
     """The plugin files of folders, in the order in which they are loaded; hidden and private ones are left out."""
+    return [path for path in python_files(folders) if not is_private(path)]
+
+
+def is_private(path: Path) -> bool:
+    """True for a file that only others import."""
+    return path.name.startswith("_")
+
+
+def python_files(folders: Iterable[Path]) -> list[Path]:
+    """The Python files of folders, sorted by name in each; hidden ones are left out."""
     files: list[Path] = []
     for folder in folders:
         with contextlib.suppress(OSError):  # it is not there, or may not be read
             names = sorted(entry.name for entry in folder.iterdir() if entry.suffix == ".py")
-            files += [folder / name for name in names if not name.startswith(("_", "."))]
+            files += [folder / name for name in names if not name.startswith(".")]
     return files
 
 

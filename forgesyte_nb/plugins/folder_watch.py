@@ -17,9 +17,10 @@ from forgesyte_nb.plugins.discovery import (
     excuse_sibling,
     files_that_import,
     forget_file,
+    is_private,
     load_file,
     note_missing_folders,
-    plugin_files,
+    python_files,
     shipped_folder,
 )
 from forgesyte_nb.plugins.file_trust import why_untrusted
@@ -41,10 +42,10 @@ States = dict[Path, _State]
 
 
 def look_at(folders: Sequence[Path]) -> States:
-    """The plugin files of folders, and the state of each; those that vanish meanwhile are left out."""
+    """The Python files of folders, and the state of each; those that vanish meanwhile are left out."""
     found: States = {}
     shipped = shipped_folder()
-    for path in plugin_files(folders):
+    for path in python_files(folders):
         try:
             facts = path.stat()
         except OSError:
@@ -96,10 +97,12 @@ class FolderWatch:
             for path in before:
                 if path not in now:
                     self._gone(path)
-            for path, state in now.items():
-                if before.get(path) != state or path in touched:
-                    self._changed(path)
-            for path in {importer for one in touched for importer in files_that_import(self._registry, one)}:
+            changed = {*touched, *(path for path, state in now.items() if before.get(path) != state)}
+            loaded = [path for path in now if path in changed and not is_private(path)]
+            for path in loaded:
+                self._changed(path)
+            importers = {importer for one in changed for importer in files_that_import(self._registry, one)}
+            for path in importers.difference(loaded):
                 self._changed(path)
 
     def _run(self) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import wait_for
+from tests.conftest import PATIENCE_S, wait_for
 
 SERVER = """
 import resource, sys
@@ -51,7 +51,7 @@ def test_the_screen_stays_clean_and_the_log_short(tmp_path: Path) -> None:
             return raw.recv(100)
 
     wait_for(lambda: answer().startswith(b"HTTP/1.1 200"), "the server to accept again")
-    _, screen = server.communicate("", timeout=60)
+    _, screen = server.communicate("", timeout=PATIENCE_S)
     assert screen == ""
     seconds = [re.match(r"\S+ (\d\d:\d\d:\d\d)", line)[1] for line in lines()]  # type: ignore[index]
     assert max(map(seconds.count, seconds)) <= 2, "one a second; two may fall into one by the clock"

@@ -35,14 +35,14 @@ def flat(value, size_wh=(20, 16), mode="L"):
 
 
 def write_clip(path: Path, count: int = 40, *, gop: int = 40, faststart: bool = False, **where) -> Path:
-    """Gray pictures of 64×48, their level 5 times their number, the left eighth red; 20 a second."""
+    """Gray pictures of 64×48, their level 5 times their number, red in the upper left; 20 a second."""
     options = {"movflags": "faststart"} if faststart else {}
     with av.open(str(path), "w", options=options, **where) as container:
         stream = container.add_stream("mpeg4", rate=20, options={"g": str(gop), "bf": "0"})
         stream.width, stream.height, stream.pix_fmt, stream.bit_rate = 64, 48, "yuv420p", 2_000_000
         for number in range(count):
             image = np.full((48, 64, 3), number * 5 % 250, np.uint8)
-            image[:, :8] = (250, 0, 0)
+            image[:16, :16] = (250, 0, 0)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode())
     return path
@@ -303,11 +303,12 @@ def test_a_file_name_with_a_colon_is_a_file(tmp_path, monkeypatch, name):
 
 
 @pytest.mark.parametrize(("matrix", "red"), [
-    ([1, 0, 0, 1], "left"),
-    ([-1, 0, 0, 1], "right"),  # mirrored, as front cameras of phones write it
-    ([1, 0, 0, -1], "left"),
-    ([0, 1, 1, 0], "top"),  # mirrored and turned
-    ([0, -1, -1, 0], "bottom"),
+    ([1, 0, 0, 1], ("upper", "left")),
+    ([0, 1, -1, 0], ("upper", "right")),  # turned, as phones write it
+    ([-1, 0, 0, 1], ("upper", "right")),  # mirrored, as their front cameras do
+    ([1, 0, 0, -1], ("lower", "left")),
+    ([0, 1, 1, 0], ("upper", "left")),  # mirrored and turned
+    ([0, -1, -1, 0], ("lower", "right")),
 ])  # fmt: skip
 def test_a_mirrored_clip_is_shown_as_players_show_it(tmp_path, matrix, red):
     path = write_clip(tmp_path / "v.mp4", 3)
@@ -317,9 +318,14 @@ def test_a_mirrored_clip_is_shown_as_players_show_it(tmp_path, matrix, red):
     content[at : at + 36] = b"".join((a, b, bytes(4), c, d, bytes(12), (1 << 30).to_bytes(4, "big")))
     path.write_bytes(content)
     image = read(path)[0].rgb.astype(int)
+    assert image.shape == ((48, 64, 3) if matrix[0] else (64, 48, 3))
     redness = image[:, :, 0] - image[:, :, 1]
-    edges = {"left": redness[:, 2], "right": redness[:, -3], "top": redness[2], "bottom": redness[-3]}
-    assert max(edges, key=lambda edge: edges[edge].mean()) == red
+    corners = {
+        (upper, left): redness[rows, columns].mean()
+        for upper, rows in (("upper", slice(16)), ("lower", slice(-16, None)))
+        for left, columns in (("left", slice(16)), ("right", slice(-16, None)))
+    }
+    assert max(corners, key=lambda corner: corners[corner]) == red
 
 
 # Over HTTP

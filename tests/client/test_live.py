@@ -89,6 +89,7 @@ def test_a_camera_that_stays_away_ends_with_the_reason():
 
 def test_a_silent_camera_is_called_silent_and_closing_does_not_wait_for_it(monkeypatch):
     monkeypatch.setattr("forgesyte_nb.client.sources.live._SILENT_S", 0.2)
+    monkeypatch.setattr("forgesyte_nb.client.sources.camera.NETWORK_TIMEOUT_S", 600.0)
     on = threading.Event()
 
     def answer(_request, send):
@@ -102,7 +103,7 @@ def test_a_silent_camera_is_called_silent_and_closing_does_not_wait_for_it(monke
         wait_for(lambda: source.status.state == "silent", "silence")
         assert "is silent: no picture for" in source.status.message
         source.close()
-        reader.join(5)  # far less than the ten seconds after which a silent camera is connected to again
+        reader.join(PATIENCE_S)  # far less than the time after which a silent camera is connected to again
         assert not reader.is_alive()
         on.set()
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from forgesyte_nb.errors import PluginDefinitionError, PluginError
+from tests.conftest import PATIENCE_S
 from tests.engines.conftest import Bench, Open
 
 GATES = """
@@ -82,7 +83,7 @@ async def test_a_trial_raises_what_setting_up_raises_and_leaves_the_engine_well(
     }
 
     def trial(entry: Any) -> None:  # as the server does it, from the cell's thread
-        asyncio.run_coroutine_threadsafe(bench.engine.trial(entry), loop).result(30)
+        asyncio.run_coroutine_threadsafe(bench.engine.trial(entry), loop).result(PATIENCE_S)
 
     bench.registry.add_trial(trial)
     for name, text in (("raises", "OSError: no weights"), ("exits", "SystemExit: 3")):

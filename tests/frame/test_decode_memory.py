@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from tests.conftest import PATIENCE_S
+
 SCRIPT = """
 import resource
 import sys
@@ -16,7 +18,7 @@ from forgesyte_nb.image import memory as decode_memory
 from forgesyte_nb.image import decode as decoders
 from forgesyte_nb.errors import InvalidImage
 from forgesyte_nb.frame import Frame
-from tests.conftest import encoded
+from tests.conftest import PATIENCE_S, encoded
 
 decode_memory.limit_in_this_process()
 before = resource.getrlimit(resource.RLIMIT_AS)
@@ -48,6 +50,8 @@ bytearray(2_000_000_000)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells how much address space a process has")
 def test_a_decoder_that_wants_far_more_than_the_picture_needs_is_refused_and_nobody_else() -> None:
-    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("PNG of 100×100 takes more memory to decode than a picture of its size should")

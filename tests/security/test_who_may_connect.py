@@ -19,7 +19,7 @@ import pytest
 import forgesyte_nb as fs
 from forgesyte_nb.plugins.registry import Registry
 from forgesyte_nb.server import gate, peer_uid
-from tests.conftest import wait_for
+from tests.conftest import PATIENCE_S, wait_for
 from tests.figures import Figures
 from tests.server.conftest import RawSocket, log_of, upgrade
 
@@ -166,7 +166,7 @@ print(raw.recv(65536).split()[1].decode())
 def test_another_user_of_the_machine(tmp_path: Path, check: bool, status: str, address: str) -> None:
     with start(tmp_path, check_peer_uid=check) as running:
         command = [sys.executable, "-I", "-S", "-c", AS_ANOTHER, address, str(running.port)]
-        asked = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        asked = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
         assert asked.stdout.strip() == status, asked.stderr
         assert ("the peer belongs to uid 65534, this server to uid 0" in log_of(running)) is check
 

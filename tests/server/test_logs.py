@@ -18,7 +18,7 @@ import pytest
 import forgesyte_nb as fs
 from forgesyte_nb.plugins.registry import Registry
 from forgesyte_nb.server import logs
-from tests.conftest import Connect, run_cell, wait_for
+from tests.conftest import PATIENCE_S, Connect, run_cell, wait_for
 from tests.server.conftest import log_of
 
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (INFO|WARNING|ERROR) .+")
@@ -141,7 +141,7 @@ class Blocked(io.StringIO):
 
     def write(self, text: str) -> int:
         self.reached.set()
-        assert self.gate.wait(30)
+        assert self.gate.wait(PATIENCE_S)
         return super().write(text)
 
 
@@ -166,7 +166,7 @@ def test_logging_does_not_wait_for_the_disk_and_what_waits_is_bounded_and_writte
         raise ValueError("on purpose")
     except ValueError:
         log.exception("event 0")
-    assert slow.reached.wait(30)
+    assert slow.reached.wait(PATIENCE_S)
     for number in range(1, 1000):
         log.info("event %d", number)
     log.info("%s", "x" * 1_000_000)
