@@ -131,7 +131,9 @@ def load_file(registry: Registry, path: Path) -> list[str]:
 
 def forget_file(registry: Registry, path: Path, *, but: Set[str] = frozenset()) -> list[str]:
     """Unregister the plugins that came from a file, except some; their names."""
-    gone = [plugin.name for plugin in registry.plugins() if file_of(plugin) == str(path) and plugin.name not in but]
+    gone = [
+        plugin.name for plugin in registry.plugins_known() if file_of(plugin) == str(path) and plugin.name not in but
+    ]
     for name in gone:
         registry.unregister(name)
     return gone
@@ -140,7 +142,7 @@ def forget_file(registry: Registry, path: Path, *, but: Set[str] = frozenset()) 
 def files_that_import(registry: Registry, path: Path) -> list[Path]:
     """The plugin files that import a file, directly or through others."""
     real = os.path.realpath(path)
-    found = {file_of(plugin) for plugin in registry.plugins() if real in files_used_by(plugin)}
+    found = {file_of(plugin) for plugin in registry.plugins_known() if real in files_used_by(plugin)}
     return sorted(Path(file) for file in found if file is not None and os.path.realpath(file) != real)
 
 
@@ -159,7 +161,7 @@ def _load_entry_points(registry: Registry) -> None:
 
 
 def _register(registry: Registry, plugin: Plugin) -> bool:
-    known = next((one for one in registry.plugins() if one.name == plugin.name), None)
+    known = next((one for one in registry.plugins_known() if one.name == plugin.name), None)
     if known is not None and not is_from_file(known):
         return False
     return registry.register(plugin) is not known

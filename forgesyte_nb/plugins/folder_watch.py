@@ -165,7 +165,7 @@ class FolderWatch:
         if failure:
             self._log(f"plugin file {path.name} cannot be loaded, what it defined before stays: {failure}")
         for name in names:
-            self._log(f"plugin={name} revision={self._registry.entry(name).plugin.revision} from {path.name}")
+            self._log(f"plugin={name} revision={self._registry.entry_in_force(name).plugin.revision} from {path.name}")
 
     def close(self) -> None:
         """Stop watching."""
