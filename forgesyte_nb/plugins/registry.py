@@ -125,6 +125,10 @@ class Registry:
                 deferred.missing = missing
         announce(plugin)
 
+    def waits(self, name: str) -> bool:
+        """True if a cell has defined a plugin that is still to be registered."""
+        return name in self._deferred
+
     def is_due(self, name: str) -> bool:
         """True if a plugin waits to be registered and can be now."""
         deferred = self._deferred.get(name)
