@@ -19,6 +19,7 @@ from forgesyte_nb.backlog import Backlog
 from forgesyte_nb.engines.contract import Engine, Outcome
 from forgesyte_nb.errors import InvalidMessage, PluginError, QueueFull, WireError
 from forgesyte_nb.failures import FailedFrame, failure_book
+from forgesyte_nb.first_use import FirstUses
 from forgesyte_nb.image.header import read_header
 from forgesyte_nb.job_messages import failure_of, result_of, summary_of, timings_of, update_of
 from forgesyte_nb.jobs import Job, JobBook
@@ -87,7 +88,13 @@ class Dispatcher:
         self.reception = Reception(registry, settings, self.spool, self.tally, log)
         self.sessions = self.reception.sessions
         self._subscriptions = self.reception.subscriptions
+        self._first_uses = FirstUses(registry.use, self.receive, max_bytes=settings.queue_bytes)
         self.closing = False
+
+    def begin_closing(self) -> None:
+        """Refuse new frames from now on, those that wait for a plugin to be registered too."""
+        self.closing = True
+        self._first_uses.release_all()
 
     # What clients send
 
@@ -96,9 +103,15 @@ class Dispatcher:
         is_first, session.fresh = session.fresh, False
         accepted, waiting = self.tally.accepted, session.outbox.owed_bytes
         try:
+            if session in self._first_uses:
+                self._first_uses.hold(session, data, binary=binary)
+                return
             message = wire.decode_client_binary(data) if binary else wire.decode_client(data)
             if type(message) is wire.IncomingFrame:
-                self._accept(session, message)
+                if self._registry.is_due(message.plugin) and not self.closing:
+                    self._first_uses.begin(session, message.plugin, data, binary=binary)
+                else:
+                    self._accept(session, message)
             elif type(message) is Subscribe:
                 self._subscribe(session, message.topic)
             elif type(message) is Unsubscribe:
@@ -128,7 +141,9 @@ class Dispatcher:
         """Check a frame at the door and make it a job."""
         received_at = time.monotonic()
         try:
-            entry = self._registry.entry(frame.plugin)
+            if self.closing:
+                raise QueueFull("The server is closing; send again when it is back")
+            entry = self._registry.entry_in_force(frame.plugin)
             plugin = entry.plugin
             if frame.options != b"{}":
                 check_size(
@@ -171,8 +186,6 @@ class Dispatcher:
             )
 
     def _check_room(self, session: Session) -> None:
-        if self.closing:
-            raise QueueFull("The server is closing; send again when it is back")
         self._check_read(session)
         if len(self.jobs.active) >= self._settings.queue_frames:
             raise QueueFull(

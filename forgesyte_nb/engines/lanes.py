@@ -178,12 +178,11 @@ class LaneEngine:
         """Load a plugin in a lane; if nobody waits for it any more, the lane is replaced."""
         lane, before = slot.lane, list(slot.jobs)
         if lane is None:
-            return None
-        was_stopping = slot.stopping is lane
+            return PluginError("cannot be loaded: no lane could be started; see the log")
         slot.loading += 1
         try:
             error = await lane.load(entry)
-            if error is None or not was_stopping or slot.lane is lane:
+            if error is None or slot.stopping is not lane or self._closed:
                 return error
         except asyncio.CancelledError:
             if slot.lane is lane and not any(job in slot.jobs for job in before):  # it may hang for ever
@@ -194,13 +193,13 @@ class LaneEngine:
             slot.loading -= 1
             if not self._closed:
                 self._pump()
-        return await self._load(slot, entry)  # the lane was being stopped for another plugin; there is a new one
+        return await self._load(slot, entry)  # in the lane that has taken its place
 
     async def _load_ahead(self, slot: Slot, entry: Entry) -> None:
         """Load a plugin that is in force, so that its first frame does not wait for it."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.setup_timeout_s):
-                if (error := await self._load(slot, entry)) is not None:
+                if (error := await self._load(slot, entry)) is not None and slot.lane is not None:
                     self._listener.unloadable(entry.plugin, error)
 
     def supersede(self, plugin: Plugin) -> None:
@@ -257,13 +256,13 @@ class LaneEngine:
 
     def lane_died(self, slot: Slot, reason: str) -> None:
         """The lane is gone: the job that had started fails, those that had not go elsewhere."""
-        running, overrun = slot.running, slot.overrun
+        lane, running, overrun = slot.lane, slot.running, slot.overrun
         jobs = list(slot.jobs)
         slot.lane = slot.running = slot.overrun = None
         slot.jobs.clear()
         slot.stuck = False
         slot.deadline = float("inf")
-        if jobs:
+        if jobs and slot.stopping is not lane:
             jobs[0].deaths += 1
         self._placement.lost(slot)
         for job in reversed(jobs):

@@ -64,7 +64,8 @@ class Slot:
 
     Attributes:
         lane: The lane in it; None while a dead one is being replaced.
-        stopping: The lane that was killed because a plugin could not be set up in time.
+        stopping: The lane that was killed because a plugin could not be set up in time, or needs a new process; what
+            else was to be loaded in it is loaded in the next one.
         jobs: Handed over and not ended, in order; the first is running or about to.
         deadline: When the running job is overdue, monotonic seconds; infinite while none runs.
         stuck: Whether the running job takes so long that nothing is handed over ahead.

@@ -15,12 +15,11 @@ from typing import NamedTuple
 
 from forgesyte_nb.plugins.discovery import (
     excuse_sibling,
-    files_that_import,
     forget_file,
-    is_private,
     load_file,
+    modules_changed,
     note_missing_folders,
-    python_files,
+    plugin_files,
     shipped_folder,
 )
 from forgesyte_nb.plugins.file_trust import why_untrusted
@@ -42,10 +41,10 @@ States = dict[Path, _State]
 
 
 def look_at(folders: Sequence[Path]) -> States:
-    """The Python files of folders, and the state of each; those that vanish meanwhile are left out."""
+    """The plugin files of folders, and the state of each; those that vanish meanwhile are left out."""
     found: States = {}
     shipped = shipped_folder()
-    for path in python_files(folders):
+    for path in plugin_files(folders):
         try:
             facts = path.stat()
         except OSError:
@@ -73,6 +72,7 @@ class FolderWatch:
         self._folders = list(folders)
         self._log = log
         self._known = look_at(folders) if known is None else known
+        self._modules_tried: dict[Path, dict[str, str]] = {}
         self._looking = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="forgesyte-plugin-files", daemon=True)
@@ -97,12 +97,12 @@ class FolderWatch:
             for path in before:
                 if path not in now:
                     self._gone(path)
-            changed = {*touched, *(path for path, state in now.items() if before.get(path) != state)}
-            loaded = [path for path in now if path in changed and not is_private(path)]
-            for path in loaded:
-                self._changed(path)
-            importers = {importer for one in changed for importer in files_that_import(self._registry, one)}
-            for path in importers.difference(loaded):
+            changed = {path for path, state in now.items() if before.get(path) != state or path in touched}
+            for path, modules in modules_changed(self._registry).items():
+                if self._modules_tried.get(path) != modules:  # else they could not be loaded
+                    self._modules_tried[path] = modules
+                    changed.add(path)
+            for path in sorted(changed):
                 self._changed(path)
 
     def _run(self) -> None:
@@ -168,7 +168,7 @@ class FolderWatch:
         if failure:
             self._log(f"plugin file {path.name} cannot be loaded, what it defined before stays: {failure}")
         for name in names:
-            self._log(f"plugin={name} revision={self._registry.entry(name).plugin.revision} from {path.name}")
+            self._log(f"plugin={name} revision={self._registry.entry_in_force(name).plugin.revision} from {path.name}")
 
     def close(self) -> None:
         """Stop watching."""

@@ -135,7 +135,6 @@ def unpack(payload: Payload) -> Plugin:
             sys.path.append(path)
     for name, lines in payload.lines.items():
         linecache.cache[name] = (sum(map(len, lines)), None, lines, name)
-    import_changed(payload.modules)
     if payload.source:
         found = {plugin.name: plugin for plugin in load_source(payload.source, payload.path)}
         if payload.name not in found:

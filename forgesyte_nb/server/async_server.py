@@ -304,7 +304,7 @@ class AsyncServer:
 
     async def close(self, drain_timeout_s: float) -> None:
         """Refuse new frames, let those in flight finish, answer the rest, say goodbye with 1001."""
-        self.dispatcher.closing = True
+        self.dispatcher.begin_closing()
         feed_book().unlisten(self.viewers.changed)
         deadline = time.monotonic() + drain_timeout_s
         while self.dispatcher.jobs.active and time.monotonic() < deadline:

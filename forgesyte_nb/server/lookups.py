@@ -115,7 +115,7 @@ def describe_plugin(plugin: Plugin) -> dict[str, Any]:
 def _plugins(view: ServerView) -> Response:
     failures = view.registry.failures
     listed = []
-    for plugin in view.registry.plugins():
+    for plugin in view.registry.plugins_known():
         reason = view.registry.trouble_with(plugin)
         failures.pop(plugin.name, None)
         from_cell = is_cell(view.registry.failed_origin(plugin.name)) if reason else is_cell(plugin.origin)

@@ -214,8 +214,12 @@ def test_a_stream_over_udp_that_falls_silent_comes_back(sender, monkeypatch):
         frames = source.frames()
         next(frames)
         camera.on.clear()
-        threading.Timer(2.5, camera.on.set).start()
-        wait_for(lambda: next(frames) and source.status.outages >= 1, "the stream to come back")
+        back = threading.Thread(
+            target=lambda: wait_for(lambda: source.status.outages, "the outage") and camera.on.set()
+        )
+        back.start()
+        wait_for(lambda: next(frames) and source.status.outages, "the stream to come back")
+        back.join()
         frames.close()
 
 
