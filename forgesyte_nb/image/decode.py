@@ -51,16 +51,21 @@ def decode(encoded: bytes, header: ImageHeader, *, rgb: bool = True) -> Image8:
     decoder: Callable[[bytes, ImageHeader, bool], tuple[Image8, int]] = _DECODERS[header.format]
     pixels, orientation = decoder(encoded, header, rgb)
     height, width = pixels.shape[:2]
-    swapped = header.format == "TIFF" and (height, width) == (header.width, header.height)  # Pillow turns TIFFs
-    if (width, height) != (header.width, header.height) and not swapped:
-        raise InvalidImage(
-            f"{header.format} of {header.width}×{header.height} by its header holds a picture of {width}×{height}: it "
-            "is damaged, or made to do harm; save it anew with another program"
-        )
+    _check_size(header, width, height)
     if orientation != UPRIGHT:
         pixels = turn_upright(pixels, orientation)
     pixels.flags.writeable = False
     return pixels
+
+
+def _check_size(header: ImageHeader, width: int, height: int) -> None:
+    """Check that a decoder has found a picture of the header's size; Pillow turns TIFFs upright by itself."""
+    expected = (header.width, header.height)
+    if (width, height) != expected and not (header.format == "TIFF" and (height, width) == expected):
+        raise InvalidImage(
+            f"{header.format} of {header.width}×{header.height} by its header holds a picture of {width}×{height}: it "
+            "is damaged, or made to do harm; save it anew with another program"
+        )
 
 
 def _decode_jpeg(encoded: bytes, header: ImageHeader, rgb: bool) -> tuple[Any, int]:
@@ -136,6 +141,7 @@ def _with_pillow(encoded: bytes, header: ImageHeader, rgb: bool) -> Any:
 
     try:
         with open_image(encoded) as picture:
+            _check_size(header, *picture.size)  # Pillow takes memory for the size that it has read
             picture.load()
             pixels = pixels_rgb(picture)
     except UnidentifiedImageError as error:

@@ -108,12 +108,26 @@ def bmp(width: int, height: int) -> bytes:
     return b"BM" + struct.pack("<IHHI", 1080, 0, 0, 1078) + information + bytes(1024) + b"\x00\x01"
 
 
-def jpeg_behind_ff00() -> bytes:
-    """A JPEG whose huge frame header a reader of lengths would skip as what `FF 00` holds, and find a small one."""
-    small = b"\xff\xc0" + struct.pack(">HBHHB", 11, 8, 8, 8, 1) + b"\x01\x11\x00"
-    huge = b"\xff\xc0" + struct.pack(">HBHHB", 11, 8, 32_000, 32_000, 1) + b"\x01\x11\x00"
-    whole = _small_jpeg()
-    return b"\xff\xd8\xff\x00" + struct.pack(">H", 2 + len(huge)) + huge + small + whole[2:]
+def jpeg_behind_ff00(width: int, height: int) -> bytes:
+    """A gray JPEG without data that a reader of lengths reads as 8×8.
+
+    Decoders skip `FF 00` (libjpeg's `next_marker`) and find the frame header. A reader that takes what follows for a
+    segment skips it, and goes on within the comment, which holds another one.
+    """
+
+    def segment(marker: int, body: bytes) -> bytes:
+        return bytes([0xFF, marker]) + struct.pack(">H", 2 + len(body)) + body
+
+    def frame(wide: int, high: int) -> bytes:
+        return segment(0xC0, struct.pack(">BHHB", 8, high, wide, 1) + b"\x01\x11\x00")
+
+    comment = segment(0xFE, frame(8, 8))
+    found = frame(width, height)
+    hidden = b"\xff\x00" + struct.pack(">H", 2 + len(found) + 4) + found + comment
+    tables = segment(0xDB, b"\0" + b"\1" * 64)
+    tables += b"".join(segment(0xC4, bytes([kind, 1, *[0] * 15, 0])) for kind in (0x00, 0x10))
+    scan = segment(0xDA, b"\x01\x01\x00\x00\x3f\x00") + bytes(8)
+    return b"\xff\xd8" + hidden + tables + scan + b"\xff\xd9"
 
 
 def tiff_of_tags(count: int, values: int, *, tag: int, kind: int, unit: int) -> bytes:
@@ -150,7 +164,7 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     "JPEG of two sizes": (jpeg_of_two_sizes, "is damaged"),
     "JPEG of 1,000 scans of 49 megapixels": (lambda: jpeg_of_scans(7000, 7000, 1000), "scans"),
     "JPEG of 20,000 scans": (lambda: jpeg_of_scans(64, 64, 20_000), "scans"),
-    "JPEG of 1,024 megapixels behind FF 00": (jpeg_behind_ff00, "over the limit"),
+    "JPEG of 1,024 megapixels behind FF 00": (lambda: jpeg_behind_ff00(32_000, 32_000), "over the limit"),
     "TIFF of 300,000 strips": (lambda: tiff_of_tags(1, 300_000, tag=273, kind=3, unit=2), "strips or tiles"),
     "TIFF of 300,000 numbers": (lambda: tiff_of_tags(1, 300_000, tag=282, kind=3, unit=2), "numbers"),
     "TIFF of 4,000 tags of 500 kB": (
