@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import shutil
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,8 +20,6 @@ from forgesyte_nb.client.sources import open_source
 from forgesyte_nb.client.sources.urls import parse_stream_url
 from tests.client.cameras import number_of, numbered
 from tests.conftest import encoded
-
-SHARED = Path(os.environ.get("FORGESYTE_SHARED", Path(__file__).resolve().parents[3] / "shared"))
 
 
 def read(thing, **pace):
@@ -286,11 +283,8 @@ def test_an_edit_list_is_no_damage(tmp_path):
     assert round(frames[0].rgb[20, 40, 0] / 5) == 25
 
 
-def test_a_real_clip_with_an_edit_list():
-    path = SHARED / "cases" / "discard_first_keyframe.mp4"
-    if not path.exists():
-        pytest.skip("shared media absent: cases/discard_first_keyframe.mp4 (set FORGESYTE_SHARED)")
-    frames = read(path)
+def test_a_real_clip_with_an_edit_list(shared_cases):
+    frames = read(shared_cases / "discard_first_keyframe.mp4")
     assert len(frames) == 25
     assert frames[0].size_wh == (64, 64)
 

@@ -209,5 +209,5 @@ def test_a_large_picture_that_seems_small_counts_as_large() -> None:
     frame = Frame(jpeg_behind_ff00(1000, 800))
     assert frame.stored_size_wh == (1000, 800)
     assert frame.rgb.shape == (800, 1000, 3)
-    with pytest.raises(InvalidImage, match="JPEG of 1000×800 = 0.8 megapixels is over the limit"):
+    with pytest.raises(InvalidImage, match=r"JPEG of 1000×800 = 0\.8 megapixels is over the limit"):
         Frame(jpeg_behind_ff00(1000, 800), max_pixels=700_000)
