@@ -197,7 +197,7 @@ def _run_lengths(encoded: bytes, header: BmpHeader) -> NDArray[np.uint8]:
 
     width, height, packed = header.width, header.height, header.compression == _RLE4
     pixels = np.zeros(width * height, np.uint8)  # the system gives memory to what is painted, and only then
-    painted = memoryview(pixels)
+    painted = pixels.data
     position, x, y = header.pixels_at, 0, 0
     most = min(MOST_RUNS, (width + 2) * height + 2)  # a code for each pixel, and a move and an end for each row
     for _ in range(most):

@@ -15,6 +15,7 @@ from forgesyte_nb.image import bmp, jpeg, png, tiff, webp
 from forgesyte_nb.image.formats import ImageHeader
 from forgesyte_nb.image.orientation import UPRIGHT, turn_upright
 from forgesyte_nb.image.pillow import PILLOW_ERRORS, open_image, pixels_rgb
+from forgesyte_nb.image.tiff_tags import Directory
 
 if TYPE_CHECKING:
     import numpy as np
@@ -107,11 +108,11 @@ def _decode_bmp(encoded: bytes, header: ImageHeader, rgb: bool) -> tuple[Any, in
 
 
 def _decode_tiff(encoded: bytes, header: ImageHeader, rgb: bool) -> tuple[Any, int]:
-    tags = tiff.parse(encoded)
-    pixels = _with_opencv(encoded, rgb) if tags.for_opencv else None
+    found = tiff.parse(encoded)
+    pixels = _with_opencv(Directory(encoded).without_others(), rgb) if found.for_opencv else None
     if pixels is not None:
-        return pixels, tags.orientation
-    return _with_pillow(tiff.without_metadata(encoded), header, rgb), UPRIGHT
+        return pixels, found.orientation
+    return _with_pillow(encoded, header, rgb), UPRIGHT
 
 
 _DECODERS = {

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from forgesyte_nb.errors import InvalidImage
 from forgesyte_nb.image.formats import FORMATS
+from forgesyte_nb.image.tiff_tags import Directory
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,7 +51,7 @@ def open_image(encoded: bytes) -> Iterator[PILImage]:
 
 
 def _open(encoded: bytes) -> PILImage:
-    """Open a file, a TIFF so that libtiff decodes it.
+    """Open a file, a TIFF without its metadata and so that libtiff decodes it.
 
     Pillow's own reader of uncompressed TIFFs takes tens of microseconds for each strip, and mixes up 16-bit samples in
     planes.
@@ -59,6 +60,7 @@ def _open(encoded: bytes) -> PILImage:
 
     if encoded[:2] not in (b"II", b"MM"):
         return Image.open(io.BytesIO(encoded), formats=FORMATS)
+    encoded = Directory(encoded).without_others()
     with _opening:
         before, TiffImagePlugin.READ_LIBTIFF = TiffImagePlugin.READ_LIBTIFF, True
         try:
