@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import io
 import shutil
+import struct
 import threading
+import zlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -130,6 +132,27 @@ def test_pages_and_frames_over_the_limit_of_pixels_are_not_decoded(tmp_path):
         gif[6:10] = size
         with pytest.raises(fs.SourceError, match=said):
             read(bytes(gif))
+
+
+def test_a_png_that_claims_very_many_frames_has_as_many_as_fit(tmp_path):
+    data = encoded(flat(9), "PNG")
+    control = b"acTL" + struct.pack(">II", 2**31 - 1, 0)
+    data = data[:33] + struct.pack(">I", 8) + control + struct.pack(">I", zlib.crc32(control)) + data[33:]
+    assert [int(frame.rgb[0, 0, 0]) for frame in read(data)] == [9]
+    animated = encoded(flat(0), "PNG", save_all=True, append_images=[flat(50)])
+    at = animated.index(b"acTL")
+    control = b"acTL" + struct.pack(">II", 2**31 - 1, 0)
+    claiming = animated[:at] + control + struct.pack(">I", zlib.crc32(control)) + animated[at + 16 :]
+    first, second, *others = read(claiming)
+    assert [int(frame.rgb[0, 0, 0]) for frame in (first, second)] == [0, 50]
+    assert len(others) < len(claiming) / 50
+    assert all("is damaged" in other.unreadable for other in others)
+
+
+def test_a_jpeg_of_very_many_end_markers_is_one_picture():
+    whole = numbered(3)
+    ends = b"\xff\xd9\xff\xd8\xff" * 200_000
+    assert len(read(whole[:2] + b"\xff\xfe\xff\xff" + ends[:65_533] + whole[2:-2] + ends)) == 1
 
 
 def test_every_picture_of_an_mjpeg_file_whatever_it_is_called(tmp_path):
