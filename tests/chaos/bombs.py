@@ -163,7 +163,7 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     "PNG of 10,000 megapixels": (lambda: png(100_000, 100_000, data=_zeros(MIB), depth=1), "over the limit"),
     "PNG of 1 by 2^31": (lambda: png(1, 2**31 - 1, data=_zeros(MIB)), "no side may be over"),
     "PNG with data of 560 MiB": (lambda: png(8, 8, data=_zeros(560 * MIB)), "go on after its picture"),
-    "PNG with 300 notes of 1 MiB": (lambda: png(8, 8, extra=_note(b"zTXt", MIB) * 300), "compressed notes"),
+    "PNG with 300 notes of 1 MiB": (lambda: png(8, 8, extra=_note(b"zTXt", MIB) * 300), "compressed texts"),
     "PNG of two sizes": (
         lambda: png(8, 8, extra=_chunk(b"IHDR", struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0))),
         "is damaged",

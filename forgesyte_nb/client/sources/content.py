@@ -22,7 +22,9 @@ IMAGE_SUFFIXES = frozenset(
 )
 """A file with one of these is a picture even if its content is damaged, so that it is reported and not left out."""
 
-_IMAGE_STARTS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"BM")
+JPEG_START = b"\xff\xd8\xff"
+
+_IMAGE_STARTS = (JPEG_START, b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"BM")
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _VIDEO_STARTS = (
     b"\x1aE\xdf\xa3",  # Matroska, WebM
@@ -102,7 +104,7 @@ def pictures_in(file: BinaryIO) -> int:
             return _apng_frames(file) or 1
         if head[:4] == b"RIFF" and head[12:16] == b"VP8X" and head[20] & 0x02:
             return _webp_frames(file) or 1
-        if head.startswith(b"\xff\xd8\xff"):
+        if head.startswith(JPEG_START):
             return _jpegs(head + file.read())
     except (IndexError, OSError, OverflowError, ValueError):
         pass  # cut short or damaged
