@@ -26,6 +26,7 @@ HARMLESS_BYTES = 512 * 1024
 """Bytes of deflated pixels: at the most 1,032 times as much (RFC 1951), inflated within half a second."""
 
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
+_ANIMATION = (b"acTL", b"fcTL")
 _TEXTS = (b"zTXt", b"iTXt", b"iCCP")
 _PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT")
 _METADATA = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")
@@ -38,7 +39,7 @@ class Chunks(NamedTuple):
     """What the chunks of a PNG are.
 
     Attributes:
-        animated: True if it has more than one picture.
+        animated: True if it has chunks of an animation.
         data_bytes: Bytes of deflated pixels.
         pixels: Start and end of each chunk that the first picture needs, but for the last.
         metadata: Kind, start and length of what may tell the orientation.
@@ -95,7 +96,7 @@ def check_chunks(encoded: bytes) -> Chunks:
                 chunks = chunks._replace(data_bytes=chunks.data_bytes + length)
         elif kind in _METADATA:
             chunks.metadata.append((kind, position + 8, length))
-        elif kind == b"acTL":
+        elif kind in _ANIMATION:
             chunks = chunks._replace(animated=True)
         texts += kind in _TEXTS
         if texts > MOST_TEXTS:

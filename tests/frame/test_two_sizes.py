@@ -137,6 +137,7 @@ READ: dict[str, Callable[[], bytes]] = {
     "PNG, a frame of another size": lambda: png(before=animation(1) + animation_frame(0)),
     "PNG, a second frame": lambda: png(before=animation(2), after=animation_frame(0) + HUGE_DATA),
     "PNG, an animation after its data": lambda: png(after=animation(2) + animation_frame(0) + HUGE_DATA),
+    "PNG, the header of a frame without an animation": lambda: png(before=animation_frame(0)),
     "PNG, a frame without an animation": lambda: png(after=animation_frame(0) + HUGE_DATA),
     "GIF, a smaller screen": lambda: gif(screen=(8, 8)),
     "GIF, no screen": lambda: gif(screen=(0, 0)),
