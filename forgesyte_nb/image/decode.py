@@ -84,9 +84,8 @@ def _decode_jpeg(encoded: bytes, header: ImageHeader, rgb: bool) -> tuple[Any, i
 
 def _decode_png(encoded: bytes, header: ImageHeader, rgb: bool) -> tuple[Any, int]:
     chunks = png.check_chunks(encoded)
-    large = chunks.data_bytes > png.HARMLESS_BYTES
-    first = png.first_picture(encoded, chunks) if large or chunks.animated else encoded
-    pixels = None if large else _with_opencv(first, rgb)
+    first = png.first_picture(encoded, chunks)
+    pixels = None if chunks.data_bytes > png.HARMLESS_BYTES else _with_opencv(first, rgb)
     if pixels is None:
         pixels = _with_pillow(first, header, rgb)
     return pixels, png.read_orientation(encoded, chunks)

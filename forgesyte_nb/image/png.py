@@ -26,7 +26,6 @@ HARMLESS_BYTES = 512 * 1024
 """Bytes of deflated pixels: at the most 1,032 times as much (RFC 1951), inflated within half a second."""
 
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
-_ANIMATION = (b"acTL", b"fcTL")
 _TEXTS = (b"zTXt", b"iTXt", b"iCCP")
 _PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT")
 _METADATA = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")
@@ -39,13 +38,11 @@ class Chunks(NamedTuple):
     """What the chunks of a PNG are.
 
     Attributes:
-        animated: True if it has chunks of an animation.
         data_bytes: Bytes of deflated pixels.
         pixels: Start and end of each chunk that the first picture needs, but for the last.
         metadata: Kind, start and length of what may tell the orientation.
     """
 
-    animated: bool
     data_bytes: int
     pixels: list[tuple[int, int]]
     metadata: list[tuple[bytes, int, int]]
@@ -78,7 +75,7 @@ def check_chunks(encoded: bytes) -> Chunks:
             than `MOST_CHUNKS` or `MOST_TEXTS`, or there are more pixels than the header says.
     """
     position, size = 8, len(encoded)
-    chunks = Chunks(False, 0, [], [])
+    chunks = Chunks(0, [], [])
     texts = 0
     for number in range(MOST_CHUNKS):
         if position + 12 > size:
@@ -96,8 +93,6 @@ def check_chunks(encoded: bytes) -> Chunks:
                 chunks = chunks._replace(data_bytes=chunks.data_bytes + length)
         elif kind in _METADATA:
             chunks.metadata.append((kind, position + 8, length))
-        elif kind in _ANIMATION:
-            chunks = chunks._replace(animated=True)
         texts += kind in _TEXTS
         if texts > MOST_TEXTS:
             raise InvalidImage(
@@ -120,7 +115,7 @@ def _check_data_bytes(encoded: bytes, data_bytes: int) -> None:
 
 
 def first_picture(encoded: bytes, chunks: Chunks) -> bytes:
-    """A PNG of nothing but the pixels of the first picture."""
+    """A PNG of the first picture alone: libpng inflates metadata, and OpenCV reads animations that are cut short."""
     parts = [encoded[start:end] for start, end in chunks.pixels]
     return b"".join((encoded[:8], *parts, b"\0\0\0\0IEND\xaeB`\x82"))
 

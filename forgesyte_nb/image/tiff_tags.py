@@ -38,6 +38,7 @@ _FOR_PEOPLE = (282, 283, 296, 700, 34675)  # resolution, XMP (which may tell the
 _KEPT = frozenset((*_PLACES, *_DESCRIPTION, *_LAYOUT, *_CODING, *_COLOUR, *_FOR_PEOPLE))
 _BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _TEXT_TYPES = (1, 2, 6, 7)
+_FRACTIONS, _NUMBERS_PER_FRACTION = (5, 10), 64  # by the time that Pillow takes for one
 _INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}  # types of unsigned numbers
 
 
@@ -103,7 +104,7 @@ class Directory:
                     f"TIFF of {values:,} strips or tiles: at most {MOST_STRIPS:,} are read; save it with larger ones"
                 )
         elif kind not in _TEXT_TYPES:
-            self._numbers += values
+            self._numbers += values * (_NUMBERS_PER_FRACTION if kind in _FRACTIONS else 1)
             if self._numbers > MOST_NUMBERS:
                 raise InvalidImage(f"TIFF whose tags hold more than {MOST_NUMBERS:,} numbers: save it with fewer")
 

@@ -58,6 +58,14 @@ def test_large_pngs_are_taken_however_their_data_are_cut(interlaced: bool, cut: 
     assert np.array_equal(Frame(png(pixels, interlaced=interlaced, cut=cut)).rgb, pixels)
 
 
+def test_texts_are_not_given_to_libpng(capfd: pytest.CaptureFixture[str]) -> None:
+    """It would inflate 8 MB of each, and print a line of it."""
+    text = zlib.compress(bytes(1 << 24))
+    notes = chunk(b"zTXt", b"n\0\0" + text) + chunk(b"iTXt", b"n\0\1\0\0\0" + text) + chunk(b"iCCP", b"n\0\0" + text)
+    assert np.array_equal(Frame(png(NOISE[:8, :8], notes=notes)).rgb, NOISE[:8, :8])
+    assert capfd.readouterr().err == ""
+
+
 @pytest.mark.parametrize("kind", [b"IDAT", b"tEXt", b"faKe"])
 def test_a_png_of_very_many_chunks_is_refused(kind: bytes) -> None:
     rest = 3  # IHDR, IDAT and IEND

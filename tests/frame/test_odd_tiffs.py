@@ -175,10 +175,11 @@ def claims(count: int, *, tag: int = 273, kind: int = LONG, size: int = 4, more:
     [
         (claims(5_900_000), "TIFF of 5,900,000 strips or tiles: at most 262,144 are read"),
         (claims(1_000_000, tag=282, kind=RATIONAL, size=8), "TIFF whose tags hold more than 262,144 numbers"),
+        (claims(5_000, tag=282, kind=RATIONAL, size=8), "TIFF whose tags hold more than 262,144 numbers"),
         (claims(10_000_000, tag=512, kind=BYTES, size=1, more=9), "its tags claim more bytes than the file has"),
         (claims(4, tag=40000, more=5000), "TIFF of 5,006 tags: at most 4,096 are read"),
     ],
-    ids=["strips", "numbers", "overlapping bytes", "tags"],
+    ids=["strips", "numbers", "fractions", "overlapping bytes", "tags"],
 )
 def test_what_tags_claim_is_refused_at_once(data: bytes, words: str) -> None:
     began = time.process_time()
