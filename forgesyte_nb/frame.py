@@ -1,4 +1,4 @@
-"""A frame: one image and its name, as encoded bytes that are decoded when somebody looks.
+"""`Frame`: one image and its name, as encoded bytes that are decoded on first access.
 
 `Frame` is what a plugin gets and what a source yields. It holds either the bytes of an image file or an RGB
 array, and makes the other one (and the views `.bgr`, `.gray`, `.pil`) on first use. Decoding turns the picture
@@ -32,9 +32,9 @@ _NO_LIMIT = 1 << 62
 
 
 class Frame:
-    """One image, encoded or as an array, with what is known of where it came from.
+    """One image, encoded or as an array, with its name, number and time of capture.
 
-    NumPy takes a frame as it is: `np.asarray(frame)` is `frame.rgb`.
+    NumPy accepts a frame: `np.asarray(frame)` is `frame.rgb`.
 
     Attributes:
         frame_id: The sender's name for it; empty if it was never sent.
@@ -119,7 +119,7 @@ class Frame:
             seq: Number in its stream.
             captured_at: Time of capture, seconds since the epoch.
             time_s: Position in the clip, in seconds.
-            lossless: Whether its `bytes` are a PNG, in which every pixel stays as it is, rather than a JPEG.
+            lossless: True if its `bytes` are a PNG, which keeps every pixel; False for a JPEG.
 
         Raises:
             InvalidImage: If the dtype is not uint8 or the shape is none of these.
@@ -155,7 +155,7 @@ class Frame:
         """Pixels, uint8 `(H, W, 3)`, red first.
 
         Raises:
-            InvalidImage: If the image turns out to be damaged.
+            InvalidImage: If the image is damaged.
         """
         if self._rgb is None:
             self._rgb = self._decode(rgb=True) if self._bgr is None else _convert(self._bgr, "COLOR_BGR2RGB")
@@ -189,12 +189,12 @@ class Frame:
                 with open_image(self._encoded) as opened:
                     picture.info.update(opened.info)
             except PILLOW_ERRORS:
-                picture.info.clear()  # pixels that OpenCV could read from a file whose notes Pillow cannot
+                picture.info.clear()  # OpenCV decodes files whose metadata Pillow cannot read
         return picture
 
     @property
     def bytes(self) -> bytes:
-        """The image file: as it came in, or made of the array: a JPEG of quality 90, or a PNG if it is lossless."""
+        """The image file: the given bytes, or the array as JPEG of quality 90 (as PNG if `lossless`)."""
         if self._encoded is None:
             self._encoded = encode_png(self.bgr) if self._lossless else encode_jpeg(self.bgr)
         return self._encoded
@@ -207,12 +207,12 @@ class Frame:
 
     @property
     def stored_size_wh(self) -> tuple[int, int]:
-        """Width and height in pixels as they stand in the file's header: upright unless EXIF turns it; not decoded."""
+        """Width and height in pixels by the file's header, before an orientation tag is applied; decodes nothing."""
         return self.size_wh if self._header is None else (self._header.width, self._header.height)
 
     @property
     def format(self) -> str:
-        """Format of the file it came in as, such as "JPEG"; "array" if it came as pixels."""
+        """Format of the file, such as "JPEG"; "array" for a frame made of pixels."""
         return self._header.format if self._header is not None else "array"
 
     def _decode(self, *, rgb: bool) -> Image8:

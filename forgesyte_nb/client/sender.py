@@ -21,7 +21,7 @@ from forgesyte_nb.client.link import Link
 from forgesyte_nb.client.pictures import Picture, RawImage, as_picture
 from forgesyte_nb.client.preparing import Preparation
 from forgesyte_nb.client.results import Result
-from forgesyte_nb.client.sources import Source, held_by, many_in
+from forgesyte_nb.client.sources import Source, collection_kind, first_and_count
 from forgesyte_nb.client.stream import Explain, Intent, ResultStream, check_intent
 from forgesyte_nb.client.unanswered import SentFrame
 from forgesyte_nb.client.wire_format import encode_options
@@ -146,7 +146,7 @@ def _one_picture(image: Any, seq: int) -> tuple[Picture, str]:
         SourceError: If the image cannot be read, is none, or holds many.
         InvalidImage: If it is an array of a shape or type that is no picture.
     """
-    if many := many_in(image):
+    if many := collection_kind(image):
         named = image if isinstance(image, (str, os.PathLike)) else "this"
         raise SourceError(
             f"{named} is {many}; analyze and send_frame take one image: stream(…) sends all pictures that are in "
@@ -169,7 +169,7 @@ def first_picture(image: Any) -> Any:
 
 
 def _first_of(image: Any) -> tuple[Any, str]:
-    first, count = held_by(image)
+    first, count = first_and_count(image)
     if count == 1:
         return image, ""
     name = os.fspath(image) if isinstance(image, (str, os.PathLike)) else "the image"

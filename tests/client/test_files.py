@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import shutil
+import struct
 import threading
+import zlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -21,8 +22,6 @@ from forgesyte_nb.client.sources import open_source
 from forgesyte_nb.client.sources.urls import parse_stream_url
 from tests.client.cameras import number_of, numbered
 from tests.conftest import encoded
-
-SHARED = Path(os.environ.get("FORGESYTE_SHARED", Path(__file__).resolve().parents[3] / "shared"))
 
 
 def read(thing, **pace):
@@ -133,6 +132,27 @@ def test_pages_and_frames_over_the_limit_of_pixels_are_not_decoded(tmp_path):
         gif[6:10] = size
         with pytest.raises(fs.SourceError, match=said):
             read(bytes(gif))
+
+
+def test_a_png_that_claims_very_many_frames_has_as_many_as_fit(tmp_path):
+    data = encoded(flat(9), "PNG")
+    control = b"acTL" + struct.pack(">II", 2**31 - 1, 0)
+    data = data[:33] + struct.pack(">I", 8) + control + struct.pack(">I", zlib.crc32(control)) + data[33:]
+    assert [int(frame.rgb[0, 0, 0]) for frame in read(data)] == [9]
+    animated = encoded(flat(0), "PNG", save_all=True, append_images=[flat(50)])
+    at = animated.index(b"acTL")
+    control = b"acTL" + struct.pack(">II", 2**31 - 1, 0)
+    claiming = animated[:at] + control + struct.pack(">I", zlib.crc32(control)) + animated[at + 16 :]
+    first, second, *others = read(claiming)
+    assert [int(frame.rgb[0, 0, 0]) for frame in (first, second)] == [0, 50]
+    assert len(others) < len(claiming) / 50
+    assert all("is damaged" in other.unreadable for other in others)
+
+
+def test_a_jpeg_of_very_many_end_markers_is_one_picture():
+    whole = numbered(3)
+    ends = b"\xff\xd9\xff\xd8\xff" * 200_000
+    assert len(read(whole[:2] + b"\xff\xfe\xff\xff" + ends[:65_533] + whole[2:-2] + ends)) == 1
 
 
 def test_every_picture_of_an_mjpeg_file_whatever_it_is_called(tmp_path):
@@ -286,11 +306,8 @@ def test_an_edit_list_is_no_damage(tmp_path):
     assert round(frames[0].rgb[20, 40, 0] / 5) == 25
 
 
-def test_a_real_clip_with_an_edit_list():
-    path = SHARED / "cases" / "discard_first_keyframe.mp4"
-    if not path.exists():
-        pytest.skip("shared media absent: cases/discard_first_keyframe.mp4 (set FORGESYTE_SHARED)")
-    frames = read(path)
+def test_a_real_clip_with_an_edit_list(shared_cases):
+    frames = read(shared_cases / "discard_first_keyframe.mp4")
     assert len(frames) == 25
     assert frames[0].size_wh == (64, 64)
 

@@ -16,6 +16,7 @@ import pytest
 import forgesyte_nb as fs
 from forgesyte_nb.client.sources import open_source
 from forgesyte_nb.plugins.registry import Registry
+from tests.chaos.bombs import png
 from tests.client.cameras import camera, number_of, numbered
 from tests.client.rtsp import rtsp_camera
 from tests.conftest import PATIENCE_S, run_cell, wait_for
@@ -135,6 +136,34 @@ def test_one_picture_that_cannot_be_decoded_is_skipped_and_counted():
     with camera(answer) as cam, open_source(cam.url) as source:
         assert numbers(source, 2) == [1, 3]
         assert (source.status.damaged, source.status.outages, cam.requests) == (2, 0, 1)
+        off.set()
+
+
+def test_a_picture_over_the_limit_of_pixels_is_not_decoded():
+    off = threading.Event()
+
+    def answer(_request, send):
+        for part in (numbered(1), png(9000, 9000), numbered(3)):
+            send(part)
+        off.wait(PATIENCE_S)
+
+    with camera(answer) as cam, open_source(cam.url) as source:
+        assert numbers(source, 2) == [1, 3]
+        assert source.status.damaged == 1
+        off.set()
+
+
+def test_a_length_that_is_no_number_is_left_out_of_account():
+    off = threading.Event()
+
+    def answer(_request, send):
+        send(numbered(2))
+        off.wait(PATIENCE_S)
+
+    with camera(answer) as cam:
+        cam.start = b"--frame\r\nContent-Length: \xb2\r\n\r\n" + numbered(1) + b"\r\n"
+        with open_source(cam.url) as source:
+            assert numbers(source, 2) == [1, 2]
         off.set()
 
 

@@ -144,5 +144,5 @@ class Source:
     def __repr__(self) -> str:
         size = "" if self.length is None else f" {self.length} pictures"
         rate = "" if self.fps is None else f" {self.fps:g} fps"
-        said = f", {self.status.message}" if self.status.message else ""
-        return f"<{type(self).__name__} {self.name}{size}{rate}{' live' if self.live else ''}{said}>"
+        status = f", {self.status.message}" if self.status.message else ""
+        return f"<{type(self).__name__} {self.name}{size}{rate}{' live' if self.live else ''}{status}>"
