@@ -172,6 +172,7 @@ class Dispatcher:
             received_at,
             frame.stream_id,
             captured_at=frame.captured_at,
+            time_s=frame.time_s,
         )
         session.frames += 1
         self.tally.accepted += 1

@@ -38,6 +38,8 @@ class FailedFrame:
         options: JSON, as they were sent.
         image: Bytes of the image file; empty if they were gone already.
         error: What the client was told, with the plugin's traceback as `detail` if it raised something.
+        captured_at: Time of capture, seconds since the epoch; None if unknown.
+        time_s: Position in the clip, in seconds; None if unknown.
         failed_at: Seconds since the epoch.
     """
 
@@ -50,6 +52,8 @@ class FailedFrame:
     options: bytes
     image: bytes
     error: ForgeSyteError
+    captured_at: float | None = None
+    time_s: float | None = None
     failed_at: float = field(default_factory=time.time)
 
     @classmethod
@@ -60,7 +64,19 @@ class FailedFrame:
             image = bytes(job.image)
         except OSError:
             image = b""  # the backlog's file cannot be read, which may be why it failed
-        return cls(job.job_id, plugin.name, plugin.revision, place, job.frame_id, job.seq, job.options, image, error)
+        return cls(
+            job.job_id,
+            plugin.name,
+            plugin.revision,
+            place,
+            job.frame_id,
+            job.seq,
+            job.options,
+            image,
+            error,
+            job.captured_at,
+            job.time_s,
+        )
 
     @property
     def kind(self) -> Hashable:

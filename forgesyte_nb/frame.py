@@ -65,6 +65,7 @@ class Frame:
         frame_id: str = "",
         seq: int = 0,
         captured_at: float | None = None,
+        time_s: float | None = None,
         max_pixels: int = _NO_LIMIT,
     ) -> None:
         """Make a frame from the bytes of an image file; only the header is read.
@@ -74,6 +75,7 @@ class Frame:
             frame_id: Name of the frame.
             seq: Number in its stream.
             captured_at: Time of capture, seconds since the epoch.
+            time_s: Position in the clip, in seconds.
             max_pixels: Largest width × height.
 
         Raises:
@@ -94,7 +96,7 @@ class Frame:
         self.frame_id = frame_id
         self.seq = seq
         self.captured_at = captured_at
-        self.time_s: float | None = None
+        self.time_s = time_s
         self.decode_ms = 0.0
 
     @classmethod
@@ -105,6 +107,7 @@ class Frame:
         frame_id: str = "",
         seq: int = 0,
         captured_at: float | None = None,
+        time_s: float | None = None,
         lossless: bool = False,
     ) -> Frame:
         """Make a frame from pixels.
@@ -115,6 +118,7 @@ class Frame:
             frame_id: Name of the frame.
             seq: Number in its stream.
             captured_at: Time of capture, seconds since the epoch.
+            time_s: Position in the clip, in seconds.
             lossless: Whether its `bytes` are a PNG, in which every pixel stays as it is, rather than a JPEG.
 
         Raises:
@@ -142,8 +146,8 @@ class Frame:
         frame._header = frame._encoded = frame._bgr = frame._gray = None
         frame._rgb = _read_only(np.ascontiguousarray(array[:, :, :3]).copy())
         frame._lossless = lossless
-        frame.frame_id, frame.seq, frame.captured_at, frame.decode_ms = frame_id, seq, captured_at, 0.0
-        frame.time_s = None
+        frame.frame_id, frame.seq, frame.captured_at, frame.time_s = frame_id, seq, captured_at, time_s
+        frame.decode_ms = 0.0
         return frame
 
     @property

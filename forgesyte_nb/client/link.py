@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import sys
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -25,6 +26,7 @@ from forgesyte_nb.client.unanswered import SentFrame, Unanswered
 from forgesyte_nb.client.upkeep import Dial, Patience, Upkeep
 from forgesyte_nb.client.wire_format import WireFormat
 from forgesyte_nb.errors import ConnectionLost, ForgeSyteError, InvalidMessage, InvalidOptions, QueueFull, WireError
+from forgesyte_nb.plugins.options import check_size
 from forgesyte_nb.protocol.messages import Cancel, Subscribe, Unsubscribe
 from forgesyte_nb.protocol.wire import encode
 
@@ -211,6 +213,11 @@ class Link:
         frame.attempts += 1
         if frame.attempts > self._patience.max_retries + 1:
             self._fail(frame, ConnectionLost(f"sent {frame.attempts - 1} times without an answer"))
+            return
+        try:  # it may have been made before the limit was known, which `hello` says
+            check_size(frame.options, max_bytes=self.max_options_bytes or sys.maxsize)
+        except InvalidOptions as error:
+            self._fail(frame, error)
             return
         wire_id = self.unanswered.name(frame)
         message, is_text = self._format.pack(wire_id, frame.plugin, frame.options, frame.stream_id, frame.picture)

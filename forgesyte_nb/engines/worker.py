@@ -118,7 +118,8 @@ class Worker:
                 self._runner.limit(max_result_bytes=body[0], stream_states=body[1])
 
     def _work(self, body: Any, image: bytes) -> None:
-        number, start_is_news, name, revision, frame_id, stream_key, seq, captured_at, options, place, size = body
+        number, start_is_news, name, revision, origin, options, place, size = body
+        frame_id, stream_key, seq, captured_at, time_s = origin
         if place >= 0:
             image = self._memory.get(place, size)  # before `begin`: of a recalled task the place may be another's
         if not begin(self._permits, number):
@@ -127,7 +128,7 @@ class Worker:
         if start_is_news:
             self._send(Kind.STARTED, (number, now))
         outcome = self._runner.run(
-            self._task(self._key(name, revision), frame_id, stream_key, seq, captured_at, options, image),
+            self._task(self._key(name, revision), frame_id, stream_key, seq, captured_at, time_s, options, image),
             report=lambda percent: self._send(Kind.PROGRESS, (number, now, percent)),
             cancelled=lambda: self._is_cancelled(number),
         )

@@ -72,6 +72,7 @@ class _Origin(msgspec.Struct):
 
     seq: Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)] | None = None
     captured_at: float | None = None
+    time_s: float | None = None
 
 
 _origin_decoder = msgspec.json.Decoder(_Origin)
@@ -85,6 +86,7 @@ class IncomingFrame(NamedTuple):
         image: Bytes of an image file, not looked at yet.
         seq: Number of the picture in its source, if its sender says so (`forgesyte.v2`).
         captured_at: Time of capture, seconds since the epoch, likewise.
+        time_s: Position in the clip, in seconds, likewise.
     """
 
     frame_id: str
@@ -94,6 +96,7 @@ class IncomingFrame(NamedTuple):
     image: bytes
     seq: int | None = None
     captured_at: float | None = None
+    time_s: float | None = None
 
 
 _JOB_UPDATE = b'{"type":"job_update"'
@@ -174,7 +177,7 @@ def decode_client_binary(data: bytes) -> IncomingFrame:
         origin = _origin_decoder.decode(data[_HEADER_LENGTH.size : end])
     except msgspec.MsgspecError as error:
         raise InvalidMessage(f"send_frame: {error}") from error
-    return _incoming(message, data[end:])._replace(seq=origin.seq, captured_at=origin.captured_at)
+    return _incoming(message, data[end:])._replace(**msgspec.structs.asdict(origin))
 
 
 def _decode_around_image(data: bytes) -> IncomingFrame | None:

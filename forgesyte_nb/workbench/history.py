@@ -148,9 +148,9 @@ def _encoded(frame: Frame | RawImage | None) -> Frame | RawImage | None:
     """The picture as it was sent, without the pixels that were decoded of it: those are many times larger."""
     if not isinstance(frame, Frame):
         return frame
-    kept = Frame(frame.bytes, frame_id=frame.frame_id, seq=frame.seq, captured_at=frame.captured_at)
-    kept.time_s = frame.time_s
-    return kept
+    return Frame(
+        frame.bytes, frame_id=frame.frame_id, seq=frame.seq, captured_at=frame.captured_at, time_s=frame.time_s
+    )
 
 
 def _shown(result: Result) -> Shown | None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal
 
+from forgesyte_nb.checks import check_count, check_positive
 from forgesyte_nb.client.pictures import Picture, RawImage
 from forgesyte_nb.errors import InvalidImage, SourceError
 
@@ -61,10 +62,9 @@ class Source:
         Raises:
             ValueError: If `every` is less than 1 or `fps` not positive.
         """
-        if every < 1:
-            raise ValueError(f"every={every}: 1 takes every picture, 2 every second one")
-        if fps is not None and not fps > 0:
-            raise ValueError(f"fps={fps}: it must be greater than 0; leave it out for no pacing")
+        check_count("every", every)
+        if fps is not None:
+            check_positive("fps", fps)
         self._every, self._loop, self._pace = every, loop, fps
         self._closed = threading.Event()
 

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from forgesyte_nb.checks import check_number
 from forgesyte_nb.client.caller import warn_caller
-from forgesyte_nb.client.pictures import as_picture
+from forgesyte_nb.client.pictures import advice_on_base64, as_picture
 from forgesyte_nb.client.sources.base import Source
 from forgesyte_nb.client.sources.camera import open_camera
 from forgesyte_nb.client.sources.content import (
@@ -62,6 +63,7 @@ def open_source(
         SourceError: If there is nothing that can be read.
         ValueError: If `every`, `fps` or `reconnect_s` makes no sense.
     """
+    check_number("reconnect_s", reconnect_s, least=0)
     pace: dict[str, Any] = {"every": every, "loop": loop, "fps": fps}
     if isinstance(thing, Source):
         return thing
@@ -121,9 +123,11 @@ def _open_path(text: str, reconnect_s: float, pace: dict[str, Any]) -> Source:
         return synthetic(**pace)
     if text.startswith(("camera:", "/dev/video")):
         return open_camera(text.removeprefix("camera:"), reconnect_s=reconnect_s, **pace)
-    if path.is_dir():
+    if advice := advice_on_base64(text):
+        raise SourceError(advice)
+    if os.path.isdir(path):  # `Path.is_dir` raises for a text that is too long
         return _open_folder(path, text, pace)
-    if path.is_file():
+    if os.path.isfile(path):
         return _open_file(path, path.name, pace)
     if is_stream_url(text):
         return open_url(text, reconnect_s=reconnect_s, **pace)
