@@ -30,7 +30,8 @@ class Job:
         options: Raw JSON, already checked.
         stored_image: How the bytes of the image file are kept; dropped when the job ends.
         owner: The session that sent it; whatever the level above uses.
-        stream: Owner, `stream_id` and plugin: frames of one stream for one plugin start in the order sent.
+        stream: Owner and `stream_id`, or owner and plugin if the sender named no stream: frames of one stream start in
+            the order sent.
         stream_key: Which state a stateful plugin uses; empty for a stateless one.
         seq: Number of the frame in its source, or among those of its stream.
         captured_at: Time of capture, seconds since the epoch; None if its sender did not say.
@@ -86,7 +87,7 @@ class Job:
         self.options = options
         self.stored_image = stored_image
         self.owner = owner
-        self.stream = (owner, stream_id, entry.plugin.name)
+        self.stream = (owner, stream_id, "" if stream_id else entry.plugin.name)
         self.stream_key = stream_key
         self.seq = seq
         self.received_at = received_at

@@ -15,10 +15,10 @@ from typing import Any
 
 from forgesyte_nb.engines.contract import Listener, Outcome, closed_outcome, unreadable
 from forgesyte_nb.engines.job_queue import JobQueue
-from forgesyte_nb.engines.placement import SHORT_S, Placement
+from forgesyte_nb.engines.placement import AHEAD_S, SHORT_S, Placement
 from forgesyte_nb.engines.raised import raise_in_cell
 from forgesyte_nb.engines.revisions import Revisions
-from forgesyte_nb.engines.slot import Slot
+from forgesyte_nb.engines.slot import Lane, Slot
 from forgesyte_nb.engines.start_order import StartOrder
 from forgesyte_nb.errors import PluginDefinitionError, PluginError, ProcessingTimeout, WireError
 from forgesyte_nb.jobs import Job
@@ -161,11 +161,18 @@ class LaneEngine:
     # Plugins in lanes
 
     async def trial(self, entry: Entry) -> None:
-        """Load a plugin in a lane, which keeps it, and raise what that raises; the other lanes load it afterwards."""
-        slot = self._placement.lane_to_load()
-        if slot is None:
+        """Load a plugin in a lane, which keeps it, and raise what that raises; the other lanes load it afterwards.
+
+        If every lane is held by a long frame, the plugin is tried in the spare, which does not keep it.
+        """
+        slot, spare = self._placement.lane_to_load(), self._spare_lane()
+        if spare is not None and (slot is None or self._is_held(slot)):
+            slot, error = None, await self._try_in(spare, entry)
+        elif slot is not None:
+            error = await self._load(slot, entry)
+        else:
             raise PluginDefinitionError(f"{entry.plugin.name} cannot be loaded: no lane could be started; see the log")
-        if (error := await self._load(slot, entry)) is not None:
+        if error is not None:
             raise_in_cell(entry, error)
         self.supersede(entry.plugin)
         for other in self._slots:
@@ -174,15 +181,43 @@ class LaneEngine:
                 self._loads.add(task)
                 task.add_done_callback(self._loads.discard)
 
+    def _spare_lane(self) -> Lane | None:
+        """A lane in no slot, without jobs; None if there is none."""
+        return None
+
+    def _is_held(self, slot: Slot) -> bool:
+        """True if what a lane has to do before it could load a plugin takes long."""
+        if slot.stuck or slot.loading:
+            return True
+        running = slot.running
+        if running is not None and time.monotonic() - running.started_at > AHEAD_S:
+            return True
+        return sum(self.expected_s(job.entry.plugin.name) for job in slot.jobs) > AHEAD_S
+
+    async def _try_in(self, spare: Lane, entry: Entry) -> WireError | None:
+        """Load a plugin in a lane that is in no slot, and unload it."""
+        try:
+            error = await spare.load(entry)
+        except asyncio.CancelledError:
+            spare.kill("a plugin could not be set up in time")
+            raise
+        if self._spare_lane() is spare:  # else it has taken the place of a lane, and needs the plugin
+            spare.unload(entry.plugin.name, [])
+        return error
+
     async def _load(self, slot: Slot, entry: Entry) -> WireError | None:
-        """Load a plugin in a lane; if nobody waits for it any more, the lane is replaced."""
+        """Load a plugin in a lane; if nobody waits for it any more, the lane is replaced.
+
+        If the lane ends because of a job that came before, the plugin is loaded in the next lane of the slot.
+        """
         lane, before = slot.lane, list(slot.jobs)
         if lane is None:
             return PluginError("cannot be loaded: no lane could be started; see the log")
         slot.loading += 1
         try:
             error = await lane.load(entry)
-            if error is None or slot.stopping is not lane or self._closed:
+            died_before = slot.lane is not lane and not slot.unfinished.isdisjoint(before)
+            if error is None or not (slot.stopping is lane or died_before) or self._closed:
                 return error
         except asyncio.CancelledError:
             if slot.lane is lane and not any(job in slot.jobs for job in before):  # it may hang for ever
@@ -259,6 +294,7 @@ class LaneEngine:
         lane, running, overrun = slot.lane, slot.running, slot.overrun
         jobs = list(slot.jobs)
         slot.lane = slot.running = slot.overrun = None
+        slot.unfinished = frozenset(jobs)
         slot.jobs.clear()
         slot.stuck = False
         slot.deadline = float("inf")

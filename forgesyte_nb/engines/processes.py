@@ -167,6 +167,9 @@ class ProcessEngine(LaneEngine):
             self.lane_died(worker.slot, cause)
             self._answer_if_hopeless(cause)
 
+    def _spare_lane(self) -> WorkerProcess | None:
+        return self._spare
+
     async def trial(self, entry: Entry) -> None:
         """Load a plugin in a lane, which keeps it, and raise what that raises; the other lanes load it afterwards."""
         if entry.payload is None:

@@ -71,10 +71,22 @@ class Slot:
         stuck: Whether the running job takes so long that nothing is handed over ahead.
         overrun: The job that was ended for running too long; its lane's death is no news.
         ready: Whether the lane could start at once; a process that is still starting could not.
+        unfinished: Jobs that the last lane that died had not finished.
         loading: Plugins being loaded ahead of their first frame; meanwhile jobs go to other lanes.
     """
 
-    __slots__ = ("deadline", "jobs", "lane", "loading", "overrun", "ready", "running", "stopping", "stuck")
+    __slots__ = (
+        "deadline",
+        "jobs",
+        "lane",
+        "loading",
+        "overrun",
+        "ready",
+        "running",
+        "stopping",
+        "stuck",
+        "unfinished",
+    )
 
     def __init__(self) -> None:
         """Make an empty slot."""
@@ -86,4 +98,5 @@ class Slot:
         self.stuck = False
         self.overrun: Job | None = None
         self.ready = True
+        self.unfinished: frozenset[Job] = frozenset()
         self.loading = 0
