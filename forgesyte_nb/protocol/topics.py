@@ -31,7 +31,7 @@ def check_topic(topic: str) -> str:
     """
     if not isinstance(topic, str) or _TOPIC.fullmatch(topic) is None:
         shown = repr(topic)
-        shown = shown if len(shown) <= 80 else shown[:77] + "…"
+        shown = shown if len(shown) <= 80 else f"{shown[:77]}…{shown[-1]}"
         raise InvalidMessage(
             f"topic {shown} is none of 'all', 'job_<job_id>', 'plugin_<plugin_name>'; "
             "a job_id is used as it stands, such as 'job_123'"

@@ -391,7 +391,7 @@ async def test_short_frames_of_a_client_without_streams_wait_for_one_of_its_slow
     bench = open_bench(engine_name, workers=1)
     bench.cell(
         "import os, time\n@fs.plugin\ndef short(frame): return {}\n@fs.plugin\ndef slow(frame, *, path: str):\n"
-        "    while not os.path.exists(path): time.sleep(0.005)\n    return {}"
+        "    while not os.path.exists(path): time.sleep(0.005)\n    time.sleep(0.5)\n    return {}"
     )
     slow = [bench.submit("slow", {"path": str(tmp_path / str(number))}) for number in range(5)]
     await bench.until(bench.hears("started", slow[0].frame_id), "the start")

@@ -55,7 +55,7 @@ async def test_a_worker_that_cannot_be_started_is_tried_again(
         os.kill(pid, signal.SIGKILL)
     assert (await bench.run("pid"))["pid"] not in killed
     assert not failures
-    assert sum("cannot start: [Errno" in line for line in bench.logs) == 2
+    assert any("cannot start: [Errno" in line for line in bench.logs)
 
 
 @pytest.mark.parametrize("maker", ["os.pipe", "os.memfd_create", "socket.socketpair", "mmap.mmap"])
