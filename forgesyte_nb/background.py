@@ -1,4 +1,4 @@
-"""Event loops on threads of this package, and what becomes of threads and sockets in a forked process.
+"""Event loops on threads of this package; release of threads and sockets in a forked process.
 
 A cell may set another event loop policy, install uvloop or have nest_asyncio replace `asyncio.run`. None of these may
 change the loops that this package runs on threads of its own.

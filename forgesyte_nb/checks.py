@@ -1,4 +1,4 @@
-"""Checks of the numbers that callers pass: a wrong one is refused where it is given, in words."""
+"""Checks of numbers in public calls; errors name the parameter."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def check_count(name: str, value: Any, *, least: int = 1) -> None:
-    """Refuse what is no whole number of at least `least`.
+    """Raise if a value is not an integer of at least `least`.
 
     Raises:
         ValueError: Naming the parameter, what was given and what is allowed.
@@ -17,7 +17,7 @@ def check_count(name: str, value: Any, *, least: int = 1) -> None:
 
 
 def check_number(name: str, value: Any, *, least: float) -> None:
-    """Refuse what is no number of at least `least`; not-a-number is none.
+    """Raise if a value is not a number of at least `least`; NaN is refused.
 
     Raises:
         ValueError: Naming the parameter, what was given and what is allowed.
@@ -27,7 +27,7 @@ def check_number(name: str, value: Any, *, least: float) -> None:
 
 
 def check_positive(name: str, value: Any) -> None:
-    """Refuse what is no number greater than 0; not-a-number is none.
+    """Raise if a value is not a number greater than 0; NaN is refused.
 
     Raises:
         ValueError: Naming the parameter, what was given and what is allowed.

@@ -19,6 +19,7 @@ from forgesyte_nb.backlog import Backlog
 from forgesyte_nb.engines.contract import Engine, Outcome
 from forgesyte_nb.errors import InvalidImage, InvalidMessage, PluginError, QueueFull, WireError
 from forgesyte_nb.failures import FailedFrame, failure_book
+from forgesyte_nb.first_use import FirstUses
 from forgesyte_nb.image.data import ImageData
 from forgesyte_nb.image.header import read_header
 from forgesyte_nb.job_messages import failure_of, result_of, summary_of, timings_of, update_of
@@ -88,23 +89,33 @@ class Dispatcher:
         self.reception = Reception(registry, settings, self.spool, self.tally, log)
         self.sessions = self.reception.sessions
         self._subscriptions = self.reception.subscriptions
+        self._first_uses = FirstUses(registry.use, self.receive, max_bytes=settings.queue_bytes)
         self.closing = False
+
+    def begin_closing(self) -> None:
+        """Refuse new frames from now on, those that wait for a plugin to be registered too."""
+        self.closing = True
+        self._first_uses.release_all()
 
     # What clients send
 
-    def receive_frame(self, session: Session, frame: wire.IncomingFrame) -> None:
-        """Take a frame of a client in this process."""
-        session.fresh = False
-        self._accept(session, frame)
-
-    def receive(self, session: Session, data: bytes, *, binary: bool = False) -> None:
-        """Take one message of a client; every answer goes through outboxes."""
+    def receive(self, session: Session, data: bytes | wire.IncomingFrame, *, binary: bool = False) -> None:
+        """Take one message of a client, or a frame of one in this process; every answer goes through outboxes."""
         is_first, session.fresh = session.fresh, False
         accepted, waiting = self.tally.accepted, session.outbox.owed_bytes
         try:
-            message = wire.decode_client_binary(data) if binary else wire.decode_client(data)
+            if session in self._first_uses:
+                self._first_uses.hold(session, data, binary=binary)
+                return
+            if isinstance(data, wire.IncomingFrame):
+                message: wire.DecodedMessage = data
+            else:
+                message = wire.decode_client_binary(data) if binary else wire.decode_client(data)
             if type(message) is wire.IncomingFrame:
-                self._accept(session, message)
+                if self._registry.is_due(message.plugin) and not self.closing:
+                    self._first_uses.begin(session, message.plugin, data, binary=binary)
+                else:
+                    self._accept(session, message)
             elif type(message) is Subscribe:
                 self._subscribe(session, message.topic)
             elif type(message) is Unsubscribe:
@@ -116,11 +127,11 @@ class Dispatcher:
             elif self.reception.viewers is not None:
                 self.reception.viewers.receive(session, message)  # type: ignore[arg-type]  # all other messages are about feeds
         except WireError as error:
-            self._refuse(session, error, wire.header_of(data) if binary else data)
+            self._refuse(session, error, data, binary=binary)
         except Exception as fault:  # noqa: BLE001 -- a fault of ours must not cost the client its connection
             self._log.exception("could not take a message of client=%s", session.client_id)
             answer = PluginError(f"the server failed on this message ({type(fault).__name__}); its log says more")
-            self._refuse(session, answer, wire.header_of(data) if binary else data)
+            self._refuse(session, answer, data, binary=binary)
         if self.tally.accepted == accepted and session.outbox.owed_bytes > waiting:
             self._count_answer(session)
 
@@ -134,7 +145,9 @@ class Dispatcher:
         """Check a frame at the door and make it a job."""
         received_at = time.monotonic()
         try:
-            entry = self._registry.entry(frame.plugin)
+            if self.closing:
+                raise QueueFull("The server is closing; send again when it is back")
+            entry = self._registry.entry_in_force(frame.plugin)
             plugin = entry.plugin
             if frame.options != b"{}":
                 check_size(
@@ -163,6 +176,7 @@ class Dispatcher:
             received_at,
             frame.stream_id,
             captured_at=frame.captured_at,
+            time_s=frame.time_s,
         )
         session.frames += 1
         self.tally.accepted += 1
@@ -186,8 +200,6 @@ class Dispatcher:
             )
 
     def _check_room(self, session: Session) -> None:
-        if self.closing:
-            raise QueueFull("The server is closing; send again when it is back")
         self._check_read(session)
         if len(self.jobs.active) >= self._settings.queue_frames:
             raise QueueFull(
@@ -234,9 +246,13 @@ class Dispatcher:
         if self._engine_for(plugin.engine or self._settings.engine).cancel(job):
             self.ended(job, Outcome(error=PluginError("cancelled before it started")))
 
-    def _refuse(self, session: Session, error: WireError, data: bytes) -> None:
+    def _refuse(self, session: Session, error: WireError, data: bytes | wire.IncomingFrame, *, binary: bool) -> None:
         """Answer a message that could not be taken."""
-        self._refuse_frame(session, error, wire.frame_id_of(data), wire.plugin_of(data))
+        if isinstance(data, wire.IncomingFrame):
+            self._refuse_frame(session, error, data.frame_id, data.plugin)
+        else:
+            text = wire.header_of(data) if binary else data
+            self._refuse_frame(session, error, wire.frame_id_of(text), wire.plugin_of(text))
 
     def _refuse_frame(
         self,

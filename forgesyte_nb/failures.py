@@ -39,6 +39,8 @@ class FailedFrame:
         options: JSON, as they were sent.
         image: The image file, or raw pixels; empty if it was gone already.
         error: What the client was told, with the plugin's traceback as `detail` if it raised something.
+        captured_at: Time of capture, seconds since the epoch; None if unknown.
+        time_s: Position in the clip, in seconds; None if unknown.
         failed_at: Seconds since the epoch.
     """
 
@@ -51,6 +53,8 @@ class FailedFrame:
     options: bytes
     image: ImageData
     error: ForgeSyteError
+    captured_at: float | None = None
+    time_s: float | None = None
     failed_at: float = field(default_factory=time.time)
 
     @classmethod
@@ -61,11 +65,23 @@ class FailedFrame:
             image = job.image
         except OSError:
             image = b""  # the backlog's file cannot be read, which may be why it failed
-        return cls(job.job_id, plugin.name, plugin.revision, place, job.frame_id, job.seq, job.options, image, error)
+        return cls(
+            job.job_id,
+            plugin.name,
+            plugin.revision,
+            place,
+            job.frame_id,
+            job.seq,
+            job.options,
+            image,
+            error,
+            job.captured_at,
+            job.time_s,
+        )
 
     @property
     def kind(self) -> Hashable:
-        """What it has in common with those that failed alike: plugin, revision and error."""
+        """Key of equal failures: plugin, revision, type and text of the error."""
         return (self.plugin, self.revision, type(self.error), str(self.error))
 
     @property
@@ -80,7 +96,7 @@ class FailedFrame:
 
 
 class FailureCounts:
-    """Counts failures by what they have in common, also those that are kept no longer. Not thread-safe."""
+    """Counts failures by kind (`FailedFrame.kind`), including those no longer kept. Not thread-safe."""
 
     def __init__(self) -> None:
         """Count from 0."""
@@ -133,7 +149,7 @@ class FailureBook:
         return self._by_job.get(job_id)
 
     def count(self, kind: Hashable, registry: Registry) -> int:
-        """Frames of a registry's plugins that failed alike (`FailedFrame.kind`), also those that are kept no longer."""
+        """Number of failures of a kind (`FailedFrame.kind`) in a registry, including those no longer kept."""
         with self._lock:
             return self._counts.get(registry, FailureCounts()).of(kind)
 

@@ -32,10 +32,12 @@ class Job:
         options: Raw JSON, already checked.
         stored_image: How the image is kept; dropped when the job ends.
         owner: The session that sent it; whatever the level above uses.
-        stream: Owner and `stream_id`: frames of one stream start in the order sent.
+        stream: Owner and `stream_id`, or owner and plugin if the sender named no stream: frames of one stream start in
+            the order sent.
         stream_key: Which state a stateful plugin uses; empty for a stateless one.
         seq: Number of the frame in its source, or among those of its stream.
         captured_at: Time of capture, seconds since the epoch; None if its sender did not say.
+        time_s: Position in the clip, in seconds, likewise.
         status: State of the job.
         progress_percent: 0–100.
         received_at: Monotonic seconds.
@@ -61,6 +63,7 @@ class Job:
         "stored_image",
         "stream",
         "stream_key",
+        "time_s",
     )
 
     def __init__(
@@ -76,16 +79,17 @@ class Job:
         received_at: float,
         stream_id: str = "",
         captured_at: float | None = None,
+        time_s: float | None = None,
     ) -> None:
         """Make a pending job."""
-        self.captured_at = captured_at
+        self.captured_at, self.time_s = captured_at, time_s
         self.job_id = job_id
         self.frame_id = frame_id
         self.entry = entry
         self.options = options
         self.stored_image = stored_image
         self.owner = owner
-        self.stream = (owner, stream_id)
+        self.stream = (owner, stream_id, "" if stream_id else entry.plugin.name)
         self.stream_key = stream_key
         self.seq = seq
         self.received_at = received_at
@@ -156,11 +160,25 @@ class JobBook:
         received_at: float,
         stream_id: str = "",
         captured_at: float | None = None,
+        time_s: float | None = None,
     ) -> Job:
         """A new pending job."""
         self._count += 1
         job_id = f"{self._prefix}{self._count}"
-        job = Job(job_id, frame_id, entry, options, image, owner, stream_key, seq, received_at, stream_id, captured_at)
+        job = Job(
+            job_id,
+            frame_id,
+            entry,
+            options,
+            image,
+            owner,
+            stream_key,
+            seq,
+            received_at,
+            stream_id,
+            captured_at,
+            time_s,
+        )
         self.active[job_id] = job
         return job
 

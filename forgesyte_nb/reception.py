@@ -77,7 +77,7 @@ class Reception:
                 max_message_bytes=self._settings.max_message_bytes,
                 max_image_pixels=self._settings.max_image_pixels,
                 max_options_bytes=self._settings.max_options_bytes,
-                plugins=[plugin.name for plugin in self._registry.plugins()],
+                plugins=[plugin.name for plugin in self._registry.plugins_known()],
                 feeds=feed_book().infos(),
                 feeds_id=feed_book().book_id,
             )

@@ -53,11 +53,16 @@ def token_of(token: str | os.PathLike[str] | None) -> str | None:
         ServerError: If the file cannot be read, is empty, is another user's, others than its owner may read it, or no
             client could present what is in it.
         ValueError: If no client could present the text.
+        TypeError: If it is neither text nor a path.
     """
     if token is None or isinstance(token, str):
         if token:
             _check(token, _CLIENTS, "the secret that the server was started with")
         return token
+    if not isinstance(token, os.PathLike):
+        raise TypeError(
+            f"token of type {type(token).__name__}: give the server's secret as a str, or a Path to its file"
+        )
     return read_token(Path(token))
 
 
@@ -116,7 +121,7 @@ def make_token(path: Path) -> str:
 
 
 def _read_secret(path: Path) -> str:
-    """The secret in a file, for a server."""
+    """The secret in a file, checked by `check_secret`."""
     token = read_token(path)
     try:
         check_secret(token)

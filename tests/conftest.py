@@ -35,7 +35,7 @@ from forgesyte_nb.plugins.registry import Registry, registering_in
 
 pytest_plugins = ["tests.figures"]
 
-PATIENCE_S = 30.0
+PATIENCE_S = 90.0  # with a tenth of a processor a worker takes half a minute to start
 
 # A property that fails ends at its first counterexample. Shrinking takes up to five minutes, and hypothesis takes
 # the time limit for one more failure to shrink; `--hypothesis-profile=shrink` shrinks.
@@ -189,14 +189,23 @@ def serve_on(tmp_path: Path) -> Iterator[Callable[..., fs.Server]]:
         server.close()
 
 
+def _shared(name: str) -> Path:
+    folder = Path(os.environ.get("FORGESYTE_SHARED", Path(__file__).resolve().parents[2] / "shared")) / name
+    if not folder.is_dir():
+        pytest.skip(f"no shared {name}; set FORGESYTE_SHARED to the folder that has it")
+    return folder
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real clips, faces and pages that is not part of the repository."""
-    beside = Path(__file__).resolve().parents[2] / "shared"
-    folder = Path(os.environ.get("FORGESYTE_SHARED", beside)) / "data"
-    if not folder.is_dir():
-        pytest.skip("no shared data; name its folder in FORGESYTE_SHARED")
-    return folder
+    return _shared("data")
+
+
+@pytest.fixture(scope="session")
+def shared_cases() -> Path:
+    """The folder of files that earlier releases misread, which is not part of the repository."""
+    return _shared("cases")
 
 
 @pytest.fixture(scope="session")

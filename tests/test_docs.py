@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from PIL import Image
 
 from forgesyte_nb.errors import WIRE_ERRORS
 from forgesyte_nb.plugins.discovery import discover, shipped_folder
@@ -21,7 +22,10 @@ ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 SNIPPETS = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
 ENDS = {0: "print(stream.wait(60).ledger['results'])"}
-OUTPUTS = {0: "10\n"}
+OUTPUTS = {0: "300\n"}
+ADDRESS = "ws://localhost:8000"
+SERVED = "import forgesyte_nb\nserver = forgesyte_nb.serve(port=0)\n"
+"""What stands before a snippet that is another program's, which needs a server."""
 WIRE_MESSAGES = [
     thing
     for thing in vars(messages).values()
@@ -95,13 +99,17 @@ def reader_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             picture = av.VideoFrame.from_ndarray(np.full((48, 64, 3), level, np.uint8), format="rgb24")
             clip.mux(stream.encode(picture))
         clip.mux(stream.encode(None))
+    Image.new("RGB", (64, 48)).save(folder / "photo.png")
     return folder
 
 
 @pytest.mark.parametrize("number", range(len(SNIPPETS)))
 def test_snippets_run(number: int, reader_folder: Path) -> None:
     script = reader_folder / f"snippet_{number}.py"
-    script.write_text(SNIPPETS[number] + ENDS.get(number, ""))
+    snippet = SNIPPETS[number] + ENDS.get(number, "")
+    if f'"{ADDRESS}/' in snippet:
+        snippet = SERVED + snippet.replace(f'"{ADDRESS}/', 'server.url + "/')
+    script.write_text(snippet)
     done = subprocess.run(
         [sys.executable, script.name], cwd=reader_folder, capture_output=True, text=True, timeout=90, check=False
     )

@@ -13,7 +13,7 @@ IN_A_SHELL = {
     "start one with fs.serve(), or pass the url of the one that runs": (
         "start one with `forgesyte-nb serve`, or pass the --url of the one that runs"
     ),
-    ": expected something like 'ws://localhost:8000'": ": expected something like --url ws://localhost:8000",
+    "a server, such as 'ws://localhost:8000'": "a server, such as --url ws://localhost:8000",
     "give the url without a path": "give the --url without a path",
     "connect() tries again": "run the command again when the server is back",
     "server = fs.serve()": "`forgesyte-nb serve`",

@@ -17,8 +17,10 @@ from forgesyte_nb.client.blocking_stream import BlockingStream, Call
 from forgesyte_nb.client.client import Client
 from forgesyte_nb.client.inbox import Messages
 from forgesyte_nb.client.loop_thread import LoopThread
+from forgesyte_nb.client.options import merge_options
 from forgesyte_nb.client.results import Result
 from forgesyte_nb.client.sender import first_picture
+from forgesyte_nb.client.sources.live import RECONNECT_S
 from forgesyte_nb.client.stream import Intent
 from forgesyte_nb.errors import ConnectionLost
 from forgesyte_nb.keywords import own_keywords
@@ -124,6 +126,7 @@ class BlockingClient:
         every: int = 1,
         loop: bool = False,
         fps: float | None = None,
+        reconnect_s: float = RECONNECT_S,
         **more_options: Any,
     ) -> BlockingStream:
         """Send all pictures of a source; iterate over what is returned for the results. See `Client.stream`.
@@ -143,6 +146,7 @@ class BlockingClient:
             every=every,
             loop=loop,
             fps=fps,
+            reconnect_s=reconnect_s,
             **more_options,
         )
         return BlockingStream(self._call, stream)
@@ -155,6 +159,7 @@ class BlockingClient:
         *,
         concurrency: int | None = None,
         every: int = 1,
+        reconnect_s: float = RECONNECT_S,
         progress: bool = True,
         **more_options: Any,
     ) -> pd.DataFrame:
@@ -164,9 +169,16 @@ class BlockingClient:
             ValueError: If `concurrency` is less than 1 or more than the client's `window`.
         """
         with own_keywords(self.batch, more_options):
-            chosen = {**(options or {}), **more_options}
+            chosen = merge_options(options, more_options)
             begun = self._begin_batch(
-                source, plugin, chosen, concurrency=concurrency, every=every, progress=progress, release=lambda: None
+                source,
+                plugin,
+                chosen,
+                concurrency=concurrency,
+                every=every,
+                reconnect_s=reconnect_s,
+                progress=progress,
+                release=lambda: None,
             )
             return begun.table()
 
@@ -178,13 +190,16 @@ class BlockingClient:
         *,
         concurrency: int | None,
         every: int,
+        reconnect_s: float,
         progress: bool,
         release: Callable[[], None],
     ) -> Batch:
         """A batch that has sent nothing yet; `release` is called at its end."""
         from forgesyte_nb.client.gathering import Batch
 
-        stream = self._client.stream(source, plugin, options, ordered=True, concurrency=concurrency, every=every)
+        stream = self._client.stream(
+            source, plugin, options, ordered=True, concurrency=concurrency, every=every, reconnect_s=reconnect_s
+        )
         return Batch(self._thread, stream, release, progress=progress)
 
     def send_frame(

@@ -22,6 +22,7 @@ from forgesyte_nb.client.options import merge_options
 from forgesyte_nb.client.results import Result
 from forgesyte_nb.client.sender import Sender
 from forgesyte_nb.client.sources import open_source
+from forgesyte_nb.client.sources.live import RECONNECT_S
 from forgesyte_nb.client.stream import Intent, ResultStream
 from forgesyte_nb.client.upkeep import Patience
 from forgesyte_nb.keywords import known_keywords, own_keywords, with_own_keywords
@@ -88,7 +89,7 @@ class Client:
             url, token, ping_interval_s=ping_interval_s, ping_timeout_s=ping_timeout_s, offer_v2=offer_v2
         )
         self.client_id = client_id if client_id is not None else f"py_{secrets.token_hex(6)}"
-        if CLIENT_ID.fullmatch(self.client_id) is None:
+        if not isinstance(self.client_id, str) or CLIENT_ID.fullmatch(self.client_id) is None:
             raise ValueError(f"client_id={client_id!r}: 1 to 128 of the characters A-Z a-z 0-9 _ . : -")
         check_count("window", window)
         check_count("max_retries", max_retries, least=0)
@@ -290,6 +291,7 @@ class Client:
         every: int = 1,
         loop: bool = False,
         fps: float | None = None,
+        reconnect_s: float = RECONNECT_S,
         **more_options: Any,
     ) -> ResultStream:
         """Send all pictures of a source and iterate over the results as they come.
@@ -307,6 +309,8 @@ class Client:
             every: Take every n-th picture.
             loop: Begin the source again at its end.
             fps: Send no more than this many pictures per second.
+            reconnect_s: For a camera or network stream that goes away: longest time without a connection, in seconds,
+                before the stream ends with an error. 0 ends it at once.
             **more_options: Options.
 
         Raises:
@@ -315,7 +319,7 @@ class Client:
             ValueError: If a number cannot be.
         """
         return self._sender.stream(
-            open_source(source, every=every, loop=loop, fps=fps),
+            open_source(source, every=every, loop=loop, fps=fps, reconnect_s=reconnect_s),
             plugin,
             merge_options(options, more_options),
             intent=intent,
@@ -332,9 +336,12 @@ class Client:
         *,
         concurrency: int | None = None,
         every: int = 1,
+        reconnect_s: float = RECONNECT_S,
         **more_options: Any,
     ) -> pd.DataFrame:
         """Send all pictures of a source, or every n-th, and return a table, one row for each, in the source's order.
+
+        The arguments are those of `stream`.
 
         Raises:
             SourceError: If the source cannot be opened, or has no pictures.
@@ -345,8 +352,10 @@ class Client:
         """
         from forgesyte_nb.client.batch import gather
 
-        chosen = {**(options or {}), **more_options}
-        stream = self.stream(source, plugin, chosen, ordered=True, concurrency=concurrency, every=every)
+        chosen = merge_options(options, more_options)
+        stream = self.stream(
+            source, plugin, chosen, ordered=True, concurrency=concurrency, every=every, reconnect_s=reconnect_s
+        )
         with own_keywords(self.batch, more_options):
             return await gather(stream)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import sys
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -21,6 +22,7 @@ from forgesyte_nb.client.resumption import Resumption
 from forgesyte_nb.client.unanswered import SentFrame, Unanswered
 from forgesyte_nb.client.upkeep import Dial, Patience, Upkeep
 from forgesyte_nb.errors import ConnectionLost, ForgeSyteError, InvalidMessage, InvalidOptions, QueueFull, WireError
+from forgesyte_nb.plugins.options import check_size
 from forgesyte_nb.protocol.messages import Cancel, Subscribe, Unsubscribe
 from forgesyte_nb.transport.base import Message, MessageTooLarge, OutgoingFrame, Transport, TransportClosed
 from forgesyte_nb.transport.local import LocalTransport
@@ -211,6 +213,11 @@ class Link:
         frame.attempts += 1
         if frame.attempts > self._patience.max_retries + 1:
             self._fail(frame, ConnectionLost(f"sent {frame.attempts - 1} times without an answer"))
+            return
+        try:  # it may have been made before the limit was known, which `hello` says
+            check_size(frame.options, max_bytes=self.max_options_bytes or sys.maxsize)
+        except InvalidOptions as error:
+            self._fail(frame, error)
             return
         wire_id, transport = self.unanswered.name(frame), self._transport
         if transport is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -33,7 +34,16 @@ def encode_options(options: dict[str, Any] | None) -> bytes:
 
 
 def merge_options(options: Any, more: dict[str, Any]) -> dict[str, Any]:
-    """Options given as a dict, or as an instance of the plugin's options model, and those given as keywords."""
+    """Options given as a dict, or as an instance of the plugin's options model, and those given as keywords.
+
+    Raises:
+        TypeError: If `options` is neither.
+    """
     if isinstance(options, BaseModel):
         options = options.model_dump(mode="json", by_alias=True)
+    if options is not None and not isinstance(options, Mapping):
+        raise TypeError(
+            f"options of type {type(options).__name__}: give a dict, such as {{'threshold': 0.8}}, or the options as "
+            "keywords, such as threshold=0.8"
+        )
     return {**(options or {}), **more}

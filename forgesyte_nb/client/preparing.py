@@ -32,7 +32,7 @@ class Preparation:
 
         Args:
             stream_id: The stream.
-            make: Callable[[], Prepared]s the picture.
+            make: Makes the picture.
             beside: True to call it in a thread; False if it costs next to nothing.
 
         Raises:

@@ -21,8 +21,8 @@ from forgesyte_nb.client.link import Link
 from forgesyte_nb.client.options import encode_options
 from forgesyte_nb.client.preparing import Preparation
 from forgesyte_nb.client.results import Result
-from forgesyte_nb.client.sources import Source, held_by, many_in
-from forgesyte_nb.client.stream import Explain, Intent, ResultStream
+from forgesyte_nb.client.sources import Source, collection_kind, first_and_count
+from forgesyte_nb.client.stream import Explain, Intent, ResultStream, check_intent
 from forgesyte_nb.client.unanswered import SentFrame
 from forgesyte_nb.errors import ProcessingTimeout, SourceError
 from forgesyte_nb.image.frame import Frame
@@ -96,6 +96,8 @@ class Sender:
                     f"concurrency={concurrency}: this client has window={self._window} frames under way at most; make "
                     f"it with window={concurrency}"
                 )
+        if intent is not None:
+            check_intent(intent)
         freshest = (intent or ("freshest" if source.live else "every_frame")) == "freshest"
         return ResultStream(
             source,
@@ -145,7 +147,7 @@ def _one_picture(image: Any, seq: int) -> tuple[Picture, str]:
         SourceError: If the image cannot be read, is none, or holds many.
         InvalidImage: If it is an array of a shape or type that is no picture.
     """
-    if many := many_in(image):
+    if many := collection_kind(image):
         named = image if isinstance(image, (str, os.PathLike)) else "this"
         raise SourceError(
             f"{named} is {many}; analyze and send_frame take one image: stream(…) sends all pictures that are in "
@@ -154,7 +156,7 @@ def _one_picture(image: Any, seq: int) -> tuple[Picture, str]:
     first, warning = _first_of(image)
     picture = as_picture(first, seq=seq)
     if isinstance(picture, RawImage) and picture.unreadable:
-        raise SourceError(f"{picture.unreadable}: there is nothing to send")
+        raise SourceError(picture.unreadable)
     picture.bytes  # noqa: B018 -- encoded and kept on first use
     return picture, warning
 
@@ -168,7 +170,7 @@ def first_picture(image: Any) -> Any:
 
 
 def _first_of(image: Any) -> tuple[Any, str]:
-    first, count = held_by(image)
+    first, count = first_and_count(image)
     if count == 1:
         return image, ""
     name = os.fspath(image) if isinstance(image, (str, os.PathLike)) else "the image"
@@ -178,8 +180,11 @@ def _first_of(image: Any) -> tuple[Any, str]:
 
 def _check_name(plugin: Any) -> None:
     if not isinstance(plugin, str):
-        name = getattr(plugin, "__name__", type(plugin).__name__)
-        raise TypeError(f"{name} is no name of a plugin: a client has only names, such as {name!r}")
+        name = getattr(plugin, "__name__", "ocr")
+        raise TypeError(
+            f"plugin of type {type(plugin).__name__}: give the plugin's name, which comes after the picture or source, "
+            f"such as {name!r}"
+        )
 
 
 def _nobody(_result: Result) -> None:

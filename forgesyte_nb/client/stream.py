@@ -16,7 +16,7 @@ import time
 import warnings
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from forgesyte_nb.client.feeder import Feeder
 from forgesyte_nb.client.results import Result
@@ -26,6 +26,17 @@ from forgesyte_nb.errors import InvalidImage, InvalidOptions, SourceError
 from forgesyte_nb.image.pictures import Picture, RawImage
 
 Intent = Literal["every_frame", "freshest"]
+
+
+def check_intent(intent: str) -> None:
+    """Refuse what is no intent.
+
+    Raises:
+        ValueError: Naming what was given and what is allowed.
+    """
+    if intent not in get_args(Intent):
+        raise ValueError(f"intent={intent!r}: choose 'every_frame' (nothing is skipped) or 'freshest'")
+
 
 Send = Callable[[SentFrame], Coroutine[Any, Any, None]]
 Forget = Callable[[SentFrame], None]

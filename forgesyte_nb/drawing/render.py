@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from functools import cache
-from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from forgesyte_nb.drawing.fonts import length, main_font, runs_of
 from forgesyte_nb.drawing.shapes import Box, Label, Mask, Point, Shapes, Tiles, shapes_of
 from forgesyte_nb.errors import InvalidImage
 from forgesyte_nb.image.frame import Frame
@@ -176,7 +175,7 @@ def draw_label(image_rgb: Image8, text: str, corner_xy: tuple[int, int]) -> None
 
 def _caption_place(caption: str, x: float, y: float, limit: int) -> Rect:
     """Where a caption goes: standing on `y`, or hanging below it where there is no room above."""
-    width = _font().getlength(caption) + 10
+    width = length(caption) + 10
     top = y - _CAPTION_HEIGHT - 1 if y >= _CAPTION_HEIGHT + 1 else y + 1
     return Rect(max(0, min(x - 1, limit - width)), top, width, _CAPTION_HEIGHT)
 
@@ -184,18 +183,13 @@ def _caption_place(caption: str, x: float, y: float, limit: int) -> Rect:
 def _draw_caption(image_rgb: Image8, caption: str, place: Rect, colour_rgb: RGB, ink_rgb: RGB = DARK_RGB) -> None:
     """Draw it at its place, so far as that lies in the picture."""
     picture = Image.new("RGB", (round(place.width), _CAPTION_HEIGHT), colour_rgb)
-    ImageDraw.Draw(picture).text((5, _CAPTION_HEIGHT / 2), caption, ink_rgb, _font(), anchor="lm")
-    left, top = round(place.x), round(place.y)
-    covered = image_rgb[top : top + picture.height, left : left + picture.width]
+    draw, left, (ascent, descent) = ImageDraw.Draw(picture), 5.0, main_font().getmetrics()
+    for run, font in runs_of(caption):
+        draw.text((left, (_CAPTION_HEIGHT + ascent - descent) / 2), run, ink_rgb, font, anchor="ls")
+        left += font.getlength(run)
+    x, y = round(place.x), round(place.y)
+    covered = image_rgb[y : y + picture.height, x : x + picture.width]
     covered[:] = np.asarray(picture)[: covered.shape[0], : covered.shape[1]]
-
-
-@cache
-def _font() -> ImageFont.FreeTypeFont:
-    """DejaVu Sans of matplotlib's wheel: Latin, Greek, Cyrillic, Arabic and more; a letter it lacks is an empty box."""
-    import matplotlib
-
-    return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans-Bold.ttf"), 12)
 
 
 def _mixed(pixels_rgb: Image8, colour_rgb: RGB, alpha: float) -> Image8:

@@ -148,9 +148,13 @@ def _cause_of_death(returncode: int, reason: str) -> str:
 def _descendants(pid: int) -> list[int]:
     """Processes that a process has started, and those that these have (Linux; elsewhere none are known)."""
     found: list[int] = []
-    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except OSError:  # it has ended, or no descriptors are left
+        return found
+    for thread in threads:
         with contextlib.suppress(OSError):
-            for child in map(int, children.read_text().split()):
+            for child in map(int, Path(f"/proc/{pid}/task/{thread}/children").read_text().split()):
                 found += [child, *_descendants(child)]
     return found
 

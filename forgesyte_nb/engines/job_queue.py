@@ -47,7 +47,8 @@ class _Stream:
 class JobQueue:
     """Waiting jobs of all streams.
 
-    A stream is named by `Job.stream`: the owner and its `stream_id`.
+    A stream is named by `Job.stream`: owner and `stream_id`, or owner and plugin. A client of the seed's protocol sends
+    no `stream_id`; its frames for one plugin do not wait for all that it has sent to a slower one.
     """
 
     def __init__(self, run_times_s: Mapping[str, float] | None = None) -> None:

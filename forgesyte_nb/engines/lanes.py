@@ -15,10 +15,10 @@ from typing import Any
 
 from forgesyte_nb.engines.contract import Listener, Outcome, closed_outcome, unreadable
 from forgesyte_nb.engines.job_queue import JobQueue
-from forgesyte_nb.engines.placement import SHORT_S, Placement
+from forgesyte_nb.engines.placement import AHEAD_S, SHORT_S, Placement
 from forgesyte_nb.engines.raised import raise_in_cell
 from forgesyte_nb.engines.revisions import Revisions
-from forgesyte_nb.engines.slot import Slot
+from forgesyte_nb.engines.slot import Lane, Slot
 from forgesyte_nb.engines.start_order import StartOrder
 from forgesyte_nb.errors import PluginDefinitionError, PluginError, ProcessingTimeout, WireError
 from forgesyte_nb.jobs import Job
@@ -161,11 +161,18 @@ class LaneEngine:
     # Plugins in lanes
 
     async def trial(self, entry: Entry) -> None:
-        """Load a plugin in a lane, which keeps it, and raise what that raises; the other lanes load it afterwards."""
-        slot = self._placement.lane_to_load()
-        if slot is None:
+        """Load a plugin in a lane, which keeps it, and raise what that raises; the other lanes load it afterwards.
+
+        If every lane is held by a long frame, the plugin is tried in the spare, which does not keep it.
+        """
+        slot, spare = self._placement.lane_to_load(), self._spare_lane()
+        if spare is not None and (slot is None or self._is_held(slot)):
+            slot, error = None, await self._try_in(spare, entry)
+        elif slot is not None:
+            error = await self._load(slot, entry)
+        else:
             raise PluginDefinitionError(f"{entry.plugin.name} cannot be loaded: no lane could be started; see the log")
-        if (error := await self._load(slot, entry)) is not None:
+        if error is not None:
             raise_in_cell(entry, error)
         self.supersede(entry.plugin)
         for other in self._slots:
@@ -174,16 +181,43 @@ class LaneEngine:
                 self._loads.add(task)
                 task.add_done_callback(self._loads.discard)
 
+    def _spare_lane(self) -> Lane | None:
+        """A lane in no slot, without jobs; None if there is none."""
+        return None
+
+    def _is_held(self, slot: Slot) -> bool:
+        """True if what a lane has to do before it could load a plugin takes long."""
+        if slot.stuck or slot.loading:
+            return True
+        running = slot.running
+        if running is not None and time.monotonic() - running.started_at > AHEAD_S:
+            return True
+        return sum(self.expected_s(job.entry.plugin.name) for job in slot.jobs) > AHEAD_S
+
+    async def _try_in(self, spare: Lane, entry: Entry) -> WireError | None:
+        """Load a plugin in a lane that is in no slot, and unload it."""
+        try:
+            error = await spare.load(entry)
+        except asyncio.CancelledError:
+            spare.kill("a plugin could not be set up in time")
+            raise
+        if self._spare_lane() is spare:  # else it has taken the place of a lane, and needs the plugin
+            spare.unload(entry.plugin.name, [])
+        return error
+
     async def _load(self, slot: Slot, entry: Entry) -> WireError | None:
-        """Load a plugin in a lane; if nobody waits for it any more, the lane is replaced."""
+        """Load a plugin in a lane; if nobody waits for it any more, the lane is replaced.
+
+        If the lane ends because of a job that came before, the plugin is loaded in the next lane of the slot.
+        """
         lane, before = slot.lane, list(slot.jobs)
         if lane is None:
-            return None
-        was_stopping = slot.stopping is lane
+            return PluginError("cannot be loaded: no lane could be started; see the log")
         slot.loading += 1
         try:
             error = await lane.load(entry)
-            if error is None or not was_stopping or slot.lane is lane:
+            died_before = slot.lane is not lane and not slot.unfinished.isdisjoint(before)
+            if error is None or not (slot.stopping is lane or died_before) or self._closed:
                 return error
         except asyncio.CancelledError:
             if slot.lane is lane and not any(job in slot.jobs for job in before):  # it may hang for ever
@@ -194,13 +228,13 @@ class LaneEngine:
             slot.loading -= 1
             if not self._closed:
                 self._pump()
-        return await self._load(slot, entry)  # the lane was being stopped for another plugin; there is a new one
+        return await self._load(slot, entry)  # in the lane that has taken its place
 
     async def _load_ahead(self, slot: Slot, entry: Entry) -> None:
         """Load a plugin that is in force, so that its first frame does not wait for it."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.setup_timeout_s):
-                if (error := await self._load(slot, entry)) is not None:
+                if (error := await self._load(slot, entry)) is not None and slot.lane is not None:
                     self._listener.unloadable(entry.plugin, error)
 
     def supersede(self, plugin: Plugin) -> None:
@@ -257,13 +291,14 @@ class LaneEngine:
 
     def lane_died(self, slot: Slot, reason: str) -> None:
         """The lane is gone: the job that had started fails, those that had not go elsewhere."""
-        running, overrun = slot.running, slot.overrun
+        lane, running, overrun = slot.lane, slot.running, slot.overrun
         jobs = list(slot.jobs)
         slot.lane = slot.running = slot.overrun = None
+        slot.unfinished = frozenset(jobs)
         slot.jobs.clear()
         slot.stuck = False
         slot.deadline = float("inf")
-        if jobs:
+        if jobs and slot.stopping is not lane:
             jobs[0].deaths += 1
         self._placement.lost(slot)
         for job in reversed(jobs):

@@ -23,13 +23,13 @@ class Kind(IntEnum):
     """What a message is.
 
     To the worker: SETTINGS (limits), LOAD (tail: a pickled `Payload`), TASK (number, whether its start is news, plugin,
-    revision, frame_id, stream_key, seq, captured_at, options, place and size of its image in the lane's memory,
-    `RawFormat` of raw pixels; tail: the image, if its place is -1), FORGET (a prefix of stream keys), CANCELLED
-    (number), UNLOAD (name, revisions to keep).
+    revision, origin (frame_id, stream_key, seq, captured_at, time_s), options, place and size of its image in the
+    lane's memory, `RawFormat` of raw pixels; tail: the image, if its place is -1), FORGET (a prefix of stream keys),
+    CANCELLED (number), UNLOAD (name, revisions to keep).
     From the worker: READY, LOADED (name, revision, error code, message, detail; code is empty if it went well),
-    UNLOADED (name), LOG (plugin, text). Those about a task begin with its number and its start in monotonic seconds:
-    STARTED, PROGRESS (percent), RESULT (decode_ms, plugin_ms, output; tail: JSON), FAILED (decode_ms, plugin_ms,
-    output, code, message, detail).
+    UNLOADED (name), RENEW (why: a plugin needs a new process, and this one ends), LOG (plugin, text). Those about a
+    task begin with its number and its start in monotonic seconds: STARTED, PROGRESS (percent), RESULT (decode_ms,
+    plugin_ms, output; tail: JSON), FAILED (decode_ms, plugin_ms, output, code, message, detail).
     Never sent: GARBLED (why), what an inbox says of bytes that are no message.
     """
 
@@ -47,6 +47,7 @@ class Kind(IntEnum):
     RESULT = 15
     FAILED = 16
     UNLOADED = 17
+    RENEW = 18
     GARBLED = 20
 
 

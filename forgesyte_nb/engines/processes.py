@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 from typing import Any
 
 from forgesyte_nb.engines.contract import Listener, Outcome
@@ -23,6 +24,7 @@ _READ_BYTES = 256 * 1024
 _CLOSE_S = 1.25  # a worker gives itself a second; a kernel that is asked to end has little more
 _HOPELESS = 3  # failed starts in a row in every slot, until jobs are answered instead of kept waiting
 _RETRY_S, _MAX_RETRY_S = 0.1, 5.0  # until a worker that could not be started is tried again, doubled each time
+_LOG_INTERVAL_S = 1.0
 
 
 class ProcessEngine(LaneEngine):
@@ -40,6 +42,7 @@ class ProcessEngine(LaneEngine):
         # How often in a row starting a worker failed, by the slot it was for; None for the spare.
         self._failed_starts: dict[Slot | None, int] = {}
         self._retries: dict[Slot | None, asyncio.TimerHandle] = {}
+        self._next_log = float("-inf")  # when a failed start may be logged again, by the loop's clock
         self.outputs: set[asyncio.BaseTransport] = set()
         # Not one for all engines: each server has a loop thread of its own, and reading lets go of the GIL.
         self.buffer = memoryview(bytearray(_READ_BYTES))
@@ -100,11 +103,17 @@ class ProcessEngine(LaneEngine):
         try:
             return self._new_worker()
         except OSError as error:
-            reason = f"worker processes cannot start: {error}"
-            self.logged("processes", reason)
+            reason = f"worker processes cannot start: {_explained(error)}"
+            self._log_failed_start(reason)
             self._start_failed(slot)
             self._answer_if_hopeless(reason)
             return None
+
+    def _log_failed_start(self, reason: str) -> None:
+        """Log a line a second at most."""
+        if self._loop.time() >= self._next_log:
+            self._next_log = self._loop.time() + _LOG_INTERVAL_S
+            self.logged("processes", reason)
 
     def _answer_if_hopeless(self, reason: str) -> None:
         """Answer what waits if starting a worker has failed too often in every slot."""
@@ -158,6 +167,9 @@ class ProcessEngine(LaneEngine):
             self.lane_died(worker.slot, cause)
             self._answer_if_hopeless(cause)
 
+    def _spare_lane(self) -> WorkerProcess | None:
+        return self._spare
+
     async def trial(self, entry: Entry) -> None:
         """Load a plugin in a lane, which keeps it, and raise what that raises; the other lanes load it afterwards."""
         if entry.payload is None:
@@ -183,3 +195,10 @@ class ProcessEngine(LaneEngine):
         for output in list(self.outputs):
             output.close()  # a process that a plugin started may hold the other end for ever
         await asyncio.sleep(0)
+
+
+def _explained(error: OSError) -> str:
+    """The reason for a failed start, with a remedy if descriptors are used up."""
+    if error.errno not in (errno.EMFILE, errno.ENFILE):
+        return str(error)
+    return f"{error.strerror}; close files and connections, or raise `ulimit -n`. It is tried again every few seconds"

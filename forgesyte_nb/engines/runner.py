@@ -45,6 +45,7 @@ class Task(NamedTuple):
         stream_key: Which state it uses; empty for a stateless plugin.
         seq: Number of the frame in its source, or in its stream.
         captured_at: Time of capture, seconds since the epoch; None if unknown.
+        time_s: Position in the clip, in seconds; None if unknown.
         options: Raw JSON, checked at the door.
         image: An image file or raw pixels.
     """
@@ -54,6 +55,7 @@ class Task(NamedTuple):
     stream_key: str
     seq: int
     captured_at: float | None
+    time_s: float | None
     options: bytes
     image: ImageData
 
@@ -62,7 +64,7 @@ def task_of(job: Job) -> Task:
     """A job as a lane sees it."""
     plugin = job.entry.plugin
     key = PluginKey(plugin.name, plugin.revision)
-    return Task(key, job.frame_id, job.stream_key, job.seq, job.captured_at, job.options, job.image)
+    return Task(key, job.frame_id, job.stream_key, job.seq, job.captured_at, job.time_s, job.options, job.image)
 
 
 class _Loaded:
@@ -208,7 +210,9 @@ class LaneRunner:
         frame: Frame | None = None
         began = time.perf_counter()
         try:
-            frame = frame_of(task.image, frame_id=task.frame_id, seq=task.seq, captured_at=task.captured_at)
+            frame = frame_of(
+                task.image, frame_id=task.frame_id, seq=task.seq, captured_at=task.captured_at, time_s=task.time_s
+            )
             keywords = self._keywords(loaded, task, report, cancelled)
             result = loaded.call(frame, **keywords)
             outcome.result = self._encoded(result, loaded.call)

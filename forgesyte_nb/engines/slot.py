@@ -64,16 +64,29 @@ class Slot:
 
     Attributes:
         lane: The lane in it; None while a dead one is being replaced.
-        stopping: The lane that was killed because a plugin could not be set up in time.
+        stopping: The lane that was killed because a plugin could not be set up in time, or needs a new process; what
+            else was to be loaded in it is loaded in the next one.
         jobs: Handed over and not ended, in order; the first is running or about to.
         deadline: When the running job is overdue, monotonic seconds; infinite while none runs.
         stuck: Whether the running job takes so long that nothing is handed over ahead.
         overrun: The job that was ended for running too long; its lane's death is no news.
         ready: Whether the lane could start at once; a process that is still starting could not.
+        unfinished: Jobs that the last lane that died had not finished.
         loading: Plugins being loaded ahead of their first frame; meanwhile jobs go to other lanes.
     """
 
-    __slots__ = ("deadline", "jobs", "lane", "loading", "overrun", "ready", "running", "stopping", "stuck")
+    __slots__ = (
+        "deadline",
+        "jobs",
+        "lane",
+        "loading",
+        "overrun",
+        "ready",
+        "running",
+        "stopping",
+        "stuck",
+        "unfinished",
+    )
 
     def __init__(self) -> None:
         """Make an empty slot."""
@@ -85,4 +98,5 @@ class Slot:
         self.stuck = False
         self.overrun: Job | None = None
         self.ready = True
+        self.unfinished: frozenset[Job] = frozenset()
         self.loading = 0

@@ -114,7 +114,8 @@ class Worker:
             if kind == Kind.TASK:
                 self._work(body, tail)
             elif kind == Kind.LOAD:
-                self._load(tail)
+                if not self._load(tail):
+                    return
             elif kind == Kind.UNLOAD:
                 self._unload(*body)
             elif kind == Kind.FORGET:
@@ -126,8 +127,8 @@ class Worker:
                 self._runner.limit(max_result_bytes=body[0], stream_states=body[1])
 
     def _work(self, body: Any, buffer: bytes) -> None:
-        number, start_is_news, name, revision, frame_id, stream_key, seq, captured_at, *rest = body
-        options, place, size, layout = rest
+        number, start_is_news, name, revision, origin, options, place, size, layout = body
+        frame_id, stream_key, seq, captured_at, time_s = origin
         if place >= 0:
             buffer = self._memory.get(place, size)  # before `begin`: of a recalled task the place may be another's
         if not begin(self._permits, number):
@@ -137,7 +138,14 @@ class Worker:
             self._send(Kind.STARTED, (number, now))
         outcome = self._runner.run(
             self._task(
-                self._key(name, revision), frame_id, stream_key, seq, captured_at, options, self._image(buffer, layout)
+                self._key(name, revision),
+                frame_id,
+                stream_key,
+                seq,
+                captured_at,
+                time_s,
+                options,
+                self._image(buffer, layout),
             ),
             report=lambda percent: self._send(Kind.PROGRESS, (number, now, percent)),
             cancelled=lambda: self._is_cancelled(number),
@@ -156,12 +164,17 @@ class Worker:
             self._swollen = False
             _malloc_trim(0)
 
-    def _load(self, pickled: bytes) -> None:
-        """Load a plugin; if that fails, its tasks are answered with the reason."""
+    def _load(self, pickled: bytes) -> bool:
+        """Load a plugin; if that fails, its tasks are answered with the reason. False if this process has to end."""
         from forgesyte_nb.engines.raised import as_wire_error
+        from forgesyte_nb.plugins.local_modules import note_imports, stale_module
         from forgesyte_nb.plugins.payload import unpack
 
         payload = pickle.loads(pickled)  # noqa: S301 -- made by our own server, over our private socket
+        if stale := stale_module(payload.modules):
+            self._runner.close()
+            self._send(Kind.RENEW, f"{stale} has changed since it was imported")
+            return False
         answer = ("", "", "")
         try:
             with self._runner.printing_to_log(payload.name):
@@ -170,7 +183,9 @@ class Worker:
             error = as_wire_error(raised, "cannot be loaded: ")
             self._runner.fail(self._key(payload.name, payload.revision), error)
             answer = (error.code, str(error), error.detail)
+        note_imports()
         self._send(Kind.LOADED, (payload.name, payload.revision, *answer))
+        return True
 
     def _unload(self, name: str, kept: list[int]) -> None:
         with self._runner.printing_to_log(name):

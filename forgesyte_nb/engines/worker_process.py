@@ -253,6 +253,10 @@ class WorkerProcess(asyncio.BufferedProtocol):
             self._plugins.loaded(*body)
         elif kind == Kind.UNLOADED:
             self._plugins.unloaded()
+        elif kind == Kind.RENEW:
+            if (own := self._own_slot) is not None:
+                own.stopping = self
+            self.kill(body)
         else:
             self._tasks.hear(self._own_slot, kind, body, tail)
 

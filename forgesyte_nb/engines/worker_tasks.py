@@ -61,8 +61,8 @@ class WorkerTasks:
             self._memory.put(place, buffer)
             buffer = b""
         start_is_news = self._engine.expected_s(plugin.name) > _QUIET_S
-        origin = (job.frame_id, job.stream_key, job.seq, job.captured_at)
-        task = (plugin.name, plugin.revision, *origin, job.options, place, size, layout)
+        origin = (job.frame_id, job.stream_key, job.seq, job.captured_at, job.time_s)
+        task = (plugin.name, plugin.revision, origin, job.options, place, size, layout)
         return message(Kind.TASK, (number, start_is_news, *task), buffer)
 
     def grant(self) -> None:

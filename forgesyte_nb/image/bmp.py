@@ -139,7 +139,7 @@ def _reader(encoded: bytes, header: BmpHeader) -> Callable[[NDArray[np.uint8]], 
     """The function that makes colours of some rows of bytes."""
     if header.bits <= 8:
         table = _colors(encoded, header)
-        return lambda rows: table[_indices(rows, header)]
+        return lambda rows: table.take(_indices(rows, header), axis=0)  # a third of the time of table[…]
     if header.bits == 24:
         return lambda rows: rows[:, : header.width * 3].reshape(len(rows), header.width, 3)[:, :, ::-1]
     masks = _masks(encoded, header)
@@ -196,7 +196,8 @@ def _run_lengths(encoded: bytes, header: BmpHeader) -> NDArray[np.uint8]:
     import numpy as np
 
     width, height, packed = header.width, header.height, header.compression == _RLE4
-    painted = bytearray(width * height)
+    pixels = np.zeros(width * height, np.uint8)  # the system gives memory to what is painted, and only then
+    painted = pixels.data
     position, x, y = header.pixels_at, 0, 0
     most = min(MOST_RUNS, (width + 2) * height + 2)  # a code for each pixel, and a move and an end for each row
     for _ in range(most):
@@ -210,7 +211,7 @@ def _run_lengths(encoded: bytes, header: BmpHeader) -> NDArray[np.uint8]:
             x, y = 0, y + 1
             continue
         elif value == 1:
-            return np.frombuffer(painted, np.uint8).reshape(height, width)
+            return pixels.reshape(height, width)
         elif value == 2:
             right, up = encoded[position : position + 2].ljust(2, b"\0")
             x, y, position = x + right, y + up, position + 2
@@ -219,9 +220,9 @@ def _run_lengths(encoded: bytes, header: BmpHeader) -> NDArray[np.uint8]:
             count, size = value, -(-value // 2) if packed else value
             run = _unpacked(encoded[position : position + size]) if packed else encoded[position : position + size]
             position += size + size % 2
-        if y < height:
-            at, room = y * width + x, max(0, min(count, width - x))
-            run = run[:room]
+        if y < height and x < width:
+            run = run[: width - x]
+            at = y * width + x
             painted[at : at + len(run)] = run
         x += count
     raise InvalidImage(f"BMP of {width}×{height} with more than {most:,} run-length codes: save it uncompressed")

@@ -15,6 +15,7 @@ from forgesyte_nb.image import bmp, jpeg, png, tiff, webp
 from forgesyte_nb.image.formats import ImageHeader
 from forgesyte_nb.image.orientation import UPRIGHT, turn_upright
 from forgesyte_nb.image.pillow import PILLOW_ERRORS, open_image, pixels_rgb
+from forgesyte_nb.image.tiff_tags import Directory
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,16 +52,21 @@ def decode(encoded: bytes, header: ImageHeader, *, rgb: bool = True) -> Image8:
     decoder: Callable[[bytes, ImageHeader, bool], tuple[Image8, int]] = _DECODERS[header.format]
     pixels, orientation = decoder(encoded, header, rgb)
     height, width = pixels.shape[:2]
-    swapped = header.format == "TIFF" and (height, width) == (header.width, header.height)  # Pillow turns TIFFs
-    if (width, height) != (header.width, header.height) and not swapped:
-        raise InvalidImage(
-            f"{header.format} of {header.width}×{header.height} by its header holds a picture of {width}×{height}: it "
-            "is damaged, or made to do harm; save it anew with another program"
-        )
+    _check_size(header, width, height)
     if orientation != UPRIGHT:
         pixels = turn_upright(pixels, orientation)
     pixels.flags.writeable = False
     return pixels
+
+
+def _check_size(header: ImageHeader, width: int, height: int) -> None:
+    """Check that a decoder has found a picture of the header's size; Pillow turns TIFFs upright by itself."""
+    expected = (header.width, header.height)
+    if (width, height) != expected and not (header.format == "TIFF" and (height, width) == expected):
+        raise InvalidImage(
+            f"{header.format} of {header.width}×{header.height} by its header holds a picture of {width}×{height}: it "
+            "is damaged, or made to do harm; save it anew with another program"
+        )
 
 
 def _decode_jpeg(encoded: bytes, header: ImageHeader, rgb: bool) -> tuple[Any, int]:
@@ -78,9 +84,8 @@ def _decode_jpeg(encoded: bytes, header: ImageHeader, rgb: bool) -> tuple[Any, i
 
 def _decode_png(encoded: bytes, header: ImageHeader, rgb: bool) -> tuple[Any, int]:
     chunks = png.check_chunks(encoded)
-    large = chunks.data_bytes > png.HARMLESS_BYTES
-    first = png.first_picture(encoded, chunks) if large or chunks.animated else encoded
-    pixels = None if large else _with_opencv(first, rgb)
+    first = png.first_picture(encoded, chunks)
+    pixels = None if chunks.data_bytes > png.HARMLESS_BYTES else _with_opencv(first, rgb)
     if pixels is None:
         pixels = _with_pillow(first, header, rgb)
     return pixels, png.read_orientation(encoded, chunks)
@@ -102,11 +107,11 @@ def _decode_bmp(encoded: bytes, header: ImageHeader, rgb: bool) -> tuple[Any, in
 
 
 def _decode_tiff(encoded: bytes, header: ImageHeader, rgb: bool) -> tuple[Any, int]:
-    tags = tiff.parse(encoded)
-    pixels = _with_opencv(encoded, rgb) if tags.for_opencv else None
+    found = tiff.parse(encoded)
+    pixels = _with_opencv(Directory(encoded).without_others(), rgb) if found.for_opencv else None
     if pixels is not None:
-        return pixels, tags.orientation
-    return _with_pillow(tiff.without_metadata(encoded), header, rgb), UPRIGHT
+        return pixels, found.orientation
+    return _with_pillow(encoded, header, rgb), UPRIGHT
 
 
 _DECODERS = {
@@ -136,6 +141,7 @@ def _with_pillow(encoded: bytes, header: ImageHeader, rgb: bool) -> Any:
 
     try:
         with open_image(encoded) as picture:
+            _check_size(header, *picture.size)  # Pillow takes memory for the size that it has read
             picture.load()
             pixels = pixels_rgb(picture)
     except UnidentifiedImageError as error:

@@ -32,9 +32,9 @@ _NO_LIMIT = 1 << 62
 
 
 class Frame:
-    """One image, encoded or as an array, with what is known of where it came from.
+    """One image, encoded or as an array, with its name, number and time of capture.
 
-    NumPy takes a frame as it is: `np.asarray(frame)` is `frame.rgb`.
+    NumPy accepts a frame: `np.asarray(frame)` is `frame.rgb`.
 
     Attributes:
         frame_id: The sender's name for it; empty if it was never sent.
@@ -66,6 +66,7 @@ class Frame:
         frame_id: str = "",
         seq: int = 0,
         captured_at: float | None = None,
+        time_s: float | None = None,
         max_pixels: int = _NO_LIMIT,
     ) -> None:
         """Make a frame from the bytes of an image file; only the header is read.
@@ -75,6 +76,7 @@ class Frame:
             frame_id: Name of the frame.
             seq: Number in its stream.
             captured_at: Time of capture, seconds since the epoch.
+            time_s: Position in the clip, in seconds.
             max_pixels: Largest width × height.
 
         Raises:
@@ -96,7 +98,7 @@ class Frame:
         self.frame_id = frame_id
         self.seq = seq
         self.captured_at = captured_at
-        self.time_s: float | None = None
+        self.time_s = time_s
         self.decode_ms = 0.0
 
     @classmethod
@@ -107,6 +109,7 @@ class Frame:
         frame_id: str = "",
         seq: int = 0,
         captured_at: float | None = None,
+        time_s: float | None = None,
         lossless: bool = False,
         copy: bool = True,
     ) -> Frame:
@@ -118,7 +121,8 @@ class Frame:
             frame_id: Name of the frame.
             seq: Number in its stream.
             captured_at: Time of capture, seconds since the epoch.
-            lossless: True for `bytes` that are a PNG, which keeps every pixel, instead of a JPEG.
+            time_s: Position in the clip, in seconds.
+            lossless: True if its `bytes` are a PNG, which keeps every pixel; False for a JPEG.
             copy: False to use the memory of the array, which must not be written to from now on.
 
         Raises:
@@ -151,8 +155,8 @@ class Frame:
         else:
             frame._gray = frame._pixels
         frame._lossless = lossless
-        frame.frame_id, frame.seq, frame.captured_at, frame.decode_ms = frame_id, seq, captured_at, 0.0
-        frame.time_s = None
+        frame.frame_id, frame.seq, frame.captured_at, frame.time_s = frame_id, seq, captured_at, time_s
+        frame.decode_ms = 0.0
         return frame
 
     @property
@@ -165,7 +169,7 @@ class Frame:
         """Pixels, uint8 `(H, W, 3)`, red first.
 
         Raises:
-            InvalidImage: If the image turns out to be damaged.
+            InvalidImage: If the image is damaged.
         """
         if self._rgb is None:
             if self._bgr is not None:
@@ -209,12 +213,12 @@ class Frame:
                 with open_image(self._encoded) as opened:
                     picture.info.update(opened.info)
             except PILLOW_ERRORS:
-                picture.info.clear()  # pixels that OpenCV could read from a file whose notes Pillow cannot
+                picture.info.clear()  # OpenCV decodes files whose metadata Pillow cannot read
         return picture
 
     @property
     def bytes(self) -> bytes:
-        """The image file: as it came in, or made of the pixels: a JPEG of quality 90, or a PNG if it is lossless."""
+        """The image file: the given bytes, or the pixels as JPEG of quality 90 (as PNG if `lossless`)."""
         if self._encoded is None:
             pixels = self._pixels if self._pixels is not None and self._pixels.ndim == 2 else self.bgr
             self._encoded = encode_png(pixels) if self._lossless else encode_jpeg(pixels)
@@ -229,12 +233,12 @@ class Frame:
 
     @property
     def stored_size_wh(self) -> tuple[int, int]:
-        """Width and height in pixels as they stand in the file's header: upright unless EXIF turns it; not decoded."""
+        """Width and height in pixels by the file's header, before an orientation tag is applied; decodes nothing."""
         return self.size_wh if self._header is None else (self._header.width, self._header.height)
 
     @property
     def format(self) -> str:
-        """Format of the file it came in as, such as "JPEG"; "array" if it came as pixels."""
+        """Format of the file, such as "JPEG"; "array" for a frame made of pixels."""
         return self._header.format if self._header is not None else "array"
 
     def _decode(self, *, rgb: bool) -> Image8:

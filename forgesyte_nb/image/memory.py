@@ -1,8 +1,8 @@
-"""How much memory decoding one picture may take, where that can be limited.
+"""Limits the memory that decoding one picture takes, where the system can.
 
-A header says how large a picture is; a decoder of a damaged or malicious file may want more than that. In a worker
-process on Linux the address space is limited for as long as one picture is decoded, to what the process has and a
-generous share for each pixel, and put back afterwards: otherwise a plugin may take what it likes. Only where
+A decoder of a damaged or malicious file may allocate more than a picture of the header's size needs. In a worker
+process on Linux the address space is limited for as long as one picture is decoded, to what the process has and
+16 bytes for each pixel, and restored afterwards: plugins are not limited. Only where
 `limit_in_this_process` was called, and not while a plugin has threads of its own: the limit is the process's, and would
 hit what they do meanwhile; so it is not for a kernel either.
 """
@@ -37,10 +37,10 @@ def limit_in_this_process() -> None:
 
 @contextlib.contextmanager
 def decoding(header: ImageHeader) -> Iterator[None]:
-    """Within it a picture is decoded.
+    """Limit the address space within the block, in which a picture is decoded.
 
     Raises:
-        MemoryError: By whatever allocates too much; OpenCV raises its own error, or returns nothing.
+        MemoryError: In the block, if a decoder allocates too much; OpenCV raises its own error, or returns None.
     """
     pixels = header.width * header.height
     if threading.active_count() > _usual_threads:

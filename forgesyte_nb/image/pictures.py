@@ -97,14 +97,23 @@ def _from_file(path: str, name: str, seq: int) -> Picture:
         file = Path(path)
         return _from_bytes(file.read_bytes(), name, seq, file.stat().st_mtime)
     except OSError as error:
-        is_data_url = path.startswith("data:")
-        if is_data_url or _is_base64(path):
-            text = "text.partition(',')[2]" if is_data_url else "text"
-            said = f"{_shortened(path)} is base64 text: give base64.b64decode({text})"
-            return RawImage(b"", "base64 text", seq, unreadable=said)
-        return RawImage(b"", name, seq, unreadable=f"{_shortened(path)}: {error.strerror or error}")
+        if advice := advice_on_base64(path):
+            return RawImage(b"", "base64 text", seq, unreadable=advice)
+        said = (
+            f"{_shortened(path) or repr(path)}: {error.strerror or error}; give the path of an image file, or its bytes"
+        )
+        return RawImage(b"", name, seq, unreadable=said)
     except ValueError as error:  # no name of a file: with a NUL, or with what the file system cannot encode
         return RawImage(b"", name, seq, unreadable=f"{_shortened(path)!r} is no path ({error})")
+
+
+def advice_on_base64(text: str) -> str:
+    """What to give instead of base64 text or a `data:` URL; empty for any other text."""
+    is_data_url = text.startswith("data:")
+    if not is_data_url and not _is_base64(text):
+        return ""
+    encoded = "text.partition(',')[2]" if is_data_url else "text"
+    return f"{_shortened(text)} is base64 text: give base64.b64decode({encoded})"
 
 
 def _refused_url(url: str) -> str:

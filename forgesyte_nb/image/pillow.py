@@ -12,16 +12,21 @@ from typing import TYPE_CHECKING
 
 from forgesyte_nb.errors import InvalidImage
 from forgesyte_nb.image.formats import FORMATS
+from forgesyte_nb.image.tiff_tags import Directory
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from PIL.Image import Image as PILImage
 
-PILLOW_ERRORS = (OSError, ValueError, SyntaxError, TypeError, KeyError, IndexError, EOFError, OverflowError)
+PILLOW_ERRORS = (
+    *(OSError, ValueError, SyntaxError, TypeError, KeyError, IndexError, EOFError, OverflowError),
+    AssertionError,  # a palette is missing
+)
 """What Pillow raises for damaged files."""
 
 _BITS, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0  # tags of TIFF 6.0
+_BAND_PIXELS = 1 << 20  # converted at a time: Pillow's copies take 4 to 11 bytes a pixel beside the result
 _ADVICE = "scale them to 0–255 and convert the image to mode L or RGB"
 
 _opening = threading.Lock()  # held while Pillow's setting is changed
@@ -49,7 +54,7 @@ def open_image(encoded: bytes) -> Iterator[PILImage]:
 
 
 def _open(encoded: bytes) -> PILImage:
-    """Open a file, a TIFF so that libtiff decodes it.
+    """Open a file, a TIFF without its metadata and so that libtiff decodes it.
 
     Pillow's own reader of uncompressed TIFFs takes tens of microseconds for each strip, and mixes up 16-bit samples in
     planes.
@@ -58,6 +63,7 @@ def _open(encoded: bytes) -> PILImage:
 
     if encoded[:2] not in (b"II", b"MM"):
         return Image.open(io.BytesIO(encoded), formats=FORMATS)
+    encoded = Directory(encoded).without_others()
     with _opening:
         before, TiffImagePlugin.READ_LIBTIFF = TiffImagePlugin.READ_LIBTIFF, True
         try:
@@ -83,10 +89,19 @@ def pixels_rgb(picture: PILImage) -> NDArray[np.uint8]:
         raise InvalidImage(f"Pillow image of mode F (floats), of which nothing says what white is: {_ADVICE}")
     if picture.mode == "I" or picture.mode.startswith("I;16"):
         return np.repeat(_gray_of_16_bits(picture)[:, :, None], 3, axis=2)
+    pixels = np.empty((picture.height, picture.width, 3), np.uint8)
+    step = max(1, _BAND_PIXELS // max(1, picture.width))
+    for top in range(0, picture.height, step):
+        box = (0, top, picture.width, min(top + step, picture.height))
+        pixels[top : box[3]] = np.asarray(_rgb(picture if step >= picture.height else picture.crop(box)))
+    return pixels
+
+
+def _rgb(picture: PILImage) -> PILImage:
     if picture.mode == "La":
         picture = picture.convert("LA")
     try:
-        return np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"))
+        return picture.convert("RGB")
     except ValueError as error:
         raise InvalidImage(f"Pillow image of mode {picture.mode} is not converted: give mode RGB ({error})") from error
 

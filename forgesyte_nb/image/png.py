@@ -1,7 +1,8 @@
 """PNG files: header, what their chunks may cost, the orientation, and a copy without metadata.
 
-A header tells the pixels. It does not tell how much data follow after the picture is complete, or what the metadata
-unpack to: decoders do all of that, at seconds for each megabyte. No real file comes near the limits here.
+The header gives the number of pixels. It gives neither the length of the data after the picture is complete nor the
+size of the inflated metadata: decoders inflate all of it, at seconds for each megabyte. Real files stay far below the
+limits here.
 
 Sources: W3C PNG (third edition) sections 5, 10 and 11.3; RFC 1951 (deflated data).
 """
@@ -15,7 +16,7 @@ from forgesyte_nb.errors import InvalidImage
 from forgesyte_nb.image.formats import ImageHeader, cut_short, damaged
 from forgesyte_nb.image.orientation import orientation_of
 
-MOST_NOTES = 50
+MOST_TEXTS = 50
 """Compressed metadata chunks, each of which decoders unpack to some megabytes; files have a few."""
 
 MOST_CHUNKS = 1 << 16
@@ -25,7 +26,7 @@ HARMLESS_BYTES = 512 * 1024
 """Bytes of deflated pixels: at the most 1,032 times as much (RFC 1951), inflated within half a second."""
 
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
-_NOTES = (b"zTXt", b"iTXt", b"iCCP")
+_TEXTS = (b"zTXt", b"iTXt", b"iCCP")
 _PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT")
 _METADATA = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")
 _SLACK_BYTES = 64 * 1024
@@ -37,13 +38,11 @@ class Chunks(NamedTuple):
     """What the chunks of a PNG are.
 
     Attributes:
-        animated: True if it has more than one picture.
         data_bytes: Bytes of deflated pixels.
         pixels: Start and end of each chunk that the first picture needs, but for the last.
         metadata: Kind, start and length of what may tell the orientation.
     """
 
-    animated: bool
     data_bytes: int
     pixels: list[tuple[int, int]]
     metadata: list[tuple[bytes, int, int]]
@@ -73,11 +72,11 @@ def check_chunks(encoded: bytes) -> Chunks:
 
     Raises:
         InvalidImage: If a chunk is longer than the file, the end is missing, there is a second header, there are more
-            than `MOST_CHUNKS` or `MOST_NOTES`, or there are more pixels than the header says.
+            than `MOST_CHUNKS` or `MOST_TEXTS`, or there are more pixels than the header says.
     """
     position, size = 8, len(encoded)
-    chunks = Chunks(False, 0, [], [])
-    notes = 0
+    chunks = Chunks(0, [], [])
+    texts = 0
     for number in range(MOST_CHUNKS):
         if position + 12 > size:
             raise damaged("PNG", f"its chunks do not fit into its {size} bytes")
@@ -94,12 +93,10 @@ def check_chunks(encoded: bytes) -> Chunks:
                 chunks = chunks._replace(data_bytes=chunks.data_bytes + length)
         elif kind in _METADATA:
             chunks.metadata.append((kind, position + 8, length))
-        elif kind == b"acTL":
-            chunks = chunks._replace(animated=True)
-        notes += kind in _NOTES
-        if notes > MOST_NOTES:
+        texts += kind in _TEXTS
+        if texts > MOST_TEXTS:
             raise InvalidImage(
-                f"PNG with more than {MOST_NOTES} compressed notes (zTXt, iTXt, iCCP): save it anew without them"
+                f"PNG with more than {MOST_TEXTS} compressed texts (zTXt, iTXt, iCCP): save it anew without them"
             )
         position += 12 + length
     raise InvalidImage(f"PNG of more than {MOST_CHUNKS:,} chunks: save it anew with fewer, of some kilobytes each")
@@ -118,7 +115,7 @@ def _check_data_bytes(encoded: bytes, data_bytes: int) -> None:
 
 
 def first_picture(encoded: bytes, chunks: Chunks) -> bytes:
-    """A PNG of nothing but the pixels of the first picture."""
+    """A PNG of the first picture alone: libpng inflates metadata, and OpenCV reads animations that are cut short."""
     parts = [encoded[start:end] for start, end in chunks.pixels]
     return b"".join((encoded[:8], *parts, b"\0\0\0\0IEND\xaeB`\x82"))
 

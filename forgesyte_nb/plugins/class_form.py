@@ -49,8 +49,8 @@ def not_plain(call: Any) -> str:
     """What is wrong with a function that does not return its result when called, and the alternative; else empty."""
     if inspect.iscoroutinefunction(call) or inspect.isasyncgenfunction(call):
         return (
-            "is 'async def', which is not awaited: make it 'def'. Calls that wait for a network run side by side with "
-            '@fs.plugin(engine="threads")'
+            "is 'async def', which is not awaited: make it 'def'. Calls that wait for a network run side by side in "
+            'threads: @fs.plugin(engine="threads"), fs.serve(workers=16), fs.stream(…, concurrency=16)'
         )
     if inspect.isgeneratorfunction(call):
         return "has a 'yield', but a frame has one result: collect what is found in a dict, and return that"

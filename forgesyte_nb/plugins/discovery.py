@@ -21,6 +21,7 @@ from pathlib import Path
 from forgesyte_nb.errors import PluginDefinitionError
 from forgesyte_nb.plugins.contract import Plugin, define
 from forgesyte_nb.plugins.file_trust import UntrustedFile, read_shipped, read_trusted
+from forgesyte_nb.plugins.local_modules import stamp_of
 from forgesyte_nb.plugins.payload import file_of, files_used_by, is_from_file, load_source
 from forgesyte_nb.plugins.registry import Registry
 
@@ -131,7 +132,8 @@ def load_file(registry: Registry, path: Path) -> list[str]:
 
 def forget_file(registry: Registry, path: Path, *, but: Set[str] = frozenset()) -> list[str]:
     """Unregister the plugins that came from a file, except some; their names."""
-    gone = [plugin.name for plugin in registry.plugins() if file_of(plugin) == str(path) and plugin.name not in but]
+    own = {plugin.name for plugin in registry.plugins_known() if file_of(plugin) == str(path)}
+    gone = sorted(name for name in own - but if not registry.waits(name))
     for name in gone:
         registry.unregister(name)
     return gone
@@ -140,8 +142,20 @@ def forget_file(registry: Registry, path: Path, *, but: Set[str] = frozenset()) 
 def files_that_import(registry: Registry, path: Path) -> list[Path]:
     """The plugin files that import a file, directly or through others."""
     real = os.path.realpath(path)
-    found = {file_of(plugin) for plugin in registry.plugins() if real in files_used_by(plugin)}
+    found = {file_of(plugin) for plugin in registry.plugins_known() if real in files_used_by(plugin)}
     return sorted(Path(file) for file in found if file is not None and os.path.realpath(file) != real)
+
+
+def modules_changed(registry: Registry) -> dict[Path, dict[str, str]]:
+    """The plugin files whose local modules have changed on disk, and the state that those are in now."""
+    changed: dict[Path, dict[str, str]] = {}
+    for plugin in registry.plugins_known():
+        if (file := file_of(plugin)) is not None:
+            used = files_used_by(plugin)
+            now = {path: stamp_of(path) for path in used}
+            if now != used:
+                changed[Path(file)] = now
+    return changed
 
 
 def excuse_sibling(registry: Registry, path: Path) -> None:
@@ -159,8 +173,8 @@ def _load_entry_points(registry: Registry) -> None:
 
 
 def _register(registry: Registry, plugin: Plugin) -> bool:
-    known = next((one for one in registry.plugins() if one.name == plugin.name), None)
-    if known is not None and not is_from_file(known):
+    known = next((one for one in registry.plugins_known() if one.name == plugin.name), None)
+    if registry.waits(plugin.name) or (known is not None and not is_from_file(known)):
         return False
     return registry.register(plugin) is not known
 

@@ -2,9 +2,10 @@
 
 A file is trusted if this process's user or root owns it and nobody else can write it, and if the same holds for its
 folder, for all folders above up to the user's home directory or the root, for each symbolic link on the way, and for
-the modules beside it that it imports. A folder above may be writable by others if it is sticky, as `/tmp` is; the
-folder of the file may not: others could put a module beside the file. The owner of this package counts as root does,
-since its code runs already.
+the modules beside it that it imports, their byte code in `__pycache__` included: Python executes a `.pyc` file without
+comparing it with the source if its header says so (PEP 552). A folder above may be writable by others if it is sticky,
+as `/tmp` is; the folder of the file may not: others could put a module beside the file. The owner of this package
+counts as root does, since its code runs already.
 
 Group write permission is accepted where the group has no other members: the private group that systems with umask 002
 give to each user (Debian, Ubuntu, Fedora), root's group, or, as in containers, a group without an entry that this
@@ -14,12 +15,13 @@ process is in. Sources: OpenSSH, `safe_path` in misc.c, with Debian's patch for 
 from __future__ import annotations
 
 import ast
+import contextlib
 import errno
 import os
 import stat
 from collections.abc import Iterator
 from functools import lru_cache
-from importlib.util import decode_source
+from importlib.util import cache_from_source, decode_source
 from pathlib import Path
 from typing import NamedTuple
 
@@ -78,16 +80,33 @@ def why_untrusted(path: Path) -> str:
 def _check_modules_beside(path: Path) -> None:
     for module in _modules_beside(path):
         os.close(_open(module, path))
+        if module.suffix == ".py":
+            _check_compiled(module, path)
+
+
+def _check_compiled(module: Path, plugin_file: Path) -> None:
+    """Check the byte code that Python executes in place of a module's source, and the folder where it looks for it."""
+    folder = Path(cache_from_source(str(module))).parent
+    with contextlib.suppress(FileNotFoundError):
+        _check_way(folder, plugin_file)
+        for compiled in folder.glob(f"{module.stem}.*.pyc"):
+            os.close(_open(compiled, plugin_file))
+
+
+def _check_way(path: Path, plugin_file: Path) -> Path:
+    """Check the links and folders on the way to a file or folder; returns where it leads."""
+    real, links, folders = _walk(path.absolute())
+    for one, facts in links:
+        _check_owner(one, facts, plugin_file)
+    own_folders = {real, real.parent, path.parent.resolve()}
+    for one, facts in _below_home(real, folders):
+        _check(one, facts, plugin_file, may_be_sticky=one not in own_folders)
+    return real
 
 
 def _open(path: Path, plugin_file: Path) -> int:
     """Open a file for reading; what was checked is what is open."""
-    real, links, folders = _walk(path.absolute())
-    for one, facts in links:
-        _check_owner(one, facts, plugin_file)
-    own_folders = {real.parent, path.parent.resolve()}
-    for one, facts in _below_home(real, folders):
-        _check(one, facts, plugin_file, may_be_sticky=one not in own_folders)
+    real = _check_way(path, plugin_file)
     descriptor = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         facts = os.fstat(descriptor)
@@ -148,20 +167,29 @@ def _check(
     if may_be_sticky and mode & stat.S_ISVTX:
         return
     if mode & stat.S_IWOTH or (mode & stat.S_IWGRP and not _is_private(facts.st_gid)):
-        what = "it" if path == plugin_file else str(path)
+        what = "it" if path == plugin_file else _shown(path)
         raise UntrustedFile(
-            f"{plugin_file} is not loaded: other users can write {what} (mode {stat.S_IMODE(facts.st_mode):04o}); "
-            f"chmod go-w {path}"
+            f"{_shown(plugin_file)} is not loaded: other users can write {what} (mode "
+            f"{stat.S_IMODE(facts.st_mode):04o}); chmod go-w {_shown(path)}"
         )
 
 
 def _check_owner(path: Path, facts: os.stat_result, plugin_file: Path) -> None:
     if facts.st_uid not in (os.geteuid(), 0, _PACKAGE_FILE.stat().st_uid):
-        what = "it" if path == plugin_file else str(path)
+        what = "it" if path == plugin_file else _shown(path)
+        remedy = f"copy it to a folder of yours, or, if you trust it, chown {os.geteuid()} {_shown(path)}"
+        if path.suffix == ".pyc" or path.name == "__pycache__":
+            remedy = f"rm -r {_shown(path)}"  # Python makes it anew
         raise UntrustedFile(
-            f"{plugin_file} is not loaded: {what} belongs to another user (uid {facts.st_uid}; this process has uid "
-            f"{os.geteuid()}); copy it to a folder of yours, or, if you trust it, chown {os.geteuid()} {path}"
+            f"{_shown(plugin_file)} is not loaded: {what} belongs to another user (uid {facts.st_uid}; this process "
+            f"has uid {os.geteuid()}); {remedy}"
         )
+
+
+def _shown(path: Path) -> str:
+    """A path that another user may have named, without characters that control a terminal or reorder text."""
+    text = str(path)
+    return text if text.isprintable() else ascii(text)
 
 
 def _is_private(gid: int) -> bool:

@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 from forgesyte_nb.plugins.discovery import (
     excuse_sibling,
-    files_that_import,
     forget_file,
     load_file,
+    modules_changed,
     note_missing_folders,
     plugin_files,
     shipped_folder,
@@ -72,6 +72,7 @@ class FolderWatch:
         self._folders = list(folders)
         self._log = log
         self._known = look_at(folders) if known is None else known
+        self._modules_tried: dict[Path, dict[str, str]] = {}
         self._looking = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="forgesyte-plugin-files", daemon=True)
@@ -96,10 +97,12 @@ class FolderWatch:
             for path in before:
                 if path not in now:
                     self._gone(path)
-            for path, state in now.items():
-                if before.get(path) != state or path in touched:
-                    self._changed(path)
-            for path in {importer for one in touched for importer in files_that_import(self._registry, one)}:
+            changed = {path for path, state in now.items() if before.get(path) != state or path in touched}
+            for path, modules in modules_changed(self._registry).items():
+                if self._modules_tried.get(path) != modules:  # else they could not be loaded
+                    self._modules_tried[path] = modules
+                    changed.add(path)
+            for path in sorted(changed):
                 self._changed(path)
 
     def _run(self) -> None:
@@ -165,7 +168,7 @@ class FolderWatch:
         if failure:
             self._log(f"plugin file {path.name} cannot be loaded, what it defined before stays: {failure}")
         for name in names:
-            self._log(f"plugin={name} revision={self._registry.entry(name).plugin.revision} from {path.name}")
+            self._log(f"plugin={name} revision={self._registry.entry_in_force(name).plugin.revision} from {path.name}")
 
     def close(self) -> None:
         """Stop watching."""

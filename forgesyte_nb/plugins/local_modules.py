@@ -1,14 +1,17 @@
-"""Modules that a user edits while a kernel runs: found, compared by their state on disk, imported anew when changed.
+"""Modules that a user edits while a kernel runs: found, and compared by their state on disk.
 
 Local is what lies outside of the standard library, of `site-packages` and of this package: files beside a notebook,
-siblings of a plugin file, packages installed as editable. A worker imports them by name, so code that has changed
-reaches it only if its modules are imported anew. Revisions loaded before keep the modules that they have.
+siblings of a plugin file, packages installed as editable, compiled modules among them. A worker imports them by name.
+When one that it has imported has changed, it is replaced by a new process: a compiled module cannot be loaded twice,
+and one that registers itself in a library, patches it or starts a thread must not be. The kernel's process cannot be
+replaced, so there the siblings of a plugin file are imported anew; revisions loaded before keep what they have.
 """
 
 from __future__ import annotations
 
 import ast
 import importlib
+import importlib.machinery
 import os
 import sys
 import sysconfig
@@ -21,7 +24,9 @@ _LIBRARIES = tuple({_PACKAGE, *_INSTALLED, *map(os.path.realpath, _INSTALLED)})
 _INSTALLED_PARTS = tuple(f"{os.sep}{name}" for name in ("site-packages", "dist-packages"))
 
 _imports: dict[str, tuple[str, frozenset[str]]] = {}  # of a file: its stamp, and what it imports
-_loaded: dict[str, str] = {}  # files of local modules that plugins here use, and their stamps
+_imported: dict[str, str] = {}  # files of local modules that plugins use in this process, and their stamps then
+
+_SUFFIXES = (*importlib.machinery.SOURCE_SUFFIXES, *importlib.machinery.EXTENSION_SUFFIXES)
 
 
 def local_modules(names: Iterable[str]) -> dict[str, str]:
@@ -37,7 +42,7 @@ def local_modules(names: Iterable[str]) -> dict[str, str]:
     while waiting:
         name = waiting.pop()
         if name in places and name not in seen:
-            for path in _files_at(places[name]):
+            for path in _files_of(name, places[name]):
                 files[path] = stamp = stamp_of(path)
                 waiting.extend(_imports_of(path, stamp))
         seen.add(name)
@@ -47,28 +52,62 @@ def local_modules(names: Iterable[str]) -> dict[str, str]:
 def local_places() -> dict[str, str]:
     """Where each local top-level module is: its file, or the folder of a package."""
     places: dict[str, str] = {}
+    namespaces: dict[str, str] = {}  # folders without __init__.py; any other module of that name comes first
     for folder in map(os.path.realpath, filter(os.path.isdir, [entry or os.curdir for entry in sys.path])):
         if not _is_library(folder):
             for entry in os.scandir(folder):
-                if entry.name.endswith(".py"):
-                    places.setdefault(entry.name.removesuffix(".py"), entry.path)
-                elif os.path.isfile(os.path.join(entry.path, "__init__.py")):
-                    places.setdefault(entry.name, entry.path)
+                name = entry.name.partition(".")[0]
+                if entry.name.endswith(_SUFFIXES):
+                    places.setdefault(name, entry.path)
+                elif entry.name.isidentifier() and entry.is_dir():
+                    is_regular = os.path.isfile(os.path.join(entry.path, "__init__.py"))
+                    (places if is_regular else namespaces).setdefault(name, entry.path)
     for name, module in sys.modules.copy().items():
-        file = getattr(module, "__file__", None)
-        if "." not in name and isinstance(file, str) and file.endswith(".py") and not _is_library(file):
-            path = os.path.realpath(file)
-            places[name] = os.path.dirname(path) if os.path.basename(path) == "__init__.py" else path
+        if "." not in name and (path := _place_of(module)):
+            places[name] = path
     return {
         name: path
-        for name, path in places.items()
+        for name, path in {**namespaces, **places}.items()
         if not (_is_library(path) or name == "__main__" or name.startswith("forgesyte_plugin_"))
     }
+
+
+def _place_of(module: object) -> str:
+    """The file of a loaded top-level module, or the folder of a package; empty if it is none of the user's."""
+    file = getattr(module, "__file__", None)
+    if file is None:
+        file = next(iter(getattr(module, "__path__", ())), None)
+    if not isinstance(file, str) or _is_library(file):
+        return ""
+    path = os.path.realpath(file)
+    return os.path.dirname(path) if os.path.basename(path) == "__init__.py" else path
 
 
 def is_local(path: str) -> bool:
     """True if a file is the user's own, rather than of Python, an installed package or this one."""
     return not (_is_library(path) or _is_library(os.path.realpath(path)))
+
+
+def stale_module(files: Iterable[str]) -> str:
+    """The file of a local module that has changed since it was imported in this process; empty if there is none.
+
+    Args:
+        files: Files of the modules that a plugin uses which is about to be loaded.
+    """
+    here = set(_files_imported())
+    for path in files:
+        stamp = stamp_of(path)
+        if path not in here:
+            _imported[path] = stamp  # before the import: an edit in between costs a process at worst
+        elif _imported.setdefault(path, stamp) != stamp:
+            return path
+    return ""
+
+
+def note_imports() -> None:
+    """Remember the state of the local modules that were imported without being named in a plugin."""
+    for path in _files_imported():
+        _imported.setdefault(path, stamp_of(path))
 
 
 def import_changed(files: dict[str, str]) -> None:
@@ -80,13 +119,22 @@ def import_changed(files: dict[str, str]) -> None:
     Args:
         files: As from `local_modules`.
     """
-    if any(_loaded.get(path, stamp) != stamp for path, stamp in files.items()):
-        for name, module in sys.modules.copy().items():
-            file = getattr(module, "__file__", None)
-            if isinstance(file, str) and not _is_library(file) and os.path.realpath(file) in _loaded:
+    if any(_imported.get(path, stamp) != stamp for path, stamp in files.items()):
+        for path, name in _files_imported().items():
+            if path in _imported:
                 del sys.modules[name]
         importlib.invalidate_caches()
-    _loaded.update(files)
+    _imported.update(files)
+
+
+def _files_imported() -> dict[str, str]:
+    """The files of the local modules that this process has imported, and their names."""
+    found: dict[str, str] = {}
+    for name, module in sys.modules.copy().items():
+        file = getattr(module, "__file__", None)
+        if isinstance(file, str) and not name.startswith("forgesyte_plugin_") and not _is_library(file):
+            found[os.path.realpath(file)] = name
+    return found
 
 
 def imports_in(source: str) -> frozenset[str]:
@@ -101,6 +149,8 @@ def imports_in(source: str) -> frozenset[str]:
 
 
 def _imports_of(path: str, stamp: str) -> frozenset[str]:
+    if not path.endswith(".py"):
+        return frozenset()
     known = _imports.get(path)
     if known is None or known[0] != stamp:
         try:
@@ -111,14 +161,17 @@ def _imports_of(path: str, stamp: str) -> frozenset[str]:
     return known[1]
 
 
-def _files_at(place: str) -> Iterator[str]:
-    """The source files of a module, or of a package and its subpackages."""
+def _files_of(name: str, place: str) -> Iterator[str]:
+    """The files of a module; of a package those of its folder and its subpackages, and those that are loaded."""
     if not os.path.isdir(place):
         yield place
         return
     for folder, folders, files in os.walk(place):
-        folders[:] = [name for name in folders if os.path.isfile(os.path.join(folder, name, "__init__.py"))]
-        yield from (os.path.join(folder, name) for name in files if name.endswith(".py"))
+        folders[:] = [one for one in folders if os.path.isfile(os.path.join(folder, one, "__init__.py"))]
+        yield from (os.path.join(folder, file) for file in files if file.endswith(_SUFFIXES))
+    for path, loaded in _files_imported().items():
+        if loaded.startswith(f"{name}."):
+            yield path
 
 
 def stamp_of(path: str) -> str:

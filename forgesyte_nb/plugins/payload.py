@@ -20,7 +20,9 @@ import sys
 import types
 import warnings
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 from typing import Any
@@ -133,7 +135,6 @@ def unpack(payload: Payload) -> Plugin:
             sys.path.append(path)
     for name, lines in payload.lines.items():
         linecache.cache[name] = (sum(map(len, lines)), None, lines, name)
-    import_changed(payload.modules)
     if payload.source:
         found = {plugin.name: plugin for plugin in load_source(payload.source, payload.path)}
         if payload.name not in found:
@@ -164,12 +165,29 @@ def load_source(source: str, path: str) -> list[Plugin]:
     collected = Registry()
     found: list[Plugin] = []
     try:
-        with registering_in(collected):
+        with registering_in(collected), _executing(path):
             exec(code, module.__dict__)  # noqa: S102 -- a plugin file is code that the user put in the folder
         found = [plugin for plugin in collected.plugins() if plugin.target.__module__ == module.__name__]
     finally:
         _keep_while_used(module, found)
     return found
+
+
+_executed: ContextVar[str] = ContextVar("_executed", default="")
+
+
+@contextmanager
+def _executing(path: str) -> Iterator[None]:
+    token = _executed.set(path)
+    try:
+        yield
+    finally:
+        _executed.reset(token)
+
+
+def executed_file() -> str:
+    """Path of the plugin file whose code calls this while it is loaded; empty elsewhere."""
+    return _executed.get()
 
 
 def _import_siblings(source: str, path: str) -> dict[str, str]:

@@ -10,6 +10,7 @@ import dataclasses
 import inspect
 import io
 import os
+import re
 import sys
 import types
 from collections import ChainMap
@@ -74,17 +75,13 @@ def _is_importable(name: str, file: str) -> bool:
     return False
 
 
-def modules_in(pickled: bytes) -> list[str]:
-    """The names of local modules that stand in a pickle as a text of their own, those of imports in functions too."""
-    names = set(local_places())
-    names |= {name for name in list(sys.modules) if "." in name and name.partition(".")[0] in names}
-    return [name for name in names if _short_text(name) in pickled]
+_SHORT_TEXT = re.compile(rb"(?=\x8c.([A-Za-z_][A-Za-z0-9_]*))", re.DOTALL)
+"""A text that begins with a name, as pickle writes it (opcode SHORT_BINUNICODE, length, UTF-8)."""
 
 
-def _short_text(text: str) -> bytes:
-    """As pickle writes a short text (opcode SHORT_BINUNICODE)."""
-    encoded = text.encode()
-    return b"\x8c" + bytes([len(encoded) & 255]) + encoded
+def modules_in(pickled: bytes) -> set[str]:
+    """The names of local modules that a pickle has texts of, of imports in functions too; of `a.b` the name `a`."""
+    return {name.decode() for name in _SHORT_TEXT.findall(pickled)} & set(local_places())
 
 
 _SENTINEL_NAMES = ("MISSING", "KW_ONLY", "_HAS_DEFAULT_FACTORY")

@@ -6,7 +6,9 @@ does it replace the old, so that a plugin that cannot be loaded leaves the old o
 revision. Files that failed to load are remembered with their reason, for `/v1/plugins`.
 
 A plugin whose names do not all stand yet (`references.py`) is deferred: it is registered when it is first looked up,
-and again when its cell has run, which changes nothing unless a name has another value by then.
+and again when its cell has run, which changes nothing unless a name has another value by then. Registering runs the
+user's code and waits for the trials, so a server's loop looks plugins up with `entry_in_force` and `plugins_known`,
+which register nothing, and has a thread call `use` before.
 """
 
 from __future__ import annotations
@@ -15,44 +17,21 @@ import contextlib
 import contextvars
 import difflib
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from forgesyte_nb.errors import PluginNotFound
 from forgesyte_nb.plugins.contract import Plugin
+from forgesyte_nb.plugins.deferred import Deferred
 from forgesyte_nb.plugins.payload import Payload, pack
+from forgesyte_nb.plugins.plugin_list import PluginList
 from forgesyte_nb.plugins.references import globals_of, missing_names
 from forgesyte_nb.plugins.sameness import is_same
 
 Trial = Callable[["Entry"], None]
 Unload = Callable[[str], None]
-
-
-@dataclass
-class Deferred:
-    """A plugin that waits to be registered.
-
-    Attributes:
-        plugin: The plugin.
-        place: Where its cell or module was executing when it was defined; None if that is not known.
-        namespace: The globals of that module.
-        missing: The names that it uses and that did not exist when it was last registered; None before.
-        ended: True once its cell has run.
-    """
-
-    plugin: Plugin
-    place: TracebackType | None
-    namespace: dict[str, Any]
-    missing: set[str] | None = None
-    ended: bool = False
-
-    @property
-    def is_due(self) -> bool:
-        """True if it was not registered yet, or a name that was missing exists by now."""
-        return self.missing is None or any(name in self.namespace for name in self.missing)
 
 
 @dataclass(frozen=True)
@@ -66,25 +45,6 @@ class Entry:
 
     plugin: Plugin
     payload: Payload | None
-
-
-class PluginList(list[Plugin]):
-    """Plugins in force, by name; its repr has a line for each: revision, health, options."""
-
-    def __init__(self, plugins: Iterable[Plugin], troubles: Mapping[str, str]) -> None:
-        """List these; `troubles` has what is wrong, by the name of the plugin."""
-        super().__init__(plugins)
-        self._troubles = troubles
-
-    def __repr__(self) -> str:
-        told = [
-            f"{plugin.name}, revision {plugin.revision}, {self._health(plugin.name)}; options: {plugin.schema.summary}"
-            for plugin in self
-        ]
-        return "[" + ",\n ".join(told) + "]"
-
-    def _health(self, name: str) -> str:
-        return f"failed ({self._troubles[name]})" if self._troubles.get(name) else "ok"
 
 
 class Registry:
@@ -114,8 +74,7 @@ class Registry:
             PluginDefinitionError: If one cannot travel to a worker, or a running server cannot load it.
         """
         for deferred in list(self._deferred.values()):
-            if deferred.is_due:
-                self._register_deferred(deferred)
+            self._register_deferred(deferred, only_if_due=True)
 
     def end_cell(
         self, announce: Callable[[Plugin], None] = lambda plugin: None
@@ -134,7 +93,7 @@ class Registry:
         for deferred in list(self._deferred.values()):
             if deferred.is_due or not deferred.ended:
                 try:
-                    announce(self._register_deferred(deferred))
+                    self._register_deferred(deferred, announce=announce)
                 except Exception as error:  # noqa: BLE001 -- setting a plugin up is the user's code
                     failed.append((error, deferred.place))
             deferred.ended, deferred.place = True, None
@@ -143,22 +102,44 @@ class Registry:
                     del self._deferred[deferred.plugin.name]
         return failed
 
-    def _register_deferred(self, deferred: Deferred) -> Plugin:
+    def _register_deferred(
+        self,
+        deferred: Deferred,
+        *,
+        only_if_due: bool = False,
+        announce: Callable[[Plugin], None] = lambda plugin: None,
+    ) -> None:
+        """Register a plugin that waits, once another thread that is registering it has finished."""
         name, before = deferred.plugin.name, self._failures.get(deferred.plugin.name)
-        deferred.missing = missing_names(deferred.plugin.target)
-        try:
-            return self.register(deferred.plugin, deferred)
-        except Exception as error:
-            if self._failures.get(name) is before:  # else a trial has failed, and the reason is known
-                self.fail(name, str(error), deferred.plugin.origin)
-            raise
+        with deferred.lock:
+            if only_if_due and not deferred.is_due:
+                return
+            missing = missing_names(deferred.plugin.target)
+            try:
+                plugin = self.register(deferred.plugin, deferred)
+            except Exception as error:
+                if self._failures.get(name) is before:  # else a trial has failed, and the reason is known
+                    self.fail(name, str(error), deferred.plugin.origin)
+                raise
+            finally:
+                deferred.missing = missing
+        announce(plugin)
 
-    def _use(self, name: str) -> None:
+    def waits(self, name: str) -> bool:
+        """True if a cell has defined a plugin that is still to be registered."""
+        return name in self._deferred
+
+    def is_due(self, name: str) -> bool:
+        """True if a plugin waits to be registered and can be now."""
+        deferred = self._deferred.get(name)
+        return deferred is not None and deferred.is_due
+
+    def use(self, name: str) -> None:
         """Register a plugin that waits; if that fails, the old one stays, and the failure is remembered."""
         deferred = self._deferred.get(name)
-        if deferred is not None and deferred.is_due:
+        if deferred is not None:
             with contextlib.suppress(Exception):  # remembered in `failures`, and raised again when the cell ends
-                self._register_deferred(deferred)
+                self._register_deferred(deferred, only_if_due=True)
 
     def renew_changed(self) -> dict[str, Exception]:
         """Register again the plugins of cells whose local modules have changed on disk; what failed, by name."""
@@ -247,13 +228,20 @@ class Registry:
             unload(name)
 
     def entry(self, name: str) -> Entry:
-        """The entry in force.
+        """The entry in force; a plugin that waits is registered first.
 
         Raises:
             PluginNotFound: With the nearest name, and all that are loaded.
         """
-        if self._deferred:
-            self._use(name)
+        self.use(name)
+        return self.entry_in_force(name)
+
+    def entry_in_force(self, name: str) -> Entry:
+        """The entry in force; nothing is registered.
+
+        Raises:
+            PluginNotFound: With the nearest name, and all that are loaded.
+        """
         found = self._entries.get(name)
         if found is None:
             raise PluginNotFound(self._not_found(name))
@@ -272,12 +260,21 @@ class Registry:
         return f"No plugin '{shown}'{hint} {loaded}"
 
     def plugins(self) -> PluginList:
-        """All plugins in force, by name."""
+        """All plugins in force, by name; those that wait are registered first."""
         for name in list(self._deferred):
-            self._use(name)
+            self.use(name)
         with self._lock:
-            plugins = [self._entries[name].plugin for name in sorted(self._entries)]
-            return PluginList(plugins, {plugin.name: self.trouble_with(plugin) for plugin in plugins})
+            return self._listed({name: entry.plugin for name, entry in self._entries.items()})
+
+    def plugins_known(self) -> PluginList:
+        """All plugins in force, and those that wait (revision 0), by name; nothing is registered."""
+        with self._lock:
+            waiting = {name: deferred.plugin for name, deferred in self._deferred.items()}
+            return self._listed({**waiting, **{name: entry.plugin for name, entry in self._entries.items()}})
+
+    def _listed(self, plugins: dict[str, Plugin]) -> PluginList:
+        found = [plugins[name] for name in sorted(plugins)]
+        return PluginList(found, {plugin.name: self.trouble_with(plugin) for plugin in found})
 
     def trouble_with(self, plugin: Plugin) -> str:
         """Why its newest code, or the file that it came from, could not be loaded; empty if nothing is wrong."""

@@ -26,7 +26,7 @@ JobStatus = Literal["pending", "processing", "completed", "failed"]
 
 SUBPROTOCOL_V2 = "forgesyte.v2"
 SUBPROTOCOL_SEED = "forgesyte.v1"
-"""The seed's protocol by name, for browsers: one that offers subprotocols, such as a token, must get one selected."""
+"""Name of the seed's protocol: a browser that offers subprotocols (its token is one) fails unless one is selected."""
 
 
 class Subscribe(msgspec.Struct, tag_field="type", tag="subscribe", frozen=True):

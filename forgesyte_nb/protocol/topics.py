@@ -29,10 +29,11 @@ def check_topic(topic: str) -> str:
     Raises:
         InvalidMessage: If it is none of the three forms.
     """
-    if _TOPIC.fullmatch(topic) is None:
-        shown = topic if len(topic) <= 80 else topic[:77] + "…"
+    if not isinstance(topic, str) or _TOPIC.fullmatch(topic) is None:
+        shown = repr(topic)
+        shown = shown if len(shown) <= 80 else f"{shown[:77]}…{shown[-1]}"
         raise InvalidMessage(
-            f"topic {shown!r} is none of 'all', 'job_<job_id>', 'plugin_<plugin_name>'; "
+            f"topic {shown} is none of 'all', 'job_<job_id>', 'plugin_<plugin_name>'; "
             "a job_id is used as it stands, such as 'job_123'"
         )
     return topic

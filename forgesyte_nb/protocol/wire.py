@@ -69,10 +69,11 @@ _fields_decoder = msgspec.json.Decoder(
 
 
 class _Origin(msgspec.Struct):
-    """What the header of a binary message may say of where its picture came from."""
+    """Optional fields of the header of a binary message: position and time of the picture in its source."""
 
     seq: Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)] | None = None
     captured_at: float | None = None
+    time_s: float | None = None
 
 
 _origin_decoder = msgspec.json.Decoder(_Origin)
@@ -86,6 +87,7 @@ class IncomingFrame(NamedTuple):
         image: An image file, not looked at yet, or raw pixels.
         seq: Number of the picture in its source, if its sender says so (`forgesyte.v2`).
         captured_at: Time of capture, seconds since the epoch, likewise.
+        time_s: Position in the clip, in seconds, likewise.
     """
 
     frame_id: str
@@ -95,6 +97,7 @@ class IncomingFrame(NamedTuple):
     image: ImageData
     seq: int | None = None
     captured_at: float | None = None
+    time_s: float | None = None
 
 
 _JOB_UPDATE = b'{"type":"job_update"'
@@ -175,7 +178,7 @@ def decode_client_binary(data: bytes) -> IncomingFrame:
         origin = _origin_decoder.decode(data[_HEADER_LENGTH.size : end])
     except msgspec.MsgspecError as error:
         raise InvalidMessage(f"send_frame: {error}") from error
-    return _incoming(message, data[end:])._replace(seq=origin.seq, captured_at=origin.captured_at)
+    return _incoming(message, data[end:])._replace(**msgspec.structs.asdict(origin))
 
 
 def _decode_around_image(data: bytes) -> IncomingFrame | None:

@@ -32,7 +32,7 @@ from forgesyte_nb.plugins.registry import Entry, Registry
 from forgesyte_nb.protocol.messages import SUBPROTOCOL_SEED, SUBPROTOCOL_V2
 from forgesyte_nb.protocol.topics import CLIENT_ID
 from forgesyte_nb.server.connection import CLOSE_TIMEOUT_S, FrameConnection, serve_session
-from forgesyte_nb.server.gate import Ends, is_preflight, may_use_feeds, refusal
+from forgesyte_nb.server.gate import Ends, foreign, is_preflight, may_use_feeds, refusal
 from forgesyte_nb.server.logs import RareLines
 from forgesyte_nb.server.lookups import PAGE_PATHS, allow_origin, allow_preflight, is_shared, look_up, respond
 from forgesyte_nb.server.peer_uid import OUT_OF_RESOURCES, can_tell
@@ -41,6 +41,7 @@ from forgesyte_nb.viewers import Viewers
 
 _HOUSEKEEPING_S = 1.0
 _CALLBACK_TURNS = 3  # of the loop, from accepting a connection until asyncio has given it to its protocol
+_MOST_STRANGERS = 64
 _MOST_UNREAD_LOOKUP_BYTES = 32 * 1024 * 1024  # of answers over HTTP, over all that ask
 
 
@@ -82,6 +83,7 @@ class AsyncServer:
         self._connections: weakref.WeakSet[FrameConnection] = weakref.WeakSet()
         self._tasks: list[asyncio.Task[None]] = []
         self._peers: Counter[str] = Counter()
+        self._strangers: set[FrameConnection] = set()  # connections of other users
         self._rare = RareLines()
 
     def _call_soon(self, call: Callable[[], None]) -> None:
@@ -110,7 +112,7 @@ class AsyncServer:
         self._tasks.append(asyncio.create_task(self._keep_house()))
 
     def _loop_failed(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Log what asyncio would print on the screen, a line a second at most."""
+        """Log errors that asyncio would print on stderr; equal ones at most once a second."""
         fault, what = context.get("exception"), str(context.get("message", ""))
         count = self._rare.passes(f"{what[:100]} {type(fault).__name__}")
         if not count:
@@ -147,11 +149,11 @@ class AsyncServer:
             self._servers.append(server)
 
     def share_sockets(self) -> list[socket.socket]:
-        """Duplicates of the sockets it listens on: what connects meanwhile waits for whoever accepts on them."""
+        """Duplicates of the listening sockets; connections wait in their backlog while no server accepts."""
         return [bound.dup() for server in self._servers for bound in server.sockets]
 
     async def stop_listening(self) -> None:
-        """Close the sockets it listens on; connections stay."""
+        """Close the listening sockets; connections stay open."""
         for server in self._servers:
             for bound in server.sockets:
                 self._loop.remove_reader(bound.fileno())
@@ -162,7 +164,20 @@ class AsyncServer:
     def _make_connection(self, *protocol_and_server: Any, **settings: Any) -> FrameConnection:
         connection = FrameConnection(*protocol_and_server, **settings)
         self._connections.add(connection)
+        if self.settings.check_peer_uid:
+            connection.on_made = partial(self._limit_strangers, connection)
         return connection
+
+    def _limit_strangers(self, connection: FrameConnection) -> None:
+        """Cut off connections of other users, who would be refused, if there are many: each takes a descriptor."""
+        if connection.remote_address is None or foreign(_ends_of(connection)) is None:
+            return
+        self._strangers.add(connection)
+        connection.on_lost = partial(self._strangers.discard, connection)
+        if len(self._strangers) > _MOST_STRANGERS:
+            connection.transport.abort()
+            if count := self._rare.passes("strangers"):
+                self.log.warning("cut off %d connections of other users: %d are open", count, _MOST_STRANGERS)
 
     def engine(self, name: str) -> Engine:
         """The running engine of a name, started when first asked for."""
@@ -188,7 +203,7 @@ class AsyncServer:
         return {name: engine.stats() for name, engine in self._engines.items()}
 
     async def trial(self, entry: Entry) -> None:
-        """Load a plugin in a lane of its engine, and raise what that raises; older revisions are unloaded."""
+        """Load a plugin in a lane of its engine and unload older revisions; errors of loading are raised."""
         await self.engine(entry.plugin.engine or self.settings.engine).trial(entry)
         for engine in self._engines.values():  # it may have moved here from another
             engine.supersede(entry.plugin)
@@ -214,8 +229,14 @@ class AsyncServer:
         """Every HTTP request, before any upgrade: refuse, answer a look-up, or let a client in."""
         path, method = request.path.partition("?")[0], request.method
         preflight = is_preflight(method, request.headers)
-        ends = Ends(connection.remote_address[:2], connection.local_address[:2])
-        reason = refusal(request.headers, self.settings, path=path, ends=ends, page=PAGE_PATHS, preflight=preflight)
+        reason = refusal(
+            request.headers,
+            self.settings,
+            path=path,
+            ends=_ends_of(connection),
+            page=PAGE_PATHS,
+            preflight=preflight,
+        )
         if reason is not None:
             self.log.warning("refused at the gate peer=%s: %s", connection.remote_address, reason)
             return respond(http.HTTPStatus.FORBIDDEN, {"error": "forbidden; the server's log says why"})
@@ -227,19 +248,19 @@ class AsyncServer:
         return allow_preflight(origin) if preflight else allow_origin(self._answer(connection, request, path), origin)
 
     def _answer(self, connection: FrameConnection, request: Request, path: str) -> Response:
-        """The response to a request that is none for a client's WebSocket."""
+        """The response to any request but one for a client's WebSocket."""
         if request.method != "GET":
             body = {"error": f"{request.method[:20]} is not answered; there is GET"}
             return respond(http.HTTPStatus.METHOD_NOT_ALLOWED, body, extra={"Allow": "GET"})
         if connection.head.has_body:
             return respond(http.HTTPStatus.BAD_REQUEST, {"error": "a GET has no body here; send it without one"})
-        if request.headers.get("Upgrade", "").lower() == "websocket":
+        if "websocket" in ", ".join(request.headers.get_all("Upgrade")).lower():
             error = f"no WebSocket at {path[:100]!r}: connect to /ws/<client_id>, with a client id of your own"
             return respond(http.HTTPStatus.NOT_FOUND, {"error": error})
         return self._look_up(path)
 
     def _let_in(self, connection: FrameConnection, path: str) -> Response | None:
-        """Take a client, or answer why not."""
+        """Accept a client (None), or return the response that refuses it."""
         client_id = unquote(path.removeprefix("/ws/"))
         if CLIENT_ID.fullmatch(client_id) is None:
             return respond(
@@ -252,6 +273,7 @@ class AsyncServer:
         if self._peers[peer] >= self.settings.max_peer_connections:
             error = "too many connections from this address; see max_peer_connections"
             return respond(http.HTTPStatus.SERVICE_UNAVAILABLE, {"error": error})
+        self._strangers.discard(connection)  # there were no descriptors to ask with when it came
         connection.client_id = client_id
         connection.dispatcher = self.dispatcher
         self._peers[peer] += 1
@@ -259,7 +281,7 @@ class AsyncServer:
         return None
 
     def _select_subprotocol(self, connection: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
-        """`forgesyte.v2` if it is offered by one that may watch and control feeds; without, the seed's protocol."""
+        """`forgesyte.v2` if offered and the client may use feeds; else `forgesyte.v1` if offered."""
         headers = connection.request.headers if connection.request is not None else Headers()
         if SUBPROTOCOL_V2 in offered and may_use_feeds(headers, self._trusted_origins):
             return Subprotocol(SUBPROTOCOL_V2)
@@ -282,7 +304,7 @@ class AsyncServer:
 
     async def close(self, drain_timeout_s: float) -> None:
         """Refuse new frames, let those in flight finish, answer the rest, say goodbye with 1001."""
-        self.dispatcher.closing = True
+        self.dispatcher.begin_closing()
         feed_book().unlisten(self.viewers.changed)
         deadline = time.monotonic() + drain_timeout_s
         while self.dispatcher.jobs.active and time.monotonic() < deadline:
@@ -301,6 +323,10 @@ class AsyncServer:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _ends_of(connection: FrameConnection) -> Ends:
+    return Ends(connection.remote_address[:2], connection.local_address[:2])
 
 
 async def _let_callbacks_run() -> None:

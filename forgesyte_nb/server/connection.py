@@ -40,7 +40,7 @@ _FAILURES = {1006, 1011, 1012, 1013, 1014, 4001}
 """Close codes of whoever did not mean to leave (RFC 6455 section 7.4.1): an error of its own, a restart; and that of
 `forgesyte.js` for a server that has not answered."""
 
-_BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+_REFUSAL = b"HTTP/1.1 %b\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 PROBE_S = 1.5
 """A peer that has acknowledged nothing for so long, when another client of its name has come, is gone."""
@@ -60,6 +60,7 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
         dispatcher: Where its messages go; set by the server at the gate.
         client_id: From the path `/ws/<client_id>`.
         head: Of its request.
+        on_made: Called once when it has been accepted.
         on_lost: Called once when it has ended.
         heard_at: When its peer last gave a sign of life, monotonic seconds.
         reached_at: When its peer's operating system was last seen to acknowledge what it is sent, if it was asked.
@@ -80,6 +81,7 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
         self._read_bytes = _SHORT_READ_BYTES
         self._unread_pong_bytes = 0
         self.heard_at = self.reached_at = 0.0
+        self.on_made: Callable[[], None] = _nobody
         self.on_lost: Callable[[], None] = _nobody
         self._cut_for = ""
         self._refused = False
@@ -100,6 +102,11 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
         self._writer.serve(session.outbox)
         self.session = session
         session.connect(self)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The connection has been accepted; nothing has been read yet."""
+        super().connection_made(transport)
+        self.on_made()
 
     def process_event(self, event: Event) -> None:
         """Take a WebSocket frame; overrides the library's queue of messages."""
@@ -221,7 +228,8 @@ class FrameConnection(ServerConnection, asyncio.BufferedProtocol):
         fault = self.protocol.handshake_exc
         if not self._refused and isinstance(fault, InvalidMessage) and not isinstance(fault.__cause__, EOFError):
             self._refused = True
-            self.transport.write(_BAD_REQUEST)
+            status = b"431 Request Header Fields Too Large" if self.head.too_large else b"400 Bad Request"
+            self.transport.write(_REFUSAL % status)
         super().send_data()
 
     def _end_in_time(self) -> None:

@@ -13,8 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from forgesyte_nb.errors import ServerError
 from forgesyte_nb.keywords import known_keywords
 from forgesyte_nb.plugins.discovery import asked_folders
+from forgesyte_nb.plugins.payload import executed_file
 from forgesyte_nb.server.server import IN_SETTINGS, URL_VARIABLE, Server
 from forgesyte_nb.settings import EngineName, Settings
 from forgesyte_nb.token_file import make_token
@@ -58,10 +60,13 @@ def serve(
         new plugin files. One with other arguments is closed as soon as the new one stands.
 
     Raises:
-        ServerError: If the port that was asked for is taken, `host` needs a token, or others may read its file.
+        ServerError: If the port that was asked for is taken, `host` needs a token, others may read its file, or a
+            plugin file calls this while it is loaded.
         PluginDefinitionError: If a plugin folder does not exist.
     """
     global _current, _arguments  # noqa: PLW0603 -- the one server of this process
+    if path := executed_file():  # the server that loads it waits for it
+        raise ServerError(f"{path} calls serve() while it is loaded: move that under `if __name__ == '__main__':`")
     chosen = Settings() if settings is None else settings
     if not isinstance(chosen, Settings):
         raise TypeError(f"settings={chosen!r}: give fs.Settings(workers=1, …), which names and checks each limit")

@@ -39,6 +39,7 @@ TOKEN_SUBPROTOCOL = "forgesyte.token."  # noqa: S105 -- a prefix, no secret
 
 _HOST = re.compile(r"(?:\[(?P<address>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9_.\-]+))(?::(?P<port>[0-9]{0,5}))?")
 _LAST_PORT = 65535
+_SHOWN_CHARACTERS = 400
 _BEARER = "bearer "
 
 
@@ -75,11 +76,11 @@ def refusal(
     """
     hosts = headers.get_all("Host")
     if len(hosts) != 1 or not _host_allowed(hosts[0], settings):
-        return f"Host {hosts!r} is not this server; list it in allow_hosts if it is"
+        return f"Host {_shown(hosts)} is not this server; list it in allow_hosts if it is"
     origins = headers.get_all("Origin")
     if len(origins) > 1 or (origins and not _origin_allowed(origins[0], hosts[0], settings)):
-        return f"Origin {origins!r} may not connect; list it in allow_origins if it may"
-    if settings.check_peer_uid and ends is not None and (reason := _foreign(ends)):
+        return f"Origin {_shown(origins)} may not connect; list it in allow_origins if it may"
+    if settings.check_peer_uid and ends is not None and (reason := foreign(ends)):
         return reason
     if (
         settings.token is not None
@@ -91,13 +92,19 @@ def refusal(
     return None
 
 
+def _shown(values: list[str]) -> str:
+    """The values of a header for the log, cut: whoever is refused must not fill it."""
+    text = repr(values)
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}… ({len(text)} characters)"
+
+
 def is_preflight(method: str, headers: Headers) -> bool:
-    """True if a browser asks by a CORS preflight whether a page may send a request."""
+    """True if a request is a CORS preflight."""
     return method == "OPTIONS" and "Origin" in headers and "Access-Control-Request-Method" in headers
 
 
 def may_use_feeds(headers: Headers, trusted_origins: Callable[[], Collection[str]]) -> bool:
-    """True if whoever was let in may speak `forgesyte.v2`: a program, the server's own page, or a trusted page.
+    """True if a client may speak `forgesyte.v2`: a program, the server's own page, or a trusted page.
 
     Args:
         headers: Of the HTTP request; it has passed `refusal`.
@@ -107,8 +114,8 @@ def may_use_feeds(headers: Headers, trusted_origins: Callable[[], Collection[str
     return origin is None or _is_own_page(origin, host) or origin.lower() in trusted_origins()
 
 
-def _foreign(ends: Ends) -> str | None:
-    """What is wrong with the user of a peer on this machine; nothing where that cannot be told."""
+def foreign(ends: Ends) -> str | None:
+    """Why the user of a peer on this machine is refused; None if it is this process's user, or cannot be found out."""
     if not ipaddress.ip_address(ends.peer[0]).is_loopback:
         return None
     uid = peer_uid(*ends)
@@ -150,13 +157,13 @@ def _origin_allowed(origin: str, host: str, settings: Settings) -> bool:
 
 
 def _is_own_page(origin: str, host: str) -> bool:
-    """True if a page is the server's own: it comes from where the request goes, and that host was allowed before."""
+    """True if the host of an Origin is that of the request, which has passed `_host_allowed`."""
     page_host = _page_host(origin)
     return page_host is not None and page_host.lower() == host.lower()
 
 
 def _page_host(origin: str) -> str | None:
-    """Host and port of a page; None if it does not come by HTTP."""
+    """Host and port of an Origin; None if its scheme is not http or https."""
     scheme, separator, page_host = origin.partition("://")
     return page_host if separator and scheme in ("http", "https") else None
 

@@ -52,11 +52,7 @@ class LocalConnection:
 
     def receive(self, message: bytes | IncomingFrame, *, binary: bool = False) -> None:
         """Take a message."""
-        if self.closed:
-            return
-        if isinstance(message, IncomingFrame):
-            self._dispatcher.receive_frame(self._session, message)
-        else:
+        if not self.closed:
             self._dispatcher.receive(self._session, message, binary=binary)
 
     def take_over(self, session: Session) -> None:

@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable
 from logging.handlers import QueueHandler, QueueListener, RotatingFileHandler
 from pathlib import Path
+from typing import Any
 
 MAX_BYTES = 2 * 1024 * 1024
 BACKUPS = 2
@@ -39,12 +40,12 @@ _BLANK = frozenset(
         range(0x180B, 0x1810), range(0xFE00, 0xFE10), range(0xE0000, 0xE1000)
     )
 )
-"""Characters that Python calls printable and that do not show: Default_Ignorable_Code_Point of the Unicode Character
-Database (DerivedCoreProperties.txt), and the empty braille pattern."""
+"""Characters that `str.isprintable` accepts although they are invisible: Default_Ignorable_Code_Point of the Unicode
+Character Database (DerivedCoreProperties.txt), and the empty braille pattern."""
 
 
 class _Escapes(dict[int, str]):
-    """A table for `str.translate`: escapes for what `visible` does not leave as it is."""
+    """A table for `str.translate`: the escapes of `visible`."""
 
     def __missing__(self, code: int) -> str:
         """The character itself, or its escape as Python writes it."""
@@ -67,8 +68,12 @@ class OneLine(logging.Formatter):
     """A record as one line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, see `visible`."""
-        return visible(super().format(record))
+        """The line, see `visible`; a traceback, too, is cut off."""
+        return visible(_cut(super().format(record), 2 * MAX_CHARACTERS))
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[:most]}… ({len(text)} characters)"
 
 
 class LogFile(RotatingFileHandler):
@@ -87,7 +92,7 @@ class LogFile(RotatingFileHandler):
 
     def _open(self) -> io.TextIOWrapper:
         """Without a buffer, whose lock the thread may hold when this process is forked."""
-        file = io.FileIO(self.baseFilename, "a")
+        file = _WholeWrites(self.baseFilename, "a")
         return io.TextIOWrapper(file, encoding="utf-8", write_through=True)
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -101,7 +106,7 @@ class LogFile(RotatingFileHandler):
         super().emit(record)
 
     def report(self, text: str) -> None:
-        """Write a warning of the log's own."""
+        """Write a warning about the log itself."""
         super().emit(logging.LogRecord("", logging.WARNING, "", 0, text, None, None))
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 -- the name that `logging` calls
@@ -123,6 +128,26 @@ class LogFile(RotatingFileHandler):
             super().close()
 
 
+class _WholeWrites(io.FileIO):
+    """A file on which a write that the disk has no room for leaves nothing: the next line would continue it."""
+
+    def write(self, data: Any) -> int:
+        """Write all of it.
+
+        Raises:
+            OSError: If it cannot be written.
+        """
+        end, unwritten = os.fstat(self.fileno()).st_size, memoryview(data).cast("B")
+        try:
+            while unwritten:
+                unwritten = unwritten[super().write(unwritten) :]
+        except OSError:
+            with contextlib.suppress(OSError):
+                self.truncate(end)
+            raise
+        return len(data)
+
+
 class QueuedLog(QueueHandler):
     """Puts records on a bounded queue, from which a thread writes them to the file.
 
@@ -142,8 +167,7 @@ class QueuedLog(QueueHandler):
 
     def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
         """Fill in the arguments, which may change later. The traceback is formatted by the thread."""
-        text = record.getMessage()
-        record.msg = text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]}… ({len(text)} characters)"
+        record.msg = _cut(record.getMessage(), MAX_CHARACTERS)
         record.args = None
         return record
 
@@ -180,7 +204,7 @@ class QueuedLog(QueueHandler):
 
 
 class RareLines:
-    """Lets a line of a kind through once a second, and counts the others."""
+    """Limits log lines of a kind to one a second and counts the others."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """Begin without lines; `clock` returns seconds."""
@@ -188,7 +212,7 @@ class RareLines:
         self._kinds: dict[str, tuple[float, int]] = {}  # when the last one passed, and how many have not since
 
     def passes(self, kind: str) -> int:
-        """The number of lines that this one stands for, itself included; 0 if it is not to be written."""
+        """0 if a line must not be written now; else the number of lines since the last, including it."""
         now = self._clock()
         passed_at, held = self._kinds.get(kind, (float("-inf"), 0))
         if now - passed_at < _RARE_S:
@@ -224,7 +248,8 @@ def default_path(port: int) -> Path:
     except (KeyError, OSError):
         user = str(os.getuid())  # no entry in the password file, as in some containers
     own = Path(tempfile.gettempdir()) / f"forgesyte_nb-{user}"
-    own.mkdir(mode=0o700, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        own.mkdir(mode=0o700)
     if not _is_ours(own):  # somebody else made it first, and may read or redirect what is written there
         own = Path(tempfile.mkdtemp(prefix="forgesyte_nb-"))
     folder = own / str(port)

@@ -80,7 +80,7 @@ def respond(
 
 
 def is_shared(path: str) -> bool:
-    """True for what pages of other origins may read if they may open the socket: the scripts and `/v1/…`."""
+    """True for paths that answer CORS, to origins that may open the WebSocket: the scripts and `/v1/…`."""
     return path.startswith("/v1/") or (path in _PAGE_FILES and path.endswith(".js"))
 
 
@@ -93,7 +93,7 @@ def allow_origin(response: Response, origin: str | None) -> Response:
 
 
 def allow_preflight(origin: str | None) -> Response:
-    """The answer to a CORS preflight: GET, with the token."""
+    """The response to a CORS preflight: GET with an `Authorization` header is allowed."""
     status = http.HTTPStatus.NO_CONTENT
     return allow_origin(Response(status.value, status.phrase, Headers({**_PREFLIGHT, "Connection": "close"})), origin)
 
@@ -115,7 +115,7 @@ def describe_plugin(plugin: Plugin) -> dict[str, Any]:
 def _plugins(view: ServerView) -> Response:
     failures = view.registry.failures
     listed = []
-    for plugin in view.registry.plugins():
+    for plugin in view.registry.plugins_known():
         reason = view.registry.trouble_with(plugin)
         failures.pop(plugin.name, None)
         from_cell = is_cell(view.registry.failed_origin(plugin.name)) if reason else is_cell(plugin.origin)

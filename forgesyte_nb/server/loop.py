@@ -17,6 +17,7 @@ from forgesyte_nb.background import loop_runner
 from forgesyte_nb.errors import ServerError
 
 SWITCH_INTERVAL_S = 0.0005
+_CLOSED = "the server is closed; start one with fs.serve()"
 
 Answer = TypeVar("Answer")
 
@@ -36,6 +37,8 @@ class BackgroundLoop:
         """Start a loop on a daemon thread called `name`."""
         self._runner = loop_runner()
         self.loop = self._runner.get_loop()
+        self._submitting = threading.Lock()
+        self._closing = False
         self._thread = threading.Thread(target=self._main, name=name, daemon=True)
         with BackgroundLoop._lock:
             if BackgroundLoop._running == 0:
@@ -58,27 +61,32 @@ class BackgroundLoop:
 
         Raises:
             TimeoutError: If it takes longer than `timeout_s`; it is cancelled.
-            ServerError: If the loop has been closed, or the caller is on its thread and would wait for itself.
+            ServerError: If the loop is closed or closes meanwhile, or if the caller is on its thread and would wait for
+                itself.
         """
         if self.is_current:
             work.close()
             raise ServerError("the server's own thread cannot wait for the server: call it from another thread")
-        try:
+        with self._submitting:  # what is submitted while a loop ends is never run, and its result would not come
+            if self._closing:
+                work.close()
+                raise ServerError(_CLOSED)
             future = asyncio.run_coroutine_threadsafe(work, self.loop)
-        except RuntimeError as error:
-            work.close()
-            raise ServerError("the server is closed; start one with fs.serve()") from error
         try:
             return future.result(timeout_s)
-        except (concurrent.futures.TimeoutError, KeyboardInterrupt):
+        except concurrent.futures.CancelledError as error:
+            raise ServerError(_CLOSED) from error
+        except (TimeoutError, KeyboardInterrupt):
             future.cancel()
             raise
 
     def close(self) -> None:
-        """Stop the loop, wait for its thread, and put the switch interval back."""
-        if self.loop.is_closed():
-            return
-        self.loop.call_soon_threadsafe(self.loop.stop)
+        """Stop the loop, wait for its thread, and put the switch interval back. Idempotent."""
+        with self._submitting:
+            if self._closing:
+                return
+            self._closing = True
+            self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
         with BackgroundLoop._lock:
             BackgroundLoop._running -= 1

@@ -22,7 +22,7 @@ GONE = -1
 """The peer has no such socket any more."""
 
 UNKNOWN = -2
-"""The system tells, but there are no descriptors or memory to ask it with."""
+"""The system has the answer, but no descriptors or memory are left to ask for it."""
 
 OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import logging
 import os
 import socket
 import threading
@@ -71,7 +72,7 @@ class Server:
     ) -> None:
         """Start a server; `serve` says what the arguments mean.
 
-        With `_replaces`, that server runs on until all that can fail of this one has succeeded, and is closed then.
+        The server `_replaces` is closed once every step that can fail, except listening, has succeeded.
         With `_is_default`, child processes find its URL in `FORGESYTE_NB_URL`, its workers among them.
 
         Raises:
@@ -91,28 +92,24 @@ class Server:
         if host not in _LOOPBACK:
             named = ANY_HOST if host in _WILDCARDS else host.lower()
             self.settings = replace(self.settings, allow_hosts=(*self.settings.allow_hosts, named))
-        sockets = bind(host, port) if _replaces is None else _replaces._sockets_for(host, port)
-        self.port: int = sockets[0].getsockname()[1] if sockets else port or 0
         self._closed = threading.Event()
+        self._closing = threading.Lock()
         self._undo: list[Callable[[], None]] = []
-        try:
-            self.log = Path(log) if log is not None else default_path(self.port)
-            self._log = open_log(self.log, str(self.port))
-            self._log_start = self.log.stat().st_size  # before it are lines of servers that had this port earlier
-        except OSError as error:
-            for bound in sockets:
-                bound.close()
-            raise ServerError(
-                f"cannot write the log {str(log or error.filename)!r}: {error.strerror or error}"
-            ) from error
-        files = look_at(folders)
-        discover(self.registry, folders)
-        environment = os.environ.get(URL_VARIABLE)
-        if _is_default:
-            os.environ[URL_VARIABLE] = self.url
-        self._loop = BackgroundLoop(f"forgesyte-server-{self.port}")
-        try:
+        with contextlib.ExitStack() as undo:  # if any of it fails
+            sockets = bind(host, port) if _replaces is None else _replaces._sockets_for(host, port)
+            undo.callback(lambda: _close_all(sockets))
+            self.port: int = sockets[0].getsockname()[1] if sockets else port or 0
+            self._log = self._open_log(log)
+            undo.callback(close_log, self._log)
+            files = look_at(folders)
+            discover(self.registry, folders)
+            if _is_default:
+                undo.callback(_restore_environment, os.environ.get(URL_VARIABLE), _replaces)
+                os.environ[URL_VARIABLE] = self.url
+            self._loop = BackgroundLoop(f"forgesyte-server-{self.port}")
+            undo.callback(self._loop.close)
             self._async: AsyncServer = self._loop.run(_make_async_server(self.settings, self.registry, self._log))
+            undo.callback(lambda: self._loop.run(self._async.close(0.0)))
             self._loop.run(self._async.start())
             if _replaces is not None:
                 sockets = sockets or _replaces._give_up_port(host, self.port)
@@ -120,18 +117,10 @@ class Server:
                 flush_log(self._log)
                 self._log_start = self.log.stat().st_size
             own_servers.enter(self.url, self)
+            undo.callback(own_servers.leave, self.url)
             self._loop.run(self._async.listen(sockets))
             self._local = LocalConnections(self._async.dispatcher, self._loop.loop)
-        except BaseException:
-            if _replaces is None or not _replaces.running:
-                own_servers.leave(self.url)
-            if _is_default:
-                _restore_environment(environment)
-            self._loop.close()
-            for bound in sockets:
-                bound.close()
-            close_log(self._log)
-            raise
+            undo.pop_all()
         self.registry.add_trial(self._trial)
         self.registry.add_unload(self._unload)
         self._watch = FolderWatch(self.registry, possible_folders(asked), self._log.info, files)
@@ -141,6 +130,22 @@ class Server:
         for name, reason in self.registry.failures.items():
             self._log.warning("cannot be loaded: %s: %s", name, reason)
         flush_log(self._log)
+
+    def _open_log(self, path: str | os.PathLike[str] | None) -> logging.Logger:
+        """Open the log file.
+
+        Raises:
+            ServerError: If it cannot be written.
+        """
+        try:
+            self.log = Path(path) if path is not None else default_path(self.port)
+            log = open_log(self.log, str(self.port))
+            self._log_start = self.log.stat().st_size  # before it are lines of servers that had this port earlier
+        except OSError as error:
+            raise ServerError(
+                f"cannot write the log {str(path or error.filename)!r}: {error.strerror or error}"
+            ) from error
+        return log
 
     @property
     def url(self) -> str:
@@ -177,7 +182,7 @@ class Server:
         return [plugin.name for plugin in self.plugins]
 
     def find_plugins(self, asked: Sequence[str | os.PathLike[str]]) -> None:
-        """Load plugin files that are new or have changed, of new folders too, without waiting for the watch."""
+        """Load new and changed plugin files now, including those in `asked`, without waiting for the watch."""
         self._watch.add(possible_folders(asked))
 
     def _sockets_for(self, host: str, port: int | None) -> list[socket.socket]:
@@ -198,7 +203,7 @@ class Server:
             return []
 
     def _give_up_port(self, host: str, port: int) -> list[socket.socket]:
-        """Sockets of another address that includes this server's own. If there can be none, it listens again."""
+        """Stop listening and bind an address that includes this server's own; if that fails, listen again."""
         self._loop.run(self._async.stop_listening())
         try:
             return bind(host, port)
@@ -314,7 +319,10 @@ class Server:
             closing = partial(self.close, drain_timeout_s=drain_timeout_s)
             threading.Thread(target=closing, name="forgesyte-server-close").start()
             return
-        self._closed.set()
+        with self._closing:
+            if self._closed.is_set():
+                return
+            self._closed.set()
         _open.discard(self)
         own_servers.leave(self.url)
         if os.environ.get(URL_VARIABLE) == self.url:
@@ -385,9 +393,15 @@ class Server:
             self._loop.run(self._async.unload(name), self.settings.plugin_timeout_s)
 
 
-def _restore_environment(url: str | None) -> None:
+def _close_all(sockets: list[socket.socket]) -> None:
+    for bound in sockets:
+        bound.close()
+
+
+def _restore_environment(url: str | None, of: Server | None) -> None:
+    """Name the URL again that the environment had; none, if it was that of a server that has been closed since."""
     os.environ.pop(URL_VARIABLE, None)
-    if url is not None:
+    if url is not None and (of is None or of.running or url != of.url):
         os.environ[URL_VARIABLE] = url
 
 
@@ -402,7 +416,7 @@ def _trusted_origins() -> set[str]:
 
 
 trusted_pages: list[Callable[[], Collection[str]]] = []
-"""Called when a page offers `forgesyte.v2`; each returns origins, in lower case, whose pages may use feeds."""
+"""Called when a page offers `forgesyte.v2`; each returns lower-case origins of pages that may use feeds."""
 
 
 looks: list[Callable[[Server], Any]] = []

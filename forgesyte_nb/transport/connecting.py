@@ -44,9 +44,18 @@ def websocket_url(url: str) -> str:
     if not separator:
         scheme, rest = "ws", url
     scheme = {"http": "ws", "https": "wss"}.get(scheme.lower(), scheme.lower())
-    if scheme not in ("ws", "wss") or not urlsplit(f"//{rest}").hostname:
-        raise ValueError(f"url={url!r}: expected something like 'ws://localhost:8000'")
+    if scheme not in ("ws", "wss") or not _has_host(rest):
+        raise ValueError(f"url={url!r}: give the address of a server, such as 'ws://localhost:8000'")
     return f"{scheme}://{rest.rstrip('/')}"
+
+
+def _has_host(rest: str) -> bool:
+    """True if what follows the scheme of a URL has a host, which is no number alone, and no port that cannot be."""
+    try:
+        parts = urlsplit(f"//{rest}")
+        return parts.hostname is not None and not parts.hostname.isdigit() and parts.port != 0
+    except ValueError:
+        return False
 
 
 async def open_socket(
@@ -97,6 +106,7 @@ async def open_socket(
 
 def _refused(url: str, response: Response) -> ConnectionLost:
     remedy = {
+        200: "that is no ForgeSyte server: see that the port is right",
         401: "pass the server's secret: token=…",
         403: "pass the server's secret if it has one, token=…; the server's log says more",
         404: "see that a ForgeSyte server listens there, and give the url without a path",

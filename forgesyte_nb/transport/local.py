@@ -77,6 +77,7 @@ class LocalTransport:
                     image,
                     picture.seq,
                     picture.captured_at,
+                    picture.time_s,
                 )
             )
         else:

@@ -40,6 +40,7 @@ class WireFormat:
                 "stream_id": stream_id,
                 "seq": picture.seq,
                 "captured_at": picture.captured_at,
+                "time_s": picture.time_s,
             }
             return encode_binary(header, image), False
         image_data = msgspec.Raw(b'"%b"' % pybase64.b64encode(image))

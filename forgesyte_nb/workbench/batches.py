@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from forgesyte_nb.checks import check_count
 from forgesyte_nb.client.blocking import BlockingClient
-from forgesyte_nb.client.options import encode_options
+from forgesyte_nb.client.options import encode_options, merge_options
+from forgesyte_nb.client.sources.live import RECONNECT_S
 from forgesyte_nb.keywords import own_keywords
 from forgesyte_nb.plugins.registry import Registry
 from forgesyte_nb.server.server import Server
@@ -28,6 +29,7 @@ def batch(
     token: str | os.PathLike[str] | None = None,
     concurrency: int = 16,
     every: int = 1,
+    reconnect_s: float = RECONNECT_S,
     progress: bool = True,
     **more_options: Any,
 ) -> pd.DataFrame:
@@ -47,6 +49,8 @@ def batch(
         token: Secret of a server elsewhere, or the path of a file with it, if it has one.
         concurrency: Pictures under way at a time.
         every: Take every n-th picture.
+        reconnect_s: For a camera or network stream that goes away: longest time without a connection, in seconds,
+            before the batch ends with an error. 0 ends it at once.
         progress: Whether to show a progress bar.
         **more_options: Options.
 
@@ -65,7 +69,7 @@ def batch(
         KeyboardInterrupt: If it is interrupted before the first result.
     """
     check_count("concurrency", concurrency)
-    chosen = {**(options or {}), **more_options}
+    chosen = merge_options(options, more_options)
     with own_keywords(batch, more_options):
         encode_options(chosen)  # no server is started for a call that cannot be
         server = kernel_server() if url is None else url
@@ -78,6 +82,7 @@ def batch(
                 chosen,
                 concurrency=concurrency,
                 every=every,
+                reconnect_s=reconnect_s,
                 progress=progress,
                 release=client.close,
             )

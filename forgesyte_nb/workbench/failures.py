@@ -67,17 +67,33 @@ class Failure:
             options=encode_options(options),
             image=image,
             error=error,
+            captured_at=None if result.frame is None else result.frame.captured_at,
+            time_s=result.time_s,
         )
         return cls(found, result.name)
 
     @cached_property
     def frame(self) -> Frame | None:
         """The picture, named and numbered as the plugin saw it; None if it was none, or is not known any more."""
-        found = self._found
         try:
-            return frame_of(found.image, frame_id=found.frame_id, seq=found.seq)
+            return self._new_frame()
         except ForgeSyteError:
             return None  # bytes that are no picture, which is why it failed
+
+    def _new_frame(self) -> Frame:
+        """The picture as the plugin saw it, not decoded yet.
+
+        Raises:
+            InvalidImage: If it is none.
+        """
+        found = self._found
+        return frame_of(
+            found.image,
+            frame_id=found.frame_id,
+            seq=found.seq,
+            captured_at=found.captured_at,
+            time_s=found.time_s,
+        )
 
     @property
     def kind(self) -> Hashable:
@@ -133,8 +149,7 @@ class Failure:
                 f"{self.plugin} left no traceback ({self.error}): if it ended its worker process, it would end the "
                 "kernel too; rerun(anyway=True) runs it nevertheless"
             )
-        frame = Frame(self.frame.bytes, frame_id=self.frame.frame_id, seq=self.frame.seq)
-        return call_plugin(plugin, frame, json.dumps(self.options).encode())
+        return call_plugin(plugin, self._new_frame(), json.dumps(self.options).encode())
 
     def _plugin_in_force(self) -> Plugin:
         registry = self._found.registry()

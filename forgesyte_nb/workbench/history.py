@@ -155,9 +155,8 @@ def _undecoded(frame: Frame | RawImage | None) -> Frame | RawImage | None:
     """The picture as it was sent, without what was made of it: the pixels of an image file, or views of pixels."""
     if not isinstance(frame, Frame):
         return frame
-    kept = frame_of(data_of(frame), frame_id=frame.frame_id, seq=frame.seq, captured_at=frame.captured_at)
-    kept.time_s = frame.time_s
-    return kept
+    about = {"frame_id": frame.frame_id, "seq": frame.seq, "captured_at": frame.captured_at, "time_s": frame.time_s}
+    return frame_of(data_of(frame), **about)
 
 
 def _shown(result: Result) -> Shown | None:

@@ -115,7 +115,7 @@ class JobBoard:
         with self._lock:
             self._jobs = {job_id: job for job_id, job in self._jobs.items() if job["status"] not in _ENDED}
             self._changes += 1
-        self._tick()
+        ticker.start(self._tick)  # on one thread, so that states are published in their order
 
     def _tick(self) -> bool:
         if self._told != self._changes:

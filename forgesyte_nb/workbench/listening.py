@@ -85,7 +85,7 @@ class Listening:
                 self._take = server.connect_local(f"table_{secrets.token_hex(6)}", self._received, self._lost)
             except ServerError:
                 return  # it is closing: the next one will call
-            for topic in self.topics:
+            for topic in list(self.topics):  # one that is refused meanwhile is dropped
                 self._take(wire.encode(Subscribe(topic)))
 
     def _received(self, texts: list[bytes], _pictures: list[bytes]) -> None:

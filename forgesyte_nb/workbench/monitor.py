@@ -37,7 +37,7 @@ class Heard:
     """A message that was heard. It is parsed when somebody looks.
 
     Attributes:
-        number: Counts messages, from 1.
+        number: Counts messages from 1, also those before a `clear`: viewers know a message by it.
         at: Seconds since the epoch.
         client_id: Of who sent the frame that it is about; empty if that is not known.
         summary: Its short fields.
@@ -90,6 +90,7 @@ class Monitor:
         """
         check_count("history", history)
         self.total = 0
+        self._numbers = itertools.count(1)
         self._counts: Counter[str] = Counter()
         self._messages: deque[Heard] = deque(maxlen=history)
         self._times: deque[float] = deque(maxlen=4096)
@@ -104,7 +105,7 @@ class Monitor:
         with self._lock:
             self.total += 1
             self._counts[summary.type] += 1
-            self._messages.append(Heard(self.total, time.time(), client_id, summary, text))
+            self._messages.append(Heard(next(self._numbers), time.time(), client_id, summary, text))
             self._times.append(time.monotonic())
 
     @property
@@ -203,7 +204,7 @@ class Monitor:
             return found.message
         else:
             raise ValueError(f"a monitor has no action {action!r}")
-        self._tick()
+        ticker.start(self._tick)  # on one thread, so that states are published in their order
         return self.topics
 
     def _tick(self) -> bool:

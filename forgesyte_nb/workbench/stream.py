@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 from forgesyte_nb.background import disown_when_forked
 from forgesyte_nb.client.results import Result
 from forgesyte_nb.client.sources import SourceStatus
-from forgesyte_nb.client.stream import Intent
+from forgesyte_nb.client.stream import Intent, check_intent
 from forgesyte_nb.feeds import Feed
 from forgesyte_nb.keywords import known_keywords
 from forgesyte_nb.server.server import Server
@@ -23,7 +23,7 @@ from forgesyte_nb.workbench.ledger import Counts
 from forgesyte_nb.workbench.options import ChosenOptions, stream_code
 from forgesyte_nb.workbench.playback import Playback
 from forgesyte_nb.workbench.stream_feed import feed_of, state_of
-from forgesyte_nb.workbench.stream_pass import Route, StreamPass, check_intent
+from forgesyte_nb.workbench.stream_pass import Route, StreamPass
 from forgesyte_nb.workbench.stream_results import StreamResults
 
 if TYPE_CHECKING:

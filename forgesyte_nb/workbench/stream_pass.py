@@ -41,12 +41,6 @@ CONCURRENCY: dict[Intent, int] = {"every_frame": 8, "freshest": 2}
 _log = logging.getLogger("forgesyte_nb.client")
 
 
-def check_intent(intent: str) -> None:
-    """Raise `ValueError` if it is none."""
-    if intent not in CONCURRENCY:
-        raise ValueError(f"intent={intent!r}: choose 'every_frame' (nothing is skipped) or 'freshest'")
-
-
 @dataclass(frozen=True)
 class Route:
     """Where the pictures go.

@@ -24,20 +24,19 @@ class Ticker:
     def __init__(self, interval_s: float = INTERVAL_S) -> None:
         """Make it without a thread."""
         self._interval_s = interval_s
-        self._ticks: list[Tick] = []
+        self._starts: dict[Tick, int] = {}  # calls of `start` for each that is called
         self._changed = threading.Condition()
         self._runs = False
         disown_when_forked(self, Ticker._disown)
 
     def _disown(self) -> None:
         """In a forked process: the thread, and what it tells, are the parent's."""
-        self._ticks, self._changed, self._runs = [], threading.Condition(), False
+        self._starts, self._changed, self._runs = {}, threading.Condition(), False
 
     def start(self, tick: Tick) -> None:
         """Call it from now on, at once and then at every interval; twice is once."""
         with self._changed:
-            if tick not in self._ticks:
-                self._ticks.append(tick)
+            self._starts[tick] = self._starts.get(tick, 0) + 1
             if not self._runs:
                 self._runs = True
                 threading.Thread(target=self._run, name="forgesyte-tables", daemon=True).start()
@@ -46,14 +45,16 @@ class Ticker:
     def _run(self) -> None:
         while True:
             with self._changed:
-                ticks = list(self._ticks)
-                if not ticks:
+                starts = dict(self._starts)
+                if not starts:
                     self._runs = False
                     return
-            done = [tick for tick in ticks if not self._call(tick)]
+            done = [tick for tick in starts if not self._call(tick)]
             with self._changed:
-                self._ticks = [tick for tick in self._ticks if tick not in done]
-                if self._ticks:
+                for tick in done:
+                    if self._starts[tick] == starts[tick]:  # else it was started again while it was called
+                        del self._starts[tick]
+                if self._starts:
                     self._changed.wait(self._interval_s)
 
     def _call(self, tick: Tick) -> bool:

@@ -88,6 +88,13 @@ class Apart:
         """Its worker processes, the spare included."""
         return workers_of(self.process.pid)
 
+    @property
+    def cpu_s(self) -> float:
+        """CPU seconds of it and everything it has started, those that have ended included."""
+        process = psutil.Process(self.process.pid)
+        family = [process, *process.children(recursive=True)]
+        return sum(sum(one.cpu_times()[:4]) for one in family)  # user, system, and of ended children
+
     def kill(self) -> None:
         """End it at once, as the system does for want of memory."""
         os.kill(self.process.pid, signal.SIGKILL)

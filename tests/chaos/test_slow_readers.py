@@ -246,6 +246,7 @@ async def test_they_cost_the_others_nothing_and_are_cut_with_a_reason(
         await warm_up(await client(server, "first"), tiny)
         await p99_ms_of(healthy, tiny, 1.0)
         memory.peak_mib()
+        p99_alone_ms = await p99_ms_of(healthy, tiny, form.beside_s)
         p99_reading_ms = await p99_beside_readers_ms(server, healthy, tiny, form)
         reading_mib = memory.peak_mib()
         hardly = HardlyReads(server.port, tiny)
@@ -258,6 +259,8 @@ async def test_they_cost_the_others_nothing_and_are_cut_with_a_reason(
         cut_after_s, beside_mib = await ends, memory.peak_mib()
     figures.add(SUITE, "memory beyond that beside two that read, MiB", beside_mib - reading_mib, 64)
     figures.add(SUITE, "p99 of the healthy, ms", p99_beside_ms)
+    figures.add(SUITE, "p99 of the healthy, times that without those two", p99_beside_ms / p99_alone_ms)
+    figures.add(SUITE, "the same where those two read all", p99_reading_ms / p99_alone_ms)
     figures.add(
         SUITE,
         "p99 of the healthy, times that beside two that ask for as much and read",

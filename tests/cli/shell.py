@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-PATIENCE_S = 60.0
+from tests.conftest import PATIENCE_S
+
 COMMAND = str(Path(sys.executable).with_name("forgesyte-nb"))
 
 

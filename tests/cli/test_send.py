@@ -121,7 +121,7 @@ def test_send_to_nobody(folder: Path) -> None:
     assert "start one with `forgesyte-nb serve`, or pass the --url" in only_line(done.stderr)
     done = run("send", "pictures/a.png", "--plugin", "ocr", "--url", "ftp://there", cwd=folder)
     assert done.returncode == 2
-    assert "expected something like --url ws://localhost:8000" in only_line(done.stderr)
+    assert "give the address of a server, such as --url ws://localhost:8000" in only_line(done.stderr)
 
 
 def test_send_into_a_closed_pipe(serving: Serving, folder: Path) -> None:

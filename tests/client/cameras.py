@@ -34,6 +34,7 @@ class Camera:
     def __init__(self, answer: Callable[[int, Callable[[bytes], None]], None], *, lengths: bool = True) -> None:
         self.answer, self.requests, self.clients = answer, 0, 0
         self.most_clients: int | None = None
+        self.most_requests: int | None = None
         self.is_on = True
         self.start = b""
         self.paths: list[str] = []
@@ -47,7 +48,9 @@ class Camera:
             def do_GET(self) -> None:
                 camera.paths.append(self.path)
                 camera.logins.append(self.headers.get("Authorization"))
-                if not camera.is_on or (camera.most_clients is not None and camera.clients >= camera.most_clients):
+                full = camera.most_clients is not None and camera.clients >= camera.most_clients
+                used_up = camera.most_requests is not None and camera.requests >= camera.most_requests
+                if not camera.is_on or full or used_up:
                     self.send_error(503)
                     return
                 camera.requests += 1

@@ -21,7 +21,7 @@ from forgesyte_nb.client.results import Result
 from forgesyte_nb.plugins.contract import define
 from forgesyte_nb.plugins.registry import registering_in
 from forgesyte_nb.server.current import running_server
-from tests.conftest import wait_for
+from tests.conftest import PATIENCE_S, wait_for
 
 
 def test_a_folder_becomes_a_table_in_natural_order(server, pictures, tmp_path):
@@ -278,7 +278,7 @@ def test_a_partial_table_that_is_dropped_closes_source_and_client(nth_gate, pict
     gate.open()
     del table
     gc.collect()
-    assert closed.wait(20)
+    assert closed.wait(PATIENCE_S)
     wait_for(lambda: not nth_gate.clients(), "the client to leave")
 
 

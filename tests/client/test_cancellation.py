@@ -11,6 +11,7 @@ import pytest
 
 import forgesyte_nb as fs
 from forgesyte_nb.client.client import Client
+from tests.conftest import PATIENCE_S
 
 
 def own_tasks() -> set[str]:
@@ -18,7 +19,7 @@ def own_tasks() -> set[str]:
 
 
 async def none_left() -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while own_tasks():
             await asyncio.sleep(0)
 
@@ -84,19 +85,19 @@ async def test_a_listener_may_close_the_client(server, picture):
 
     @client.on_frame_result
     async def end(_message):
-        await client.drain(timeout_s=20)  # its own call is not waited for
+        await client.drain(timeout_s=PATIENCE_S)  # its own call is not waited for
         await client.close()
         closed.set()
 
     await client.connect()
     await client.send_frame(picture, "mean")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         await closed.wait()
     await none_left()
     await client.connect()  # and it may be used again, listeners included
     closed.clear()
     await client.send_frame(picture, "mean")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         await closed.wait()
     await none_left()
 
@@ -127,7 +128,7 @@ async def test_topics_that_another_server_refuses_are_warned_of(start_server, se
         await client.subscribe("plugin_boom")
         await asyncio.to_thread(first.close)
         start_server(port=first.port, max_topics=1)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while len(client._link.topics) > 1:
                 await asyncio.sleep(0.001)
     assert "plugin_boom is subscribed no longer" in caplog.text

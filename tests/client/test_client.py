@@ -27,9 +27,9 @@ async def test_a_function_is_no_name_of_a_plugin_and_that_is_said(server, pictur
 
     async with Client(server.url) as client:
         for call in (client.analyze(picture, mean), client.send_frame(picture, mean)):
-            with pytest.raises(TypeError, match="mean is no name of a plugin: a client has only names, such as 'mean'"):
+            with pytest.raises(TypeError, match=r"plugin of type function: give .* such as 'mean'"):
                 await call
-        with pytest.raises(TypeError, match="no name of a plugin"):
+        with pytest.raises(TypeError, match="plugin of type function"):
             client.stream([picture], mean)
 
 

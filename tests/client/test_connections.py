@@ -12,6 +12,7 @@ import forgesyte_nb as fs
 from forgesyte_nb.client.client import Client
 from forgesyte_nb.client.results import Result
 from tests.client.conftest import FAST, RESULT, Cable
+from tests.conftest import PATIENCE_S
 
 
 async def test_nobody_there_says_what_to_do():
@@ -149,7 +150,7 @@ async def test_a_lost_connection_that_is_tried_again_is_soon_told_unless_quiet(c
     async with Client(cable.url, quiet=True, **patience) as quiet, Client(cable.url, **patience) as client:
         cable.cut()
         waiting = [asyncio.create_task(one.analyze(picture, "mean")) for one in (quiet, client)]
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_S):
             while not (quiet.trouble and client.trouble and caplog.records):
                 await asyncio.sleep(0.01)
             assert not client.connected
@@ -174,7 +175,7 @@ async def test_subscriptions_are_restored(cable, server, picture):
 
 
 async def test_a_killed_server_that_comes_back_loses_nothing(outside, pictures):
-    async with Client(outside.url, **FAST) as client:
+    async with Client(outside.url, **FAST | {"max_retries": 10_000}) as client:  # for as long as its process starts
         results: list[Result] = []
         stream = client.stream(pictures(150), "mean")
         async for result in stream:
@@ -250,7 +251,7 @@ async def test_closing_a_clogged_connection_ends(cable, picture, gate):
     calls += [asyncio.create_task(client.analyze(too_much, "mean", timeout_s=None)) for _ in range(3)]
     while client.unanswered < len(calls):
         await asyncio.sleep(0)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         await client.close()
     ended = await asyncio.gather(*calls, return_exceptions=True)
     assert {type(error) for error in ended} == {fs.ConnectionLost}
@@ -309,7 +310,7 @@ async def test_a_frame_that_a_second_session_never_got_is_sent_to_it_again(pictu
     said = asyncio.Event()
     async with websockets.serve(talk, "127.0.0.1", 0, subprotocols=["forgesyte.v2"]) as listening:
         url = f"ws://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
-        async with Client(url, **FAST) as client, asyncio.timeout(20):
+        async with Client(url, **FAST) as client, asyncio.timeout(PATIENCE_S):
             news = client.messages("news")
             answer = asyncio.create_task(client.analyze(picture, "ocr"))
             await anext(news)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import shutil
+import struct
 import threading
+import zlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -22,8 +23,6 @@ from forgesyte_nb.client.sources.urls import parse_stream_url
 from tests.client.cameras import number_of, numbered
 from tests.conftest import encoded
 
-SHARED = Path(os.environ.get("FORGESYTE_SHARED", Path(__file__).resolve().parents[3] / "shared"))
-
 
 def read(thing, **pace):
     with open_source(thing, **pace) as source:
@@ -35,14 +34,14 @@ def flat(value, size_wh=(20, 16), mode="L"):
 
 
 def write_clip(path: Path, count: int = 40, *, gop: int = 40, faststart: bool = False, **where) -> Path:
-    """Gray pictures of 64×48, their level 5 times their number, the left eighth red; 20 a second."""
+    """Gray pictures of 64×48, their level 5 times their number, red in the upper left; 20 a second."""
     options = {"movflags": "faststart"} if faststart else {}
     with av.open(str(path), "w", options=options, **where) as container:
         stream = container.add_stream("mpeg4", rate=20, options={"g": str(gop), "bf": "0"})
         stream.width, stream.height, stream.pix_fmt, stream.bit_rate = 64, 48, "yuv420p", 2_000_000
         for number in range(count):
             image = np.full((48, 64, 3), number * 5 % 250, np.uint8)
-            image[:, :8] = (250, 0, 0)
+            image[:16, :16] = (250, 0, 0)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode())
     return path
@@ -133,6 +132,27 @@ def test_pages_and_frames_over_the_limit_of_pixels_are_not_decoded(tmp_path):
         gif[6:10] = size
         with pytest.raises(fs.SourceError, match=said):
             read(bytes(gif))
+
+
+def test_a_png_that_claims_very_many_frames_has_as_many_as_fit(tmp_path):
+    data = encoded(flat(9), "PNG")
+    control = b"acTL" + struct.pack(">II", 2**31 - 1, 0)
+    data = data[:33] + struct.pack(">I", 8) + control + struct.pack(">I", zlib.crc32(control)) + data[33:]
+    assert [int(frame.rgb[0, 0, 0]) for frame in read(data)] == [9]
+    animated = encoded(flat(0), "PNG", save_all=True, append_images=[flat(50)])
+    at = animated.index(b"acTL")
+    control = b"acTL" + struct.pack(">II", 2**31 - 1, 0)
+    claiming = animated[:at] + control + struct.pack(">I", zlib.crc32(control)) + animated[at + 16 :]
+    first, second, *others = read(claiming)
+    assert [int(frame.rgb[0, 0, 0]) for frame in (first, second)] == [0, 50]
+    assert len(others) < len(claiming) / 50
+    assert all("is damaged" in other.unreadable for other in others)
+
+
+def test_a_jpeg_of_very_many_end_markers_is_one_picture():
+    whole = numbered(3)
+    ends = b"\xff\xd9\xff\xd8\xff" * 200_000
+    assert len(read(whole[:2] + b"\xff\xfe\xff\xff" + ends[:65_533] + whole[2:-2] + ends)) == 1
 
 
 def test_every_picture_of_an_mjpeg_file_whatever_it_is_called(tmp_path):
@@ -286,11 +306,8 @@ def test_an_edit_list_is_no_damage(tmp_path):
     assert round(frames[0].rgb[20, 40, 0] / 5) == 25
 
 
-def test_a_real_clip_with_an_edit_list():
-    path = SHARED / "cases" / "discard_first_keyframe.mp4"
-    if not path.exists():
-        pytest.skip("shared media absent: cases/discard_first_keyframe.mp4 (set FORGESYTE_SHARED)")
-    frames = read(path)
+def test_a_real_clip_with_an_edit_list(shared_cases):
+    frames = read(shared_cases / "discard_first_keyframe.mp4")
     assert len(frames) == 25
     assert frames[0].size_wh == (64, 64)
 
@@ -303,11 +320,12 @@ def test_a_file_name_with_a_colon_is_a_file(tmp_path, monkeypatch, name):
 
 
 @pytest.mark.parametrize(("matrix", "red"), [
-    ([1, 0, 0, 1], "left"),
-    ([-1, 0, 0, 1], "right"),  # mirrored, as front cameras of phones write it
-    ([1, 0, 0, -1], "left"),
-    ([0, 1, 1, 0], "top"),  # mirrored and turned
-    ([0, -1, -1, 0], "bottom"),
+    ([1, 0, 0, 1], ("upper", "left")),
+    ([0, 1, -1, 0], ("upper", "right")),  # turned, as phones write it
+    ([-1, 0, 0, 1], ("upper", "right")),  # mirrored, as their front cameras do
+    ([1, 0, 0, -1], ("lower", "left")),
+    ([0, 1, 1, 0], ("upper", "left")),  # mirrored and turned
+    ([0, -1, -1, 0], ("lower", "right")),
 ])  # fmt: skip
 def test_a_mirrored_clip_is_shown_as_players_show_it(tmp_path, matrix, red):
     path = write_clip(tmp_path / "v.mp4", 3)
@@ -317,9 +335,14 @@ def test_a_mirrored_clip_is_shown_as_players_show_it(tmp_path, matrix, red):
     content[at : at + 36] = b"".join((a, b, bytes(4), c, d, bytes(12), (1 << 30).to_bytes(4, "big")))
     path.write_bytes(content)
     image = read(path)[0].rgb.astype(int)
+    assert image.shape == ((48, 64, 3) if matrix[0] else (64, 48, 3))
     redness = image[:, :, 0] - image[:, :, 1]
-    edges = {"left": redness[:, 2], "right": redness[:, -3], "top": redness[2], "bottom": redness[-3]}
-    assert max(edges, key=lambda edge: edges[edge].mean()) == red
+    corners = {
+        (upper, left): redness[rows, columns].mean()
+        for upper, rows in (("upper", slice(16)), ("lower", slice(-16, None)))
+        for left, columns in (("left", slice(16)), ("right", slice(-16, None)))
+    }
+    assert max(corners, key=lambda corner: corners[corner]) == red
 
 
 # Over HTTP

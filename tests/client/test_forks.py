@@ -54,7 +54,7 @@ next(iter(stream))
 def child():
     refused(lambda: blocking.analyze(PICTURE, "image_stats"))
     blocking.close()
-    print("child", stream.wait(20).status, stream.problem)
+    print("child", stream.wait(90).status, stream.problem)
     stream.close()
     with fs.BlockingClient({url!r}) as own:
         print("child", own.analyze(PICTURE, "image_stats").ok)

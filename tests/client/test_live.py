@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import socket
 import threading
@@ -15,7 +16,9 @@ import pytest
 import forgesyte_nb as fs
 from forgesyte_nb.client.sources import open_source
 from forgesyte_nb.plugins.registry import Registry
+from tests.chaos.bombs import png
 from tests.client.cameras import camera, number_of, numbered
+from tests.client.rtsp import rtsp_camera
 from tests.conftest import PATIENCE_S, run_cell, wait_for
 
 
@@ -87,6 +90,7 @@ def test_a_camera_that_stays_away_ends_with_the_reason():
 
 def test_a_silent_camera_is_called_silent_and_closing_does_not_wait_for_it(monkeypatch):
     monkeypatch.setattr("forgesyte_nb.client.sources.live._SILENT_S", 0.2)
+    monkeypatch.setattr("forgesyte_nb.client.sources.camera.NETWORK_TIMEOUT_S", 600.0)
     on = threading.Event()
 
     def answer(_request, send):
@@ -100,7 +104,7 @@ def test_a_silent_camera_is_called_silent_and_closing_does_not_wait_for_it(monke
         wait_for(lambda: source.status.state == "silent", "silence")
         assert "is silent: no picture for" in source.status.message
         source.close()
-        reader.join(5)  # far less than the ten seconds after which a silent camera is connected to again
+        reader.join(PATIENCE_S)  # far less than the time after which a silent camera is connected to again
         assert not reader.is_alive()
         on.set()
 
@@ -132,6 +136,34 @@ def test_one_picture_that_cannot_be_decoded_is_skipped_and_counted():
     with camera(answer) as cam, open_source(cam.url) as source:
         assert numbers(source, 2) == [1, 3]
         assert (source.status.damaged, source.status.outages, cam.requests) == (2, 0, 1)
+        off.set()
+
+
+def test_a_picture_over_the_limit_of_pixels_is_not_decoded():
+    off = threading.Event()
+
+    def answer(_request, send):
+        for part in (numbered(1), png(9000, 9000), numbered(3)):
+            send(part)
+        off.wait(PATIENCE_S)
+
+    with camera(answer) as cam, open_source(cam.url) as source:
+        assert numbers(source, 2) == [1, 3]
+        assert source.status.damaged == 1
+        off.set()
+
+
+def test_a_length_that_is_no_number_is_left_out_of_account():
+    off = threading.Event()
+
+    def answer(_request, send):
+        send(numbered(2))
+        off.wait(PATIENCE_S)
+
+    with camera(answer) as cam:
+        cam.start = b"--frame\r\nContent-Length: \xb2\r\n\r\n" + numbered(1) + b"\r\n"
+        with open_source(cam.url) as source:
+            assert numbers(source, 2) == [1, 2]
         off.set()
 
 
@@ -211,8 +243,12 @@ def test_a_stream_over_udp_that_falls_silent_comes_back(sender, monkeypatch):
         frames = source.frames()
         next(frames)
         camera.on.clear()
-        threading.Timer(2.5, camera.on.set).start()
-        wait_for(lambda: next(frames) and source.status.outages >= 1, "the stream to come back")
+        back = threading.Thread(
+            target=lambda: wait_for(lambda: source.status.outages, "the outage") and camera.on.set()
+        )
+        back.start()
+        wait_for(lambda: next(frames) and source.status.outages, "the stream to come back")
+        back.join()
         frames.close()
 
 
@@ -242,39 +278,136 @@ def server(tmp_path):
         yield server
 
 
-def test_a_stream_shows_that_its_camera_is_away_and_goes_on_when_it_is_back(server):
-    def answer(_request, send):
-        send(numbered(5))
-        cam.is_on = False
+@pytest.fixture(params=["multipart", "rtsp", "udp", "device"])
+def switched(request, udp_port, tmp_path, monkeypatch):
+    """A camera of each kind that sends pictures, as a source, and a function that switches it on and off."""
+    monkeypatch.setattr("forgesyte_nb.client.sources.camera.NETWORK_TIMEOUT_S", 1.0)
+    with contextlib.ExitStack() as stack:
+        if request.param == "multipart":
 
-    with camera(answer) as cam:
-        stream = fs.stream(cam.url, "number", server=server)
-        assert stream.intent == "freshest"
-        wait_for(lambda: stream.source_status.state == "reconnecting", "the outage")
-        assert "reconnecting to http://127.0.0.1" in stream.notice
-        assert "reconnecting" in repr(stream)
-        state = stream.state()
-        assert (state["source_state"], state["outages"]) == ("reconnecting", 1)
-        assert "reconnecting" in state["problem"]
-        assert stream.status == "playing"
-        cam.is_on = True
-        wait_for(lambda: stream.ledger["results"] >= 2, "a picture after the outage")
-        stream.close()
+            def answer(_request, send):
+                while cam.is_on:
+                    send(numbered(5))
+                    time.sleep(0.02)
+
+            cam = stack.enter_context(camera(answer))
+            yield cam.url, lambda on: setattr(cam, "is_on", on)
+        elif request.param == "rtsp":
+            rtsp = stack.enter_context(rtsp_camera())
+            yield rtsp.url, lambda on: rtsp.is_on.set() if on else rtsp.is_on.clear()
+        elif request.param == "udp":
+            udp = stack.enter_context(contextlib.closing(Sender(udp_port)))
+            yield f"udp://127.0.0.1:{udp_port}", lambda on: udp.on.set() if on else udp.on.clear()
+        else:
+            # No machine of tests has a camera: FFmpeg's virtual device, which a file plugs in and out.
+            there, away = tmp_path / "there.mkv", tmp_path / "away.mkv"
+            write_clip(there)
+            device = (f"movie={there}", {"format": "lavfi"})
+            monkeypatch.setattr("forgesyte_nb.client.sources.camera.device_of", lambda _device: device)
+            yield "camera:0", lambda on: away.rename(there) if on else there.rename(away)
 
 
-def test_a_stream_whose_camera_stays_away_fails_with_the_reason(server):
-    def answer(_request, send):
-        send(numbered(5))
-        cam.is_on = False
+def write_clip(path):
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("mpeg1video", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 32, "yuv420p"
+        for _ in range(5):
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((32, 64, 3), 50, np.uint8), format="rgb24")))
+        out.mux(stream.encode(None))
 
-    with camera(answer) as cam:
-        stream = fs.stream(cam.url + "?key=geheim", "number", server=server, reconnect_s=0.5).wait(PATIENCE_S)
-        assert stream.status == "failed"
-        assert "went away" in stream.problem
-        assert [result.result["number"] for result in stream.results] == [5]
-        for text in (stream.problem, repr(stream), stream.code, str(stream.state()), str(stream.results)):
-            assert "geheim" not in text
-        stream.close()
+
+def test_a_stream_shows_that_its_camera_is_away_and_goes_on_when_it_is_back(server, switched):
+    source, switch = switched
+    stream = fs.stream(source, "number", server=server)
+    assert stream.intent == "freshest"
+    wait_for(lambda: stream.ledger["results"] >= 1, "a picture")
+    switch(False)
+    wait_for(lambda: stream.source_status.state == "reconnecting" and stream.ledger["pending"] == 0, "the outage")
+    assert f"reconnecting to {source}" in stream.notice
+    assert "reconnecting" in repr(stream)
+    before, state = stream.ledger["results"], stream.state()
+    assert state["source_state"] == "reconnecting"
+    assert state["outages"] == stream.source_status.outages >= 1
+    assert "reconnecting" in state["problem"]
+    assert stream.status == "playing"
+    switch(True)
+    wait_for(lambda: stream.ledger["results"] > before, "a picture after the outage")
+    stream.close()
+
+
+def test_a_stream_whose_camera_stays_away_fails_with_the_reason(server, switched):
+    source, switch = switched
+    secret = "?key=geheim" if str(source).startswith("http") else ""
+    stream = fs.stream(source + secret, "number", server=server, reconnect_s=0.5)
+    wait_for(lambda: stream.ledger["results"] >= 1, "a picture")
+    switch(False)
+    stream.wait(PATIENCE_S)
+    assert stream.status == "failed"
+    assert f"{source} went away (" in stream.problem
+    assert "did not come back within reconnect_s=0.5" in stream.problem
+    assert stream.source_status.outages >= 1
+    assert stream.ledger["results"] == len([result for result in stream.results if result.ok]) >= 1
+    for text in (stream.problem, repr(stream), stream.code, str(stream.state()), str(stream.results)):
+        assert "geheim" not in text
+    stream.close()
+
+
+def test_a_client_gives_up_a_camera_after_the_same_time(server, switched):
+    source, switch = switched
+    with fs.BlockingClient(server) as client:
+        stream = client.stream(source, "number", reconnect_s=0.5)
+        assert next(stream).ok
+        switch(False)
+        with pytest.warns(UserWarning, match=r"did not come back within reconnect_s=0\.5"):
+            assert all(result.ok for result in stream)
+        assert stream.source.status.outages >= 1
+
+
+def test_a_batch_of_a_camera_ends_with_it(server):
+    with camera(lambda _request, send: [send(numbered(number)) for number in range(3)]) as cam:
+        cam.most_requests = 1
+        with pytest.warns(UserWarning, match="went away"):
+            table = fs.batch(cam.url, "number", url=server, reconnect_s=0, progress=False)
+        assert list(table["result.number"])[-1] == 2  # the pictures that came too fast for it are left out
+
+
+# RTSP
+
+
+def test_an_rtsp_camera_that_falls_silent_is_connected_to_again(monkeypatch):
+    monkeypatch.setattr("forgesyte_nb.client.sources.camera.NETWORK_TIMEOUT_S", 1.0)
+    with rtsp_camera() as cam, open_source(cam.url) as source:
+        assert (source.live, source.fps) == (True, 25)
+        frames = source.frames()
+        assert [number_of(next(frames)) for _ in range(10)] == list(range(10))
+        assert next(frames).time_s is None
+        cam.is_sending.clear()
+        cam.when_played = cam.is_sending.set
+        wait_for(lambda: next(frames) and source.status.outages, "the camera to come back")
+        assert (source.status.outages, cam.plays) == (1, 2)
+        frames.close()
+
+
+def test_an_rtsp_camera_is_given_its_password_and_nobody_sees_it():
+    with rtsp_camera() as cam:
+        cam.login = "user:geheim"
+        address = cam.url.removeprefix("rtsp://")
+        with open_source(f"rtsp://user:geheim@{address}") as source:
+            assert number_of(next(source.frames())) == 0
+            assert "geheim" not in repr(source)
+        for login in ("", "user:falsch@"):
+            with pytest.raises(fs.SourceError) as caught:
+                open_source(f"rtsp://{login}{address}")
+            assert "401" in str(caught.value)
+            assert "rtsp://USER:PASSWORD@" in str(caught.value)
+            assert "falsch" not in str(caught.value)
+
+
+def test_a_camera_that_does_not_answer_is_no_damaged_file():
+    with rtsp_camera() as cam:
+        url = cam.url
+    with pytest.raises(fs.SourceError, match="Connection refused; see that it is switched on and reached from here"):
+        open_source(url)
 
 
 def binary(number: int) -> np.ndarray:

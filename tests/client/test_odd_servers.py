@@ -102,3 +102,34 @@ async def test_on_a_new_connection_a_server_that_is_full_is_given_time():
         async with Client(url, max_retries=3, backoff_s=0.4) as client:
             results = await asyncio.gather(*(client.analyze(large, "ocr") for _ in range(16)))
     assert [result["text"] for result in results] == ["a"] * 16
+
+
+async def test_options_over_a_limit_that_is_not_known_yet_are_an_error_in_words(picture):
+    import websockets
+
+    greet, received = asyncio.Event(), []
+
+    async def talk(socket):
+        await greet.wait()
+        hello = {
+            "type": "hello",
+            "server_id": "s",
+            "session": "1",
+            "epoch": "e",
+            "secret": "x",
+            "max_options_bytes": 99,
+        }
+        await socket.send(json.dumps(hello))
+        async for data in socket:
+            received.append(data)
+
+    async with websockets.serve(talk, "127.0.0.1", 0, subprotocols=["forgesyte.v2"]) as listening:
+        url = f"ws://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+        async with Client(url) as client:
+            one = asyncio.create_task(client.analyze(picture, "ocr", names=["x" * 100]))
+            greet.set()
+            with pytest.raises(fs.InvalidOptions, match=r"options are 1\d\d bytes, the limit is 99: give the path"):
+                await one
+            with pytest.raises(fs.InvalidOptions, match="the limit is 99"):
+                client.stream([picture], "ocr", {"names": ["x" * 100]})
+    assert not any(b'"send_frame"' in bytes(data if isinstance(data, bytes) else data.encode()) for data in received)

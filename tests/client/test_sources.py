@@ -106,7 +106,7 @@ def test_what_is_no_picture_is_carried_raw_and_stops_nothing(tmp_path):
     assert "float64" in fourth.unreadable
     assert "NoneType is no picture" in fifth.unreadable
     unknown, no_path = read(["~nosuchuser/x.png", "a\0b.png"])
-    assert unknown.unreadable == "~nosuchuser/x.png: No such file or directory"
+    assert unknown.unreadable.startswith("~nosuchuser/x.png: No such file or directory; give the path")
     assert no_path.unreadable == r"'a\x00b.png' is no path (embedded null byte)"
     assert [picture.seq for picture in (first, second, third, fourth, fifth)] == [0, 1, 2, 3, 4]
 

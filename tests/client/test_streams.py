@@ -17,6 +17,7 @@ from forgesyte_nb.client.sources import Source
 from forgesyte_nb.image.frame import Frame
 from forgesyte_nb.image.pictures import RawImage
 from tests.client.conftest import RESULT
+from tests.conftest import PATIENCE_S
 
 
 async def test_a_stream_yields_one_result_for_each_picture_failed_ones_too(server, picture, tmp_path):
@@ -118,14 +119,14 @@ class Stuck(Listed):
 
 
 async def test_a_source_whose_frames_are_no_generator_is_read_to_its_end(server):
-    async with asyncio.timeout(20), Client(server.url) as client:
+    async with asyncio.timeout(PATIENCE_S), Client(server.url) as client:
         assert [result.seq async for result in client.stream(Listed(), "mean", ordered=True)] == [0, 1, 2]
         with pytest.raises(OSError, match="the shelf is empty"):
             [result async for result in client.stream(Listed(raises=True), "mean")]
 
 
 async def test_a_source_that_cannot_be_closed_raises_that_and_hangs_nobody(server):
-    async with asyncio.timeout(20), Client(server.url) as client:
+    async with asyncio.timeout(PATIENCE_S), Client(server.url) as client:
         seen = []
         with pytest.raises(OSError, match="it cannot be closed"):
             async for result in client.stream(Stuck(), "mean", ordered=True):
@@ -142,7 +143,7 @@ async def test_a_generator_that_raises_when_it_is_closed_hangs_nobody(server):
             finally:
                 raise OSError("rude")
 
-    async with asyncio.timeout(20), Client(server.url) as client:
+    async with asyncio.timeout(PATIENCE_S), Client(server.url) as client:
         with pytest.raises(OSError, match="rude"):
             [result async for result in client.stream(Rude(), "mean")]
 
@@ -160,7 +161,7 @@ async def test_what_is_refused_for_options_is_sent_again_in_front_of_what_waits(
 
     def source():
         yield from [picture] * 4
-        assert changed.wait(20)
+        assert changed.wait(PATIENCE_S)
         yield picture
 
     heard = []
@@ -189,7 +190,7 @@ async def test_what_is_refused_for_options_is_sent_again_in_front_of_what_waits(
 
     async with websockets.serve(refuse_the_old, "127.0.0.1", 0) as listening:
         url = f"ws://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
-        async with Client(url, offer_v2=False) as client, asyncio.timeout(20):
+        async with Client(url, offer_v2=False) as client, asyncio.timeout(PATIENCE_S):
             results = client.stream(source(), "ocr", k=1, concurrency=8)
             found = [result async for result in results]
     assert [result.error_code for result in found] == [None] * 5
@@ -219,7 +220,10 @@ async def test_a_refusal_that_comes_again_is_swallowed(picture, breaks):
     refused = {"type": "error", "error_code": "INVALID_OPTIONS", "message": "k: no", "timestamp": "", "plugin": "ocr"}
     async with websockets.serve(refuse, "127.0.0.1", 0) as listening:
         url = f"ws://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
-        async with Client(url, offer_v2=False, max_retries=int(breaks), backoff_s=0.01) as client, asyncio.timeout(20):
+        async with (
+            Client(url, offer_v2=False, max_retries=int(breaks), backoff_s=0.01) as client,
+            asyncio.timeout(PATIENCE_S),
+        ):
             results = client.stream([picture], "ocr", k=1)
             found = [result async for result in results]
     assert [(result.error, result["text"]) for result in found] == [(None, "a")]
@@ -252,7 +256,7 @@ async def test_a_pause_before_other_options_does_not_send_them_twice(picture, mo
 
     async with websockets.serve(refuse, "127.0.0.1", 0) as listening:
         url = f"ws://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
-        async with Client(url, offer_v2=False, backoff_s=0.2) as client, asyncio.timeout(20):
+        async with Client(url, offer_v2=False, backoff_s=0.2) as client, asyncio.timeout(PATIENCE_S):
             results = client.stream([picture], "ocr", k=1)
             assert [result.error async for result in results] == [None]
     assert [frame["options"] for frame in heard] == [{"k": 1}, {"k": 1}, {"k": 2}]

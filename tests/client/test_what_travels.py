@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from pydantic import BaseModel
@@ -18,6 +19,7 @@ from forgesyte_nb.errors import InvalidOptions
 from forgesyte_nb.plugins.contract import define
 from forgesyte_nb.plugins.registry import Registry
 from forgesyte_nb.server.server import Server
+from tests.conftest import PATIENCE_S
 
 
 class Kind(enum.Enum):
@@ -40,7 +42,14 @@ class All(BaseModel):
 
 
 def origin(frame: Any) -> dict[str, Any]:
-    return {"seq": frame.seq, "captured_at": frame.captured_at}
+    return {"seq": frame.seq, "captured_at": frame.captured_at, "time_s": frame.time_s}
+
+
+def late(frame: Any, *, after_s: float = 0.0) -> dict[str, Any]:
+    """Fails on pictures of the clip's first seconds."""
+    if frame.time_s < after_s:
+        raise ValueError(f"picture {frame.seq} at {frame.time_s:.2f} s")
+    return {"time_s": frame.time_s}
 
 
 def typed(
@@ -64,8 +73,10 @@ def whole(frame: Any, *, options: All) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     registry = Registry()
+    for engine in ("processes", "threads", "inline"):
+        registry.register(define(origin, name=f"origin_{engine}", engine=engine))
     registry.register(define(origin))
-    for plugin in (typed, whole):
+    for plugin in (typed, whole, late):
         registry.register(define(plugin, engine="threads"))
     log = tmp_path_factory.mktemp("log") / "log"
     with Server(port=0, settings=fs.Settings(workers=1), plugin_registry=registry, log=log) as running:
@@ -96,6 +107,61 @@ def test_pictures_sent_one_by_one_are_numbered_in_their_stream(client: fs.Blocki
     frame = fs.Frame.from_array(PICTURE, seq=41, captured_at=1.5)
     result = client.analyze(frame, "origin", stream_id="a")
     assert (result.seq, result["seq"], result["captured_at"]) == (41, 41, 1.5)
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A video of five pictures, 0.04 s apart."""
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 32, "yuv420p"
+        for number in range(5):
+            pixels = np.full((32, 64, 3), 10 * number, np.uint8)
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        out.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize("engine", ["processes", "threads", "inline"])
+def test_the_position_in_the_clip_is_the_same_inside_a_plugin_and_outside(
+    client: fs.BlockingClient, server: Server, clip: Path, engine: str
+) -> None:
+    name, positions = f"origin_{engine}", pytest.approx([0, 0.04, 0.08, 0.12, 0.16])
+    results = list(client.stream(clip, name, ordered=True))
+    assert [result.time_s for result in results] == positions
+    assert [result["time_s"] for result in results] == [result.time_s for result in results]
+    assert [result.frame.time_s for result in results if result.frame] == positions
+    kept = fs.stream(clip, name, server=server).wait(PATIENCE_S)
+    assert sorted(result["time_s"] for result in kept.results) == positions
+    assert all(result["time_s"] == result.frame.time_s == result.time_s for result in kept.results)
+    kept.close()
+
+
+def test_a_frame_is_sent_with_its_position_and_other_pictures_have_none(
+    client: fs.BlockingClient, server: Server
+) -> None:
+    frame = fs.Frame.from_array(PICTURE, time_s=12.5)
+    result = client.analyze(frame, "origin")
+    assert (result.time_s, result["time_s"]) == (12.5, 12.5)
+    again = client.analyze(result.frame, "origin")
+    assert (again.time_s, again["time_s"]) == (12.5, 12.5)
+    result = client.analyze(PICTURE, "origin")
+    assert (result.time_s, result["time_s"]) == (None, None)
+    with fs.BlockingClient(server, offer_v2=False) as seed:  # the seed's protocol has no field for it
+        result = seed.analyze(frame, "origin")
+    assert (result.time_s, result["time_s"]) == (12.5, None)
+
+
+def test_a_failed_frame_is_run_again_at_its_position(server: Server, clip: Path) -> None:
+    stream = fs.stream(clip, "late", server=server, after_s=0.1).wait(PATIENCE_S)
+    failures = {failure.frame.seq: failure for failure in stream.failures}
+    assert sorted(failures) == [0, 1, 2]
+    with pytest.raises(ValueError, match=r"picture 2 at 0\.08 s"):
+        failures[2].rerun()
+    failures[2].options["after_s"] = 0.05
+    assert failures[2].rerun() == {"time_s": pytest.approx(0.08)}
+    stream.close()
 
 
 WHEN = datetime.datetime(2026, 1, 11, 12)

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from forgesyte_nb.errors import PluginDefinitionError, PluginError
+from forgesyte_nb.errors import PluginDefinitionError, PluginError, ProcessingTimeout
+from tests.conftest import PATIENCE_S
 from tests.engines.conftest import Bench, Open
 
 GATES = """
@@ -67,6 +68,39 @@ async def test_frames_that_waited_while_several_revisions_passed(open_bench: Ope
     assert [await bench.result(job) for job in patient] == [{"value": 1}] * 16
 
 
+LOOPS = "@fs.plugin(timeout_s={limit_s})\ndef loops(frame):\n    while True: pass"
+
+
+async def test_a_plugin_is_tried_at_once_while_frames_hold_all_lanes(open_bench: Open) -> None:
+    bench = open_bench("processes", workers=1)
+    bench.cell("@fs.plugin\ndef first(frame): return {}")
+    await bench.run("first")
+    bench.cell(LOOPS.format(limit_s=1000))
+    holding = bench.submit("loops")
+    await bench.until(lambda: holding.started_at > 0, "the loop to begin")
+    bench.cell("@fs.plugin\nclass well:\n    def process(self, frame): return {}")
+    await bench.engine.trial(bench.registry.entry("well"))
+    assert not holding.ended
+    bench.cell("@fs.plugin\nclass broken:\n    def setup(self, ctx): 1 / 0\n    def process(self, frame): return {}")
+    with pytest.raises(PluginDefinitionError, match="ZeroDivisionError"):
+        await bench.engine.trial(bench.registry.entry("broken"))
+
+
+@pytest.mark.parametrize("engine_name", ["threads", "processes"])
+async def test_a_plugin_that_waits_behind_a_loop_is_not_blamed_for_it(open_bench: Open, engine_name: str) -> None:
+    bench = open_bench(engine_name, workers=1)
+    bench.cell("@fs.plugin\ndef first(frame): return {}")
+    await bench.run("first")
+    bench.cell(LOOPS.format(limit_s=1))
+    holding = bench.submit("loops")
+    await bench.until(lambda: holding.started_at > 0, "the loop to begin")
+    bench.cell("@fs.plugin\nclass well:\n    def process(self, frame): return {}")
+    await bench.engine.trial(bench.registry.entry("well"))
+    assert type(await bench.error(holding)) is ProcessingTimeout
+    assert await bench.run("well") == {}
+    assert not [line for line in bench.logs if line.startswith("well")]
+
+
 async def test_a_trial_raises_what_setting_up_raises_and_leaves_the_engine_well(bench: Bench) -> None:
     loop = asyncio.get_running_loop()
     bench.cell("@fs.plugin\ndef shade(frame): return {'shade': int(frame.gray[0, 0])}")
@@ -82,7 +116,7 @@ async def test_a_trial_raises_what_setting_up_raises_and_leaves_the_engine_well(
     }
 
     def trial(entry: Any) -> None:  # as the server does it, from the cell's thread
-        asyncio.run_coroutine_threadsafe(bench.engine.trial(entry), loop).result(30)
+        asyncio.run_coroutine_threadsafe(bench.engine.trial(entry), loop).result(PATIENCE_S)
 
     bench.registry.add_trial(trial)
     for name, text in (("raises", "OSError: no weights"), ("exits", "SystemExit: 3")):

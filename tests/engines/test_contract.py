@@ -381,3 +381,27 @@ async def test_an_engine_that_did_nothing_closes(open_bench: Open, engine_name: 
 async def test_the_plugins_environment_is_the_kernels(bench: Bench) -> None:
     bench.cell("import os\n@fs.plugin\ndef where(frame): return {'cwd': os.getcwd(), 'home': os.environ.get('HOME')}")
     assert await bench.run("where") == {"cwd": os.getcwd(), "home": os.environ.get("HOME")}
+
+
+async def test_short_frames_of_a_client_without_streams_wait_for_one_of_its_slow_frames_at_most(
+    open_bench: Open, engine_name: str, tmp_path: Path
+) -> None:
+    if engine_name == "inline":
+        pytest.skip("nothing else runs while a plugin runs inline")
+    bench = open_bench(engine_name, workers=1)
+    bench.cell(
+        "import os, time\n@fs.plugin\ndef short(frame): return {}\n@fs.plugin\ndef slow(frame, *, path: str):\n"
+        "    while not os.path.exists(path): time.sleep(0.005)\n    time.sleep(0.5)\n    return {}"
+    )
+    slow = [bench.submit("slow", {"path": str(tmp_path / str(number))}) for number in range(5)]
+    await bench.until(bench.hears("started", slow[0].frame_id), "the start")
+    short = [bench.submit("short") for _ in range(10)]
+    for number in range(2):  # the one that runs, and one more
+        (tmp_path / str(number)).touch()
+    for job in short:
+        await bench.result(job)
+    assert [bool(bench.hears("ended", job.frame_id)()) for job in slow[2:]] == [False] * 3
+    for number in range(2, 5):
+        (tmp_path / str(number)).touch()
+    for job in slow:
+        await bench.result(job)

@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from forgesyte_nb.errors import PluginError
+from tests.conftest import PATIENCE_S
 from tests.engines.conftest import Bench, Open
 
 CRASHES = """
@@ -171,7 +172,7 @@ async def test_a_trial_that_kills_the_worker_is_an_error_in_the_cell(crashing: B
     )
     for _ in range(2):
         with pytest.raises(Exception, match="exit code 9"):
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE_S):
                 await crashing.engine.trial(crashing.registry.entry("fatal"))
     assert "pid" in await crashing.run("crashes")
 

@@ -19,7 +19,7 @@ from forgesyte_nb.errors import WireError
 from forgesyte_nb.jobs import Job
 from forgesyte_nb.plugins.contract import Plugin
 from forgesyte_nb.plugins.registry import Registry
-from tests.conftest import run_cell
+from tests.conftest import PATIENCE_S, run_cell
 
 REGISTRY = Registry()
 run_cell("@fs.plugin\ndef p(frame): return {}\n@fs.plugin\ndef q(frame): return {}", REGISTRY)
@@ -290,7 +290,7 @@ def test_however_the_two_take_turns_each_task_goes_to_one() -> None:
         permits.grant([number])
         if random_.random() < 0.5 and permits.revoke(back := random_.randrange(max(1, number - 7), number + 1)):
             recalled.add(back)
-    worker.join(30)
+    worker.join(PATIENCE_S)
     permits.close()
     assert began | recalled == set(range(1, 2001))
     assert not began & recalled

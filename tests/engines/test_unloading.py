@@ -9,6 +9,7 @@ import pytest
 
 from forgesyte_nb.errors import PluginDefinitionError, PluginNotFound
 from forgesyte_nb.plugins.registry import Entry
+from tests.conftest import PATIENCE_S
 from tests.engines.conftest import Bench, Open
 
 MODEL = """
@@ -55,7 +56,7 @@ class Cells:
         loop = asyncio.get_running_loop()
 
         def trial(entry: Entry) -> None:
-            asyncio.run_coroutine_threadsafe(bench.engine.trial(entry), loop).result(30)
+            asyncio.run_coroutine_threadsafe(bench.engine.trial(entry), loop).result(PATIENCE_S)
 
         bench.cell(ALIVE, TORN_DOWN=str(torn_down))
         bench.registry.add_trial(trial)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from jupyter_client.manager import KernelManager
 
-from tests.conftest import wait_for
+from tests.conftest import PATIENCE_S, wait_for
 
 CLIENT = '''
 import asyncio, base64, io, json
@@ -61,7 +61,7 @@ def run_script(tmp_path: Path, engine: str, ending: str) -> subprocess.Completed
         [sys.executable, "-W", "error", str(path)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         cwd=tmp_path,
         check=False,
     )
@@ -126,7 +126,7 @@ server.close()
         [sys.executable, str(path)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         cwd=tmp_path,
         check=False,
         start_new_session=True,
@@ -143,7 +143,7 @@ def kernel() -> Any:
     manager.start_kernel(cwd=str(Path(__file__).parent), env={**os.environ, "PYDEVD_DISABLE_FILE_VALIDATION": "1"})
     client = manager.blocking_client()
     client.start_channels()
-    client.wait_for_ready(timeout=60)
+    client.wait_for_ready(timeout=PATIENCE_S)
 
     class Kernel:
         pid = manager.provisioner.pid  # type: ignore[union-attr]
@@ -156,7 +156,7 @@ def kernel() -> Any:
                 content = message["content"]
                 said.append(content.get("text", "") or "\n".join(content.get("traceback", [])))
 
-            reply = client.execute_interactive(code, timeout=60, output_hook=hear)
+            reply = client.execute_interactive(code, timeout=PATIENCE_S, output_hook=hear)
             text = "".join(said)
             self.status = reply["content"]["status"]
             assert allow_error or reply["content"]["status"] == "ok", text
@@ -168,7 +168,7 @@ def kernel() -> Any:
         def interrupt(self) -> None:
             """As the stop button does it; returns when the cell has ended."""
             manager.interrupt_kernel()
-            assert client.get_shell_msg(timeout=60)["content"]["ename"] == "KeyboardInterrupt"
+            assert client.get_shell_msg(timeout=PATIENCE_S)["content"]["ename"] == "KeyboardInterrupt"
 
     yield Kernel()
     client.stop_channels()

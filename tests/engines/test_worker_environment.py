@@ -25,6 +25,18 @@ def opencv(frame):
     return {"threads": cv2.getNumThreads(), "onnxruntime": "onnxruntime" in sys.modules}
 
 @fs.plugin
+def counts(frame):
+    import cv2, onnxruntime, psutil
+    process = psutil.Process()
+    before = process.num_threads()
+    session = onnxruntime.InferenceSession(MODEL, providers=["CPUExecutionProvider"])
+    return {
+        "onnx": process.num_threads() - before,
+        "opencv": cv2.getNumThreads(),
+        "openmp": os.environ["OMP_NUM_THREADS"],
+    }
+
+@fs.plugin
 def onnx(frame, *, chosen: int = 0):
     import onnxruntime
     options = onnxruntime.SessionOptions()
@@ -76,6 +88,20 @@ async def test_sessions_of_onnx_runtime_use_their_share_unless_they_name_a_numbe
     bench.cell(READS, MODEL=identity_model())
     assert await bench.run("onnx") == {"threads": [3, 3]}
     assert await bench.run("onnx", {"chosen": 4}) == {"threads": [4, 3]}
+
+
+@pytest.mark.parametrize(
+    ("settings", "threads"), [({"workers": 1}, 6), ({"workers": 2}, 3), ({"workers": 1, "threads_per_worker": 2}, 2)]
+)
+async def test_so_many_threads_of_onnx_runtime_there_are(
+    open_bench: Open, settings: dict[str, Any], threads: int
+) -> None:
+    pytest.importorskip("onnxruntime")
+    bench = open_bench("processes", **settings)
+    bench.cell(READS, MODEL=identity_model())
+    found = await bench.run("counts")
+    assert found["onnx"] == threads - 1, "the thread that runs the session is one of them"
+    assert (found["opencv"], found["openmp"]) == (threads, str(threads))
 
 
 async def test_the_kernels_own_limits_count_and_settings_count_more(

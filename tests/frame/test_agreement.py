@@ -14,10 +14,11 @@ import pytest
 from PIL import Image, ImageOps
 
 from forgesyte_nb.errors import InvalidImage
-from forgesyte_nb.image.formats import FORMATS
+from forgesyte_nb.image.formats import FORMATS, ImageHeader
 from forgesyte_nb.image.frame import Frame
 from forgesyte_nb.image.header import read_header
 from forgesyte_nb.image.pillow import pixels_rgb
+from tests.conftest import encoded
 from tests.fuzz.bad_pictures import seed_pictures
 
 MAX_PIXELS = 1_000_000
@@ -84,3 +85,19 @@ def test_damaged_pictures(number: int) -> None:
             else:
                 assert sorted((width, height)) == sorted((header.width, header.height))
             assert time.process_time() - began < 2
+
+
+@pytest.mark.parametrize("size_wh", [(8, 8), (29, 40)], ids=["smaller", "a column less"])
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_decoder_that_sees_another_size_than_the_header(
+    kind: str, size_wh: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No file does it today; whoever finds one must not get past the limits, which are the header's."""
+    pixels = np.zeros((40, 30, 3), np.uint8)
+    pixels[:20] = 255
+    data = encoded(pixels, kind)
+    header = read_header(data, max_pixels=MAX_PIXELS)
+    wrong = ImageHeader(*(kind, *size_wh, *header[3:]))
+    monkeypatch.setattr("forgesyte_nb.image.frame.read_header", lambda *_, **__: wrong)
+    with pytest.raises(InvalidImage, match=rf"{kind} of {size_wh[0]}×{size_wh[1]} by its header .* of 30×40"):
+        _ = Frame(data).rgb

@@ -13,7 +13,7 @@ from PIL import Image
 from forgesyte_nb.errors import InvalidImage
 from forgesyte_nb.image.frame import Frame
 from forgesyte_nb.image.jpeg import MOST_SCANS, MOST_SEGMENTS
-from forgesyte_nb.image.png import HARMLESS_BYTES, MOST_CHUNKS, MOST_NOTES
+from forgesyte_nb.image.png import HARMLESS_BYTES, MOST_CHUNKS, MOST_TEXTS
 from tests.conftest import encoded
 
 NOISE = np.random.default_rng(1).integers(0, 256, (700, 900, 3), np.uint8)
@@ -56,6 +56,14 @@ def png(
 def test_large_pngs_are_taken_however_their_data_are_cut(interlaced: bool, cut: int) -> None:
     pixels = NOISE[:300, :600] if cut == 16 else NOISE
     assert np.array_equal(Frame(png(pixels, interlaced=interlaced, cut=cut)).rgb, pixels)
+
+
+def test_texts_are_not_given_to_libpng(capfd: pytest.CaptureFixture[str]) -> None:
+    """It would inflate 8 MB of each, and print a line of it."""
+    text = zlib.compress(bytes(1 << 24))
+    notes = chunk(b"zTXt", b"n\0\0" + text) + chunk(b"iTXt", b"n\0\1\0\0\0" + text) + chunk(b"iCCP", b"n\0\0" + text)
+    assert np.array_equal(Frame(png(NOISE[:8, :8], notes=notes)).rgb, NOISE[:8, :8])
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("kind", [b"IDAT", b"tEXt", b"faKe"])
@@ -103,10 +111,10 @@ def test_pngs_of_noise_are_taken_however_they_are_deflated(level: int, shape: tu
 @pytest.mark.parametrize("kind", [b"zTXt", b"iTXt", b"iCCP"])
 def test_a_png_of_very_many_compressed_notes_is_refused(kind: bytes) -> None:
     body = {b"zTXt": b"n\0\0", b"iTXt": b"n\0\1\0\0\0", b"iCCP": b"n\0\0"}[kind] + zlib.compress(bytes(1000))
-    few = png(NOISE[:8, :8], notes=chunk(kind, body) * (1 if kind == b"iCCP" else MOST_NOTES))
+    few = png(NOISE[:8, :8], notes=chunk(kind, body) * (1 if kind == b"iCCP" else MOST_TEXTS))
     assert Frame(few).rgb.shape == (8, 8, 3)
-    with pytest.raises(InvalidImage, match=f"PNG with more than {MOST_NOTES} compressed notes"):
-        _ = Frame(png(NOISE[:8, :8], notes=chunk(kind, body) * (MOST_NOTES + 1))).rgb
+    with pytest.raises(InvalidImage, match=f"PNG with more than {MOST_TEXTS} compressed texts"):
+        _ = Frame(png(NOISE[:8, :8], notes=chunk(kind, body) * (MOST_TEXTS + 1))).rgb
 
 
 def test_a_png_of_many_plain_texts_is_taken() -> None:

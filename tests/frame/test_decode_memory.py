@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from tests.conftest import PATIENCE_S
+
 SCRIPT = """
 import resource
 import sys
@@ -16,7 +18,7 @@ from forgesyte_nb.image import memory as decode_memory
 from forgesyte_nb.image import decode as decoders
 from forgesyte_nb.errors import InvalidImage
 from forgesyte_nb.image.frame import Frame
-from tests.conftest import encoded
+from tests.conftest import PATIENCE_S, encoded
 
 decode_memory.limit_in_this_process()
 before = resource.getrlimit(resource.RLIMIT_AS)
@@ -48,6 +50,37 @@ bytearray(2_000_000_000)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells how much address space a process has")
 def test_a_decoder_that_wants_far_more_than_the_picture_needs_is_refused_and_nobody_else() -> None:
-    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("PNG of 100×100 takes more memory to decode than a picture of its size should")
+
+
+TAGS = """
+import resource
+import numpy as np
+from forgesyte_nb.image.frame import Frame
+from tests.chaos.bombs import tiff_of_tags
+from tests.conftest import encoded
+
+def decode(data):
+    frame = Frame(data)
+    return frame.rgb.shape, frame.pil.size
+
+decode(encoded(np.zeros((8, 8, 3), np.uint8), "TIFF"))
+data = tiff_of_tags(100, 10_000_000, tag=40_000, kind=7, unit=1)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(decode(data))
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the unit of ru_maxrss differs")
+def test_a_hundred_tags_in_the_same_ten_megabytes_take_the_memory_of_the_file() -> None:
+    """Pillow before 13 would copy the bytes of each: 1 GB."""
+    done = subprocess.run([sys.executable, "-c", TAGS], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    decoded, more_mib = done.stdout.splitlines()
+    assert decoded == "((8, 8, 3), (8, 8))"
+    assert int(more_mib) < 40

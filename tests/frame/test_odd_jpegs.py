@@ -43,8 +43,16 @@ def test_stray_bytes_between_segments(at: int, stray: bytes) -> None:
 
 @pytest.mark.parametrize("at", BEFORE[:2])
 def test_very_many_stray_bytes_are_refused(at: int) -> None:
-    with pytest.raises(InvalidImage, match="JPEG is damaged: over 65,536 bytes between two of its segments"):
+    with pytest.raises(InvalidImage, match="JPEG is damaged: over 65,536 bytes between its segments"):
         size(WHOLE[:at] + bytes(MOST_STRAY_BYTES + 1) + WHOLE[at:])
+
+
+@pytest.mark.parametrize("at", BEFORE[:3])
+def test_stray_bytes_of_many_segments_are_counted_together(at: int) -> None:
+    one = b"\xff\xe5\0\2" + bytes(1000)
+    assert Frame(WHOLE[:at] + one * 60 + WHOLE[at:]).rgb.shape == HALF.shape
+    with pytest.raises(InvalidImage, match="over 65,536 bytes between its segments"):
+        _ = Frame(WHOLE[:at] + one * 70 + WHOLE[at:]).rgb
 
 
 @pytest.mark.parametrize("hidden", [b"\xff\0\0\x0f", b"\xff\0\0\x13\0\0", b"\xff\x01\0\x0f", b"\xff\xd0\0\x0f"])

@@ -23,9 +23,10 @@ with atheris.instrument_imports(include=["forgesyte_nb"]):
     from pydantic import Field
 
     from forgesyte_nb.errors import InvalidImage, InvalidMessage, InvalidOptions
-    from forgesyte_nb.image import jpeg, png, tiff, webp
+    from forgesyte_nb.image import jpeg, png, webp
     from forgesyte_nb.image.formats import FORMATS
     from forgesyte_nb.image.header import read_header
+    from forgesyte_nb.image.tiff_tags import Directory
     from forgesyte_nb.plugins.options import OptionsSchema, check_size
     from forgesyte_nb.protocol import wire
     from forgesyte_nb.protocol.messages import Error
@@ -78,7 +79,7 @@ def _image(data: bytes) -> None:
     elif header.format == "WEBP":
         webp.read_orientation(data)
     elif header.format == "TIFF":
-        tiff.without_metadata(data)
+        Directory(data).without_others()
 
 
 def _options(data: bytes) -> None:

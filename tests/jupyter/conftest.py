@@ -62,7 +62,7 @@ class Kernel:
         self._client = BlockingKernelClient(connection_file=str(self.connection_file))
         self._client.load_connection_file()
         self._client.start_channels(hb=False)  # by the heartbeat, a kernel that starts slowly is dead after a second
-        self._client.wait_for_ready(timeout=2 * PATIENCE_S)
+        self._client.wait_for_ready(timeout=PATIENCE_S)
 
     def run(self, code: str) -> str:
         """Run a cell; what it printed."""
@@ -136,7 +136,10 @@ class Jupyter:
             stderr=subprocess.STDOUT,
         )
         self.info_file = self.runtime / f"jpserver-{self.process.pid}.json"
-        wait_for(lambda: self.process.poll() is not None or self._ready(), "the Jupyter Server to listen")
+
+    def wait_until_ready(self) -> None:
+        """Wait until it answers; on a busy machine its imports alone take half a minute."""
+        wait_for(lambda: self.process.poll() is not None or self._ready(), "it to listen")
         assert self.process.poll() is None, self.log()
 
     def _ready(self) -> bool:
@@ -209,8 +212,11 @@ class Jupyter:
 def jupyter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jupyter]:
     """A Jupyter Server under `/user/someone/`, with a token."""
     server = Jupyter(tmp_path_factory.mktemp("jupyter"))
-    yield server
-    server.close()
+    try:
+        server.wait_until_ready()
+        yield server
+    finally:
+        server.close()
 
 
 @pytest.fixture(scope="module")

@@ -21,8 +21,8 @@ from typing import Any
 import psutil
 
 import forgesyte_nb
+from tests.conftest import PATIENCE_S
 
-PATIENCE_S = 60.0
 KERNELS = Path(sys.prefix) / "kernels"  # `make setup` installs older ipykernels there, a folder each
 
 # It ends when its standard input does, so also with tests that are killed before they can end it.

@@ -27,9 +27,9 @@ from typing import Any
 
 from playwright.async_api import ConsoleMessage, Locator, Page, WebSocketRoute
 
+from tests.conftest import PATIENCE_S
 from tests.lab.jupyter_lab import JupyterLab
 
-PATIENCE_S = 30.0
 IMAGES = Path(__file__).parents[2] / "notebooks" / "images"
 WIDE = (1600, 900)  # width and height of the window in pixels
 

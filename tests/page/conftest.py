@@ -16,6 +16,7 @@ from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright
 
 import forgesyte_nb as fs
 from forgesyte_nb.plugins.registry import Registry
+from tests.conftest import PATIENCE_S
 
 HERE = Path(__file__).parent
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -31,7 +32,6 @@ FLAGS = [
     "--use-fake-ui-for-media-stream",
     "--use-fake-device-for-media-stream=fps=30",
 ]
-PATIENCE_S = 30
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -73,3 +73,34 @@ async def test_a_page_of_another_origin(watched: Watched, elsewhere: str, tmp_pa
     assert "boxes" in found["plugins"]
     assert found["hello"] is None, "it got the seed's protocol"
     assert found["ended"] == "nothing was said of the feed"
+
+
+REFUSED = """async ([url, tokens]) => {
+  const { ForgeSyteClient } = await import(`${url}/forgesyte.js`);
+  return tokens.map((token) => {
+    try {
+      new ForgeSyteClient(url, { token });
+      return "accepted";
+    } catch (error) {
+      return `${error.name}: ${error.message}`;
+    }
+  });
+}"""
+
+
+async def test_a_token_that_cannot_be_presented_is_refused_as_in_python(
+    watched: Watched, elsewhere: str, server: fs.Server
+) -> None:
+    tokens = ["a b", "ab,c", "ab\n", "\rab", "a\tb", "gr\u00fcn", "a\U0001f512b", "a\x7f"]
+    in_python = []
+    for token in tokens:
+        with pytest.raises(ValueError, match="token=<hidden>") as caught:
+            fs.Client(server.url, token=token)
+        in_python.append(f"TypeError: {caught.value}")
+    await watched.page.goto(elsewhere)
+    url = f"http://localhost:{server.port}"
+    assert await watched.page.evaluate(REFUSED, [url, tokens]) == in_python
+    # What a header carries and a subprotocol does not: no server has such a token.
+    (slash,) = await watched.page.evaluate(REFUSED, [url, ["a/b"]])
+    assert slash.startswith("TypeError: token=<hidden>: its character 2 is a sign, which cannot be presented")
+    assert await watched.page.evaluate(REFUSED, [url, ["!#$%&'*+-.^_`|~aZ0"]]) == ["accepted"]

@@ -116,7 +116,8 @@ class Called:
         (
             asynchronous,
             {},
-            "is 'async def', which is not awaited: make it 'def'. Calls that wait for a network run side by side",
+            "make it 'def'. Calls that wait for a network run side by side in threads: "
+            '@fs.plugin(engine="threads"), fs.serve(workers=16), fs.stream(…, concurrency=16)',
         ),
         (generator, {}, "has a 'yield', but a frame has one result"),
         (NoProcess, {}, "has no method process"),

@@ -96,6 +96,10 @@ HEADS = {
     b"GET /\xc3\xbc HTTP/1.1\r\nHost: localhost\r\n\r\n": b"HTTP/1.1 400 ",
     b"no request\r\n\r\n": b"HTTP/1.1 400 ",
     b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 100_000 + b"\r\n\r\n": b"HTTP/1.1 431 ",
+    b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"X: %b\r\n" % (b"x" * 8000) * 15 + b"\r\n": b"HTTP/1.1 431 ",
+    b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"X: %b\r\n" % (b"x" * 8000) * 15: b"HTTP/1.1 431 ",
+    b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"X: %b\r\n" % (b"x" * 8000) * 7 + b"\r\n": b"HTTP/1.1 200 ",
+    b"GET /v1/plugins HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nUpgrade: h2c\r\n\r\n": b"HTTP/1.1 404 ",
 }
 
 

@@ -89,6 +89,13 @@ def test_a_folder_that_all_can_write(tmp_path: Path, mode: int, above: int) -> N
         assert said == f"{path} is not loaded: other users can write {folder} (mode {mode:04o}); chmod go-w {folder}"
 
 
+def test_a_name_that_controls_the_terminal_is_escaped(tmp_path: Path) -> None:
+    path = write(tmp_path / "plugins", "\x1b]52;c;evil\x07\u202e", 0o666, text=PLUGIN.format(name="bad"))
+    said = refused(path)
+    assert said.isprintable()
+    assert "x1b]52;c;evil" in said
+
+
 @needs_root
 @pytest.mark.parametrize("what", ["file", "folder", "above", "link"])
 def test_what_belongs_to_another_user(tmp_path: Path, what: str) -> None:
@@ -158,6 +165,46 @@ def test_a_module_beside_it_that_it_imports(tmp_path: Path, statement: str) -> N
     module = path.parent / IMPORTS[statement]
     module.chmod(0o666)
     assert refused(path) == f"{path} is not loaded: other users can write {module} (mode 0666); chmod go-w {module}"
+
+
+COMPILED = """
+import importlib.util, marshal, sys
+code = compile("import os; os.environ['EXECUTED'] = 'planted'; value = 1", "helper.py", "exec")
+sys.stdout.buffer.write(importlib.util.MAGIC_NUMBER + bytes([1, 0, 0, 0]) + bytes(8) + marshal.dumps(code))
+"""  # the flags of a .pyc file whose source is not compared with it
+
+
+@needs_root
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_byte_code_that_another_user_left_beside_it(tmp_path: Path, what: str) -> None:
+    path = write(tmp_path / "plugins", "bad", text=f"import helper\n{PLUGIN.format(name='bad')}")
+    (path.parent / "helper.py").write_text("value = 1")
+    cache = path.parent / "__pycache__"
+    cache.mkdir(mode=0o755)
+    assert file_trust.why_untrusted(path) == ""
+    planted = cache / f"helper.{sys.implementation.cache_tag}.pyc"
+    owned = cache
+    if what == "file":
+        owned = planted
+        planted.write_bytes(subprocess.check_output([sys.executable, "-c", COMPILED]))
+    os.chown(owned, STRANGER, STRANGER)
+    said = refused(path)
+    assert f"{owned} belongs to another user" in said
+    assert said.endswith(f"rm -r {owned}")
+    planted.unlink(missing_ok=True)
+    cache.rmdir()
+    assert refused(path) == "", "the remedy"
+
+
+def test_a_folder_of_byte_code_that_all_can_write(tmp_path: Path) -> None:
+    path = write(tmp_path / "plugins", "bad", text=f"import helper\n{PLUGIN.format(name='bad')}")
+    (path.parent / "helper.py").write_text("value = 1")
+    cache = path.parent / "__pycache__"
+    cache.mkdir()
+    cache.chmod(0o1777)
+    assert refused(path) == f"{path} is not loaded: other users can write {cache} (mode 1777); chmod go-w {cache}"
+    cache.chmod(0o755)
+    assert refused(path) == "", "the remedy"
 
 
 GROUPS: dict[str, tuple[Any, list[tuple[str, int, int]], bool]] = {

@@ -19,7 +19,7 @@ import pytest
 import forgesyte_nb as fs
 from forgesyte_nb.plugins.registry import Registry
 from forgesyte_nb.server import gate, peer_uid
-from tests.conftest import wait_for
+from tests.conftest import PATIENCE_S, wait_for
 from tests.figures import Figures
 from tests.server.conftest import RawSocket, log_of, upgrade
 
@@ -166,9 +166,35 @@ print(raw.recv(65536).split()[1].decode())
 def test_another_user_of_the_machine(tmp_path: Path, check: bool, status: str, address: str) -> None:
     with start(tmp_path, check_peer_uid=check) as running:
         command = [sys.executable, "-I", "-S", "-c", AS_ANOTHER, address, str(running.port)]
-        asked = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        asked = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
         assert asked.stdout.strip() == status, asked.stderr
         assert ("the peer belongs to uid 65534, this server to uid 0" in log_of(running)) is check
+
+
+SILENT_AS_ANOTHER = """
+import encodings.idna, os, select, socket, sys
+os.setgid(65534); os.setuid(65534)
+silent = [socket.create_connection(("127.0.0.1", int(sys.argv[1])), 30) for _ in range(300)]
+print(len(silent), flush=True)
+sys.stdin.read()
+print(len(select.select(silent, [], [], 0)[0]))  # those that have been closed
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.getuid() != 0, reason="only root on Linux can become another user")
+def test_another_user_cannot_take_the_descriptors(tmp_path: Path) -> None:
+    with start(tmp_path, handshake_timeout_s=60.0) as running:
+        command = [sys.executable, "-I", "-S", "-c", SILENT_AS_ANOTHER, str(running.port)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+            assert other.stdout is not None
+            assert other.stdout.readline() == "300\n"
+            with RawSocket(running.port) as raw:
+                assert raw.request("/healthz", [("Host", "localhost")])[0] == 200
+            closed, _ = other.communicate("", timeout=60)
+        assert int(closed) == 300 - 64
+        assert "connections of other users: 64 are open" in log_of(running)
+        with RawSocket(running.port) as raw:
+            raw.open()
 
 
 def test_where_the_kernel_does_not_tell_the_check_is_skipped_and_the_log_says_so_once(

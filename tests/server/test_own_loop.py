@@ -44,7 +44,7 @@ def use(policy, url=None):
     next(iter(stream))
     asyncio.set_event_loop_policy(policy)
     other = fs.BlockingClient(server)
-    again = fs.stream([np.zeros((8, 8, 3), np.uint8)], "image_stats").wait(20)
+    again = fs.stream([np.zeros((8, 8, 3), np.uint8)], "image_stats").wait(90)
     print(again.status, again.ledger["results"])
     for one in (stream, again, client, other, server):
         one.close()

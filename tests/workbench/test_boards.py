@@ -87,7 +87,10 @@ def test_viewers_of_a_monitor_see_rows_and_ask_for_whole_messages(server: fs.Ser
     assert monitor.feed.control("message", result["number"])["result"] == {"gain": 1}
     assert monitor.feed.control("subscribe", "plugin_well") == ["all", "plugin_well"]
     monitor.feed.control("clear", None)
-    assert json.loads(monitor.feed.state)["total"] == 0
+    wait_for(lambda: json.loads(monitor.feed.state)["total"] == 0, "the state to be published")
+    analyze(server, "well")
+    wait_for(lambda: monitor.total == 4, "messages")
+    assert [row["number"] for row in monitor.state()["messages"]] == [8, 7, 6, 5], "a number is of one message"
     for action, value in (("message", 99), ("fly", None)):
         with pytest.raises(ValueError, match=r"kept no longer|no action"):
             monitor.feed.control(action, value)
@@ -234,4 +237,20 @@ def test_the_thread_of_the_tables_ends_and_begins_with_its_viewers() -> None:
     wait_for(lambda: not ticker._runs, "the thread to end")
     ticker.start(tick)
     wait_for(lambda: len(calls) == 6, "three more")
+    wait_for(lambda: not ticker._runs, "the thread to end")
+
+
+def test_a_table_that_is_watched_again_while_it_is_called_is_called_again() -> None:
+    """Its last viewer leaves, and another comes before the thread has taken it off its list."""
+    ticker = Ticker(interval_s=0.001)
+    calls: list[int] = []
+
+    def tick() -> bool:
+        calls.append(1)
+        if len(calls) == 1:
+            ticker.start(tick)
+        return False
+
+    ticker.start(tick)
+    wait_for(lambda: len(calls) == 2, "a second call")
     wait_for(lambda: not ticker._runs, "the thread to end")

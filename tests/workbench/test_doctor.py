@@ -399,7 +399,7 @@ def test_a_check_that_fails_or_hangs_does_not_hide_the_others(free_port: int, mo
         raise RuntimeError("unforeseen")
 
     def hangs(_visit: Any) -> list[Finding]:
-        released.wait(30)
+        released.wait(PATIENCE_S)
         return []
 
     last = doctor_room.CHECKS[1]

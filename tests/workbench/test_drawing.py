@@ -29,6 +29,7 @@ def test_the_shapes_of_a_result(case: dict[str, Any]) -> None:
     assert dataclasses.asdict(shapes_of(case["result"]).clipped(100, 80)) == NONE | case["shapes"]
 
 
+@pytest.mark.filterwarnings("ignore:captions show some letters")  # as the fonts of the machine are
 @by_name
 def test_every_result_can_be_drawn(case: dict[str, Any]) -> None:
     drawn = draw_result(PAGE, case["result"])

@@ -15,7 +15,7 @@ import forgesyte_nb as fs
 from forgesyte_nb.plugins.contract import define
 from forgesyte_nb.plugins.registry import Registry
 from forgesyte_nb.workbench.panel import OptionsBoard
-from tests.conftest import run_cell
+from tests.conftest import PATIENCE_S, run_cell
 
 DIVIDES = """
 @fs.plugin
@@ -71,7 +71,7 @@ def begin(server: fs.Server) -> Iterator[Callable[..., fs.Stream]]:
     streams: list[fs.Stream] = []
 
     def begin(plugin: str, count: int = 3, **more: Any) -> fs.Stream:
-        streams.append(fs.stream(pictures(count), plugin, **{"server": server, **more}).wait(30))
+        streams.append(fs.stream(pictures(count), plugin, **{"server": server, **more}).wait(PATIENCE_S))
         return streams[-1]
 
     yield begin
@@ -140,7 +140,7 @@ def test_a_frame_that_reached_no_plugin_says_so(begin: Begin, server: fs.Server,
     assert failure.code == "INVALID_OPTIONS"
     with pytest.raises(fs.ForgeSyteError, match="never reached it"):
         failure.rerun()
-    stream = fs.stream([b"no picture"], "divides", server=server).wait(30)
+    stream = fs.stream([b"no picture"], "divides", server=server).wait(PATIENCE_S)
     assert stream.failures[0].frame is None
     stream.close()
 

@@ -23,7 +23,7 @@ from forgesyte_nb.workbench.plot import LivePlotter
 from forgesyte_nb.workbench.plot_points import Window
 from forgesyte_nb.workbench.plot_settings import KINDS
 from forgesyte_nb.workbench.plot_thread import Allowance, DrawingThread
-from tests.conftest import wait_for
+from tests.conftest import PATIENCE_S, wait_for
 
 
 def result(index: int) -> Result:
@@ -306,7 +306,7 @@ while plot.feed.picture is None:
     pass
 plot.add(Result("2", "p", latency_ms=4.0))
 """
-    done = subprocess.run([sys.executable, "-c", code], timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", code], timeout=PATIENCE_S, check=False)
     assert done.returncode == 0
 
 

@@ -31,6 +31,7 @@ from forgesyte_nb.workbench.plot_figure import PlotFigure
 from forgesyte_nb.workbench.plot_look import THEMES
 from forgesyte_nb.workbench.plot_points import PointRing, Points, Window
 from forgesyte_nb.workbench.plot_settings import Look, PlotSpec
+from tests.conftest import PATIENCE_S
 
 Picture = NDArray[np.uint8]
 MISSING = "no result has 'result.a'; there are: result.b"
@@ -287,7 +288,7 @@ plot._repr_png_()
 assert "matplotlib.figure" in sys.modules
 assert "matplotlib.pyplot" not in sys.modules
 """
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=PATIENCE_S)
 
 
 HOSTILE: dict[str, Any] = {

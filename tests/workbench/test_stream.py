@@ -26,7 +26,7 @@ from forgesyte_nb.plugins.registry import Registry
 from forgesyte_nb.workbench.history import History
 from forgesyte_nb.workbench.playback import Playback
 from forgesyte_nb.workbench.stream_pass import Route
-from tests.conftest import run_cell, wait_for
+from tests.conftest import PATIENCE_S, run_cell, wait_for
 
 PLUGINS = """
 @fs.plugin
@@ -78,7 +78,7 @@ def pictures(count: int) -> list[np.ndarray]:
 
 def held(go: threading.Event, shown: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     """A source that gives its first picture when it is told to: until then the stream may be set up."""
-    assert go.wait(20)
+    assert go.wait(PATIENCE_S)
     yield from shown
 
 
@@ -88,7 +88,7 @@ def balanced(stream: fs.Stream) -> bool:
 
 
 def test_every_picture_of_a_list_has_its_result(begin: Begin) -> None:
-    stream = begin(pictures(30)).wait(20)
+    stream = begin(pictures(30)).wait(PATIENCE_S)
     assert stream.status == "ended"
     assert [result.seq for result in stream.results] == list(range(30))
     assert stream.ledger == {"sent": 30, "results": 30, "errors": 0, "skipped": 0, "pending": 0}
@@ -108,7 +108,7 @@ def test_everything_has_a_name(begin: Begin) -> None:
         "synthetic → bright": (fs.synthetic(32, 24, frames=2), "synthetic#0", 'fs.stream(source, "bright", gain=2.0)'),
     }
     for title, (source, name, code) in expected.items():
-        stream = begin(source, gain=2.0).wait(20)
+        stream = begin(source, gain=2.0).wait(PATIENCE_S)
         assert (stream.feed.title, stream.results[0].name, stream.code) == (title, name, code)
     stream = begin((image for image in pictures(1)), gain=2.0)
     assert stream.feed.title == "pictures → bright"
@@ -126,7 +126,7 @@ def test_iterating_waits_for_what_is_to_come_and_may_be_done_twice(begin: Begin)
 
 
 def test_errors_are_counted_and_told(begin: Begin) -> None:
-    stream = begin(pictures(10), "odd_fails").wait(20)
+    stream = begin(pictures(10), "odd_fails").wait(PATIENCE_S)
     assert stream.ledger == {"sent": 10, "results": 5, "errors": 5, "skipped": 0, "pending": 0}
     (told,) = stream.state()["failures"]
     assert (told["code"], told["message"], told["count"]) == ("PLUGIN_ERROR", "odd", 5)
@@ -143,14 +143,14 @@ def test_pause_step_and_play(begin: Begin) -> None:
     stream.play()
     wait_for(lambda: stream.ledger["results"] > 6, "it to go on")
     assert balanced(stream)
-    stream.stop().wait(20)
+    stream.stop().wait(PATIENCE_S)
     assert stream.status == "stopped"
     assert stream.ledger["pending"] == 0
 
 
 def test_playing_again_is_another_pass(begin: Begin) -> None:
-    stream = begin(pictures(4), "counts").wait(20)
-    stream.play().wait(20)
+    stream = begin(pictures(4), "counts").wait(PATIENCE_S)
+    stream.play().wait(PATIENCE_S)
     assert stream.ledger["results"] == 8
     assert [result["n"] for result in stream.results] == [1, 2, 3, 4, 1, 2, 3, 4]
 
@@ -170,7 +170,7 @@ def test_an_intent_set_while_it_connects_holds(begin: Begin) -> None:
     go = threading.Event()
     stream = begin(held(go, pictures(300)), intent="every_frame").set_intent("freshest")
     go.set()
-    stream.wait(20)
+    stream.wait(PATIENCE_S)
     assert stream.ledger["skipped"] > 0
 
 
@@ -198,12 +198,12 @@ def test_a_source_that_breaks_fails_the_stream_with_its_reason(begin: Begin) -> 
         yield from pictures(2)
         raise OSError("the disk is gone")
 
-    stream = begin(breaks()).wait(20)
+    stream = begin(breaks()).wait(PATIENCE_S)
     assert stream.status == "failed"
     assert "the disk is gone" in stream.problem
     assert stream.ledger["results"] == 2
     assert "the disk is gone" in repr(stream)
-    stream = begin(iter([])).wait(20)
+    stream = begin(iter([])).wait(PATIENCE_S)
     assert (stream.status, "has no pictures" in stream.problem) == ("failed", True)
 
 
@@ -230,14 +230,14 @@ def test_it_goes_on_when_its_server_is_started_again_behind_a_token(begin: Begin
     guarded = replace(inline, token="a-secret")  # noqa: S106 -- of the test
     with fs.Server(port=first.port, settings=guarded, plugin_registry=registry, log=tmp_path / "log"):
         assert goes_on()
-        stream.stop().wait(20)
+        stream.stop().wait(PATIENCE_S)
         stream.play()
         assert goes_on(), "another pass knows the secret, too"
         stream.close()
 
 
 def test_the_freshest_skips_and_counts(begin: Begin) -> None:
-    stream = begin(pictures(300), intent="freshest").wait(20)
+    stream = begin(pictures(300), intent="freshest").wait(PATIENCE_S)
     ledger = stream.ledger
     assert ledger["sent"] == 300
     assert ledger["skipped"] > 0
@@ -247,7 +247,7 @@ def test_the_freshest_skips_and_counts(begin: Begin) -> None:
 
 def test_viewers_see_pictures_results_and_the_ledger(begin: Begin) -> None:
     stream = begin(pictures(6))
-    stream.wait(20)
+    stream.wait(PATIENCE_S)
     picture = stream.feed.picture
     assert picture is not None
     assert picture.content_type == "image/jpeg"
@@ -261,7 +261,7 @@ def test_viewers_see_pictures_results_and_the_ledger(begin: Begin) -> None:
 
 
 def test_viewers_can_look_back(begin: Begin) -> None:
-    stream = begin(pictures(6)).wait(20)
+    stream = begin(pictures(6)).wait(PATIENCE_S)
     stream.feed.control("show", 2)
     assert stream.feed.picture is not None
     assert stream.feed.picture.about["source_seq"] == 3
@@ -291,9 +291,9 @@ def test_who_looks_back_stays_there_until_it_plays_on(begin: Begin) -> None:
 
 
 def test_who_looks_back_as_a_result_comes_sees_the_picture_that_was_asked_for(begin: Begin) -> None:
-    stream = begin(pictures(6)).wait(20)
+    stream = begin(pictures(6)).wait(PATIENCE_S)
     stream.on_result(lambda _result, _at_s: stream.show(1))
-    stream.play().wait(20)
+    stream.play().wait(PATIENCE_S)
     assert stream.state()["history"]["back"] == 1
     assert stream.feed.picture is not None
     assert stream.feed.picture.about["source_seq"] == 4
@@ -312,13 +312,13 @@ def test_viewers_can_steer(begin: Begin) -> None:
     stream.feed.control("play", None)
     assert stream.status == "playing"
     stream.feed.control("stop", None)
-    stream.wait(20)
+    stream.wait(PATIENCE_S)
     with pytest.raises(ValueError, match="no action 'fly'"):
         stream.feed.control("fly", None)
 
 
 def test_a_snapshot_has_the_result_drawn_over_the_picture(begin: Begin) -> None:
-    stream = begin(pictures(3)).wait(20)
+    stream = begin(pictures(3)).wait(PATIENCE_S)
     image_rgb = np.asarray(stream.snapshot())
     assert image_rgb.shape == (24, 32, 3)
     assert image_rgb.std() > 10
@@ -330,7 +330,7 @@ def test_a_snapshot_before_the_first_result_says_how_to_wait(begin: Begin) -> No
     ready = threading.Event()
 
     def camera() -> Iterator[np.ndarray]:
-        assert ready.wait(20)
+        assert ready.wait(PATIENCE_S)
         yield from pictures(1)
 
     stream = begin(camera())
@@ -346,7 +346,7 @@ def test_a_snapshot_before_the_first_result_says_how_to_wait(begin: Begin) -> No
 
 
 def test_results_keep_their_pictures_and_their_position_in_the_clip(begin: Begin) -> None:
-    stream = begin(fs.synthetic(64, 48, frames=6, rate=4)).wait(20)
+    stream = begin(fs.synthetic(64, 48, frames=6, rate=4)).wait(PATIENCE_S)
     assert [result.time_s for result in stream.results] == [0, 0.25, 0.5, 0.75, 1, 1.25]
     assert list(stream.to_frame()["time_s"]) == [0, 0.25, 0.5, 0.75, 1, 1.25]
     frame = stream.results[2].frame
@@ -373,7 +373,7 @@ def test_a_picture_that_is_kept_no_longer_says_so() -> None:
 
 
 def test_results_are_bounded_and_the_forgotten_counted(begin: Begin) -> None:
-    stream = begin(pictures(40), history=10).wait(20)
+    stream = begin(pictures(40), history=10).wait(PATIENCE_S)
     assert [result.seq for result in stream.results] == list(range(30, 40))
     assert stream.ledger["results"] == 40
 
@@ -408,11 +408,11 @@ def test_playing_while_it_closes_begins_no_other_pass(begin: Begin) -> None:
 
     def hold(_result: fs.Result, _at_s: float) -> None:
         heard.set()
-        go_on.wait(20)
+        go_on.wait(PATIENCE_S)
 
     stream = begin("synthetic")
     stream.on_result(hold)
-    assert heard.wait(20)
+    assert heard.wait(PATIENCE_S)
     closing = threading.Thread(target=stream.close)
     closing.start()
     wait_for(lambda: stream.status == "stopped", "it to be closing")
@@ -420,8 +420,8 @@ def test_playing_while_it_closes_begins_no_other_pass(begin: Begin) -> None:
     stream.options = {"gain": 2.0}
     assert "the stream is closed" in stream.notice
     go_on.set()
-    closing.join(20)
-    stream.wait(20)
+    closing.join(PATIENCE_S)
+    stream.wait(PATIENCE_S)
     assert (stream.status, bool(stream.feed.ended)) == ("stopped", True)
 
 
@@ -437,12 +437,12 @@ def test_who_waited_for_its_end_finds_it_in_the_feed(begin: Begin, monkeypatch: 
 
     monkeypatch.setattr(stream, "_tell", slow)
     go.set()
-    stream.wait(20)
+    stream.wait(PATIENCE_S)
     assert json.loads(stream.feed.state)["status"] == "ended"
 
 
 def test_one_that_has_ended_and_that_nobody_holds_goes_and_its_feed_with_it(server: fs.Server) -> None:
-    stream = fs.stream(pictures(2), "bright", server=server).wait(20)
+    stream = fs.stream(pictures(2), "bright", server=server).wait(PATIENCE_S)
     feed, held_weakly = stream.feed, weakref.ref(stream)
     del stream
     wait_for(lambda: (gc.collect(), held_weakly() is None)[1], "it to go")
@@ -479,5 +479,7 @@ def test_a_slow_speed_holds_the_next_picture_back_until_it_is_changed() -> None:
 def test_a_script_may_end_while_a_stream_goes_on() -> None:
     script = "import forgesyte_nb as fs; fs.serve(port=0, engine='inline'); s = fs.stream('synthetic', 'image_stats')"
     script += "; next(iter(s)); print('done')"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")

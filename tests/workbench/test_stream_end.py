@@ -14,7 +14,7 @@ import pytest
 
 import forgesyte_nb as fs
 from forgesyte_nb.plugins.registry import Registry
-from tests.conftest import run_cell, wait_for
+from tests.conftest import PATIENCE_S, run_cell, wait_for
 
 PICTURE = np.zeros((8, 8, 3), np.uint8)
 PLUGINS = """
@@ -86,7 +86,7 @@ def test_closing_a_stream_that_is_connecting_ends(monkeypatch: pytest.MonkeyPatc
     with socket.create_server(("127.0.0.1", 0)) as silent:  # it accepts, and says nothing
         stream = fs.stream([PICTURE], "well", server=f"ws://127.0.0.1:{silent.getsockname()[1]}")
         stream.close()
-        stream.wait(20)
+        stream.wait(PATIENCE_S)
         assert (stream.status, stream.problem) == ("stopped", "")
 
 
@@ -101,7 +101,7 @@ def test_closing_a_stream_whose_source_blocks_ends(server: fs.Server) -> None:
     stream = fs.stream(camera(), "well", server=server)
     assert reading.wait(60)
     stream.close()
-    assert stream.wait(20).status == "stopped"
+    assert stream.wait(PATIENCE_S).status == "stopped"
     assert stream.ledger["results"] == 1
     go.set()
 

@@ -13,7 +13,7 @@ import pytest
 import forgesyte_nb as fs
 from forgesyte_nb.plugins.registry import Registry
 from forgesyte_nb.workbench.options import without_refused
-from tests.conftest import run_cell, wait_for
+from tests.conftest import PATIENCE_S, run_cell, wait_for
 
 PLUGINS = """
 @fs.plugin
@@ -61,7 +61,7 @@ def test_an_option_that_the_plugin_has_no_more_is_dropped_and_told(begin: Begin,
     settings = fs.Settings(engine="inline")
     with fs.Server(port=0, settings=settings, plugin_registry=registry, log=tmp_path / "log") as server:
         stream = begin(pictures(5), server=server, loop=True, gain=3.0, history=50)
-        waiting = begin(pictures(5), server=server, gain=2.0).wait(20)
+        waiting = begin(pictures(5), server=server, gain=2.0).wait(PATIENCE_S)
         panel = fs.PluginPanel("bright", gain=3.0, server=server)
         wait_for(lambda: stream.ledger["results"] > 10, f"results: {stream!r}")
         assert stream.notice == ""
@@ -90,9 +90,9 @@ def test_another_pass_goes_without_an_option_that_is_gone(begin: Begin, tmp_path
     run_cell(PLUGINS, registry)
     settings = fs.Settings(engine="inline")
     with fs.Server(port=0, settings=settings, plugin_registry=registry, log=tmp_path / "log") as server:
-        stream = begin(pictures(5), server=server, gain=2.0).wait(20)
+        stream = begin(pictures(5), server=server, gain=2.0).wait(PATIENCE_S)
         run_cell("@fs.plugin\ndef bright(frame):\n    return {'new': True}", registry)
-        stream.play().wait(20)
+        stream.play().wait(PATIENCE_S)
         assert stream.ledger["errors"] == 0
         assert stream.results[-1]["new"]
         assert "gain: dropped" in stream.notice
@@ -147,7 +147,7 @@ def test_no_option_is_dropped_that_the_plugin_takes(
     run_cell(OPTIONS, registry)
     settings = fs.Settings(engine="inline")
     with fs.Server(port=0, settings=settings, plugin_registry=registry, log=tmp_path / "log") as server:
-        stream = begin(pictures(3), plugin, server=server, options=options).wait(20)
+        stream = begin(pictures(3), plugin, server=server, options=options).wait(PATIENCE_S)
         panel = fs.PluginPanel(plugin, server=server, **options)
         assert (stream.options, stream.notice, stream.ledger["results"]) == (options, "", 3)
         assert (panel.options, panel.target.state()["problem"]) == (options, "")
@@ -163,7 +163,7 @@ def test_an_option_set_while_another_is_dropped_holds(
     settings = fs.Settings(engine="inline")
     with fs.Server(port=0, settings=settings, plugin_registry=registry, log=tmp_path / "log") as server:
         panel = fs.PluginPanel("bright", gain=2.0, server=server)
-        stream = begin(pictures(5), server=server, gain=2.0).wait(20)
+        stream = begin(pictures(5), server=server, gain=2.0).wait(PATIENCE_S)
         run_cell("@fs.plugin\ndef bright(frame, *, factor: float = 1.0):\n    return {'factor': factor}", registry)
 
         def meanwhile(setting: Callable[[], None]) -> threading.Thread:
@@ -181,11 +181,11 @@ def test_an_option_set_while_another_is_dropped_holds(
 
         of_stream = meanwhile(lambda: setattr(stream, "options", {"factor": 3.0}))
         stream.play()
-        of_stream.join(20)
+        of_stream.join(PATIENCE_S)
         assert stream.options == {"factor": 3.0}
         of_panel = meanwhile(lambda: setattr(panel, "options", {"factor": 4.0}))
         panel.target.state()
-        of_panel.join(20)
+        of_panel.join(PATIENCE_S)
         assert panel.options == {"factor": 4.0}
         panel.close()
 
@@ -231,20 +231,20 @@ def test_no_picture_fails_or_is_overtaken_at_any_of_many_swaps(
         kind, value = ("str", "a") if number % 2 else ("int", 1)
         run_cell(cell.format(option=f"gain: {kind}", value=repr(value), body=body), registry)
         stream.tune(gain=value)
-    stream.stop().wait(20)
+    stream.stop().wait(PATIENCE_S)
     assert stream.ledger["errors"] == 0, stream.results
     assert stream.ledger["results"] > 600
     assert all(result["in_order"] for result in stream.results)
 
 
 def test_options_chosen_after_the_end_are_told_to_wait_for_another_pass(begin: Begin, server: fs.Server) -> None:
-    stream = begin(pictures(3), server=server, gain=2.0).wait(20)
+    stream = begin(pictures(3), server=server, gain=2.0).wait(PATIENCE_S)
     assert stream.notice == ""
     said = "the options wait for another pass: this one has ended; play() begins it"
     assert stream.tune(gain=3.0).notice == said
     assert said in repr(stream)
     assert stream.state()["problem"] == said
-    stream.play().wait(20)
+    stream.play().wait(PATIENCE_S)
     assert (stream.notice, stream.results[-1]["gain"]) == ("", 3.0)
     stream.stop().close()
     stream.options = {"gain": 4.0}
@@ -252,7 +252,7 @@ def test_options_chosen_after_the_end_are_told_to_wait_for_another_pass(begin: B
 
 
 def test_a_panel_names_a_keyword_that_was_meant(begin: Begin, server: fs.Server) -> None:
-    stream = begin(pictures(3), server=server).wait(20)
+    stream = begin(pictures(3), server=server).wait(PATIENCE_S)
     said = r"^servr: no such option .*; did you mean server=, which PluginPanel\(\) takes\?$"
     for target in (stream, "bright"):
         with pytest.raises(fs.InvalidOptions, match=said):
@@ -262,7 +262,7 @@ def test_a_panel_names_a_keyword_that_was_meant(begin: Begin, server: fs.Server)
 
 
 def test_a_view_takes_no_settings_and_says_so(begin: Begin, server: fs.Server) -> None:
-    stream = begin(pictures(3), server=server).wait(20)
+    stream = begin(pictures(3), server=server).wait(PATIENCE_S)
     with pytest.raises(TypeError, match=r"^view\(\) has no setting 'wdith'; it takes none$"):
         stream.view(wdith=3)  # type: ignore[call-arg]  # the mistake
     with pytest.raises(TypeError, match=r"did you mean fs\.StreamView\(stream, server=…\)\?"):

@@ -11,7 +11,7 @@ import pytest
 
 import forgesyte_nb as fs
 from forgesyte_nb.plugins.registry import Registry, registry
-from tests.conftest import run_cell, wait_for
+from tests.conftest import PATIENCE_S, run_cell, wait_for
 
 PLUGIN = "@fs.plugin(engine='inline')\ndef passes(frame):\n    return {'seq': frame.seq}"
 
@@ -79,7 +79,7 @@ def test_it_follows_its_kernels_server_to_another_port(
     assert client.analyze(np.zeros((8, 8, 3), np.uint8), "passes")["seq"] == 0
     assert client.url == second.url
     client.close()
-    of_kernel.stop().wait(20)
+    of_kernel.stop().wait(PATIENCE_S)
     assert goes_on(of_kernel.play()), "another pass finds it, too"
     second.close()
     third = kernel()

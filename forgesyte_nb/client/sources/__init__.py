@@ -1,10 +1,11 @@
 """Sources: arrays, files, folders, clips, cameras and network streams as pictures in order.
 
-`open_source` makes a `Source` of whatever a user has. Modules of this package import each other downwards only:
-`opening` knows all kinds of sources, every kind knows `base`.
+`open_source` makes a `Source` of a path, URL, array, image or iterable. `opening` imports all kinds of sources, each of
+which imports `base`; nothing imports `opening`.
 """
 
 from forgesyte_nb.client.sources.base import Source, SourceStatus, Take
-from forgesyte_nb.client.sources.opening import held_by, many_in, open_source
+from forgesyte_nb.client.sources.opening import open_source
+from forgesyte_nb.client.sources.single import collection_kind, first_and_count
 
-__all__ = ["Source", "SourceStatus", "Take", "held_by", "many_in", "open_source"]
+__all__ = ["Source", "SourceStatus", "Take", "collection_kind", "first_and_count", "open_source"]

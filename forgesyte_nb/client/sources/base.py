@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal
 
+from forgesyte_nb.checks import check_count, check_positive
 from forgesyte_nb.errors import InvalidImage, SourceError
 from forgesyte_nb.image.pictures import Picture, RawImage
 
@@ -61,10 +62,9 @@ class Source:
         Raises:
             ValueError: If `every` is less than 1 or `fps` not positive.
         """
-        if every < 1:
-            raise ValueError(f"every={every}: 1 takes every picture, 2 every second one")
-        if fps is not None and not fps > 0:
-            raise ValueError(f"fps={fps}: it must be greater than 0; leave it out for no pacing")
+        check_count("every", every)
+        if fps is not None:
+            check_positive("fps", fps)
         self._every, self._loop, self._pace = every, loop, fps
         self._closed = threading.Event()
 
@@ -144,5 +144,5 @@ class Source:
     def __repr__(self) -> str:
         size = "" if self.length is None else f" {self.length} pictures"
         rate = "" if self.fps is None else f" {self.fps:g} fps"
-        said = f", {self.status.message}" if self.status.message else ""
-        return f"<{type(self).__name__} {self.name}{size}{rate}{' live' if self.live else ''}{said}>"
+        status = f", {self.status.message}" if self.status.message else ""
+        return f"<{type(self).__name__} {self.name}{size}{rate}{' live' if self.live else ''}{status}>"

@@ -82,10 +82,17 @@ def open_stream(url: str, name: str, *, reconnect_s: float, **pace: Any) -> Live
 
     def connect(wait_s: float) -> FFmpegConnection:
         options = {"rtsp_flags": "prefer_tcp", "fpsprobesize": "0"}
-        container = open_container(url, name, timeout=(wait_s, min(wait_s, silence_s)), options=options)
+        container = open_container(url, name, "", timeout=(wait_s, min(wait_s, silence_s)), options=options)
         return FFmpegConnection(container, silence_s=min(wait_s, silence_s))
 
-    return LiveSource(name, connect, reconnect_s=reconnect_s, **pace)
+    try:
+        first = connect(NETWORK_TIMEOUT_S)
+    except SourceError as error:
+        place = f"{url.partition(':')[0]}://USER:PASSWORD@…"
+        raise SourceError(
+            f"{error}; see that it is switched on and reached from here, and if it asks for a password, give {place}"
+        ) from None
+    return LiveSource(name, connect, first=first, reconnect_s=reconnect_s, **pace)
 
 
 def silence_limit_s(reconnect_s: float) -> float:

@@ -6,6 +6,7 @@ Sources of the signatures: the "Magic" sections of the formats' own specificatio
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -21,7 +22,9 @@ IMAGE_SUFFIXES = frozenset(
 )
 """A file with one of these is a picture even if its content is damaged, so that it is reported and not left out."""
 
-_IMAGE_STARTS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"BM")
+JPEG_START = b"\xff\xd8\xff"
+
+_IMAGE_STARTS = (JPEG_START, b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"BM")
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _VIDEO_STARTS = (
     b"\x1aE\xdf\xa3",  # Matroska, WebM
@@ -101,7 +104,7 @@ def pictures_in(file: BinaryIO) -> int:
             return _apng_frames(file) or 1
         if head[:4] == b"RIFF" and head[12:16] == b"VP8X" and head[20] & 0x02:
             return _webp_frames(file) or 1
-        if head.startswith(b"\xff\xd8\xff"):
+        if head.startswith(JPEG_START):
             return _jpegs(head + file.read())
     except (IndexError, OSError, OverflowError, ValueError):
         pass  # cut short or damaged
@@ -109,6 +112,7 @@ def pictures_in(file: BinaryIO) -> int:
 
 
 _MOST_PAGES = 100_000
+_LEAST_FRAME_BYTES = 38 + 12  # of an APNG: the chunk fcTL, and one of pixels
 
 
 def tiff_pages(file: BinaryIO) -> list[int]:
@@ -162,7 +166,8 @@ def _apng_frames(file: BinaryIO) -> int:
     file.seek(8)
     while len(head := file.read(8)) == 8 and head[4:] != b"IDAT":
         if head[4:] == b"acTL":
-            return int.from_bytes(file.read(4), "big")
+            claimed = int.from_bytes(file.read(4), "big")
+            return min(claimed, file.seek(0, os.SEEK_END) // _LEAST_FRAME_BYTES)
         file.seek(int.from_bytes(head[:4], "big") + 4, 1)
     return 1
 
@@ -189,7 +194,9 @@ def first_jpeg(content: bytes) -> bytes:
     behind it, as phones write it, is one picture.
     """
     at = content.find(_NEXT_JPEG, 0, _MOST_JPEG_BYTES)
-    while at >= 0:
+    for _ in range(_MOST_ENDS):
+        if at < 0:
+            break
         first, rest = content[: at + 2], content[at + 2 : at + 2 + _MOST_JPEG_BYTES]
         try:
             if Frame(first).stored_size_wh == Frame(rest).stored_size_wh:
@@ -202,3 +209,4 @@ def first_jpeg(content: bytes) -> bytes:
 
 _NEXT_JPEG = b"\xff\xd9\xff\xd8\xff"  # end of a picture, start of another (ITU-T T.81, table B.1)
 _MOST_JPEG_BYTES = 1 << 24  # of the first picture of an MJPEG file
+_MOST_ENDS = 16  # in what its segments hold

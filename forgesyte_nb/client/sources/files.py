@@ -50,16 +50,16 @@ def find_pictures(folder: Path) -> FoundPictures:
 
 
 def _left_out(others: Counter[str], unreadable: int) -> str:
-    told = []
+    parts = []
     if others:
         by_count = sorted(others.items(), key=lambda item: (-item[1], item[0]))
         named = [f"{count} {suffix}" for suffix, count in by_count[:_MOST_SUFFIXES_NAMED]]
         more = f", {len(others) - len(named)} other suffixes" if len(others) > len(named) else ""
         count = others.total()
-        told.append(f"{count} file{'s' if count > 1 else ''} of other kinds ({', '.join(named)}{more})")
+        parts.append(f"{count} file{'s' if count > 1 else ''} of other kinds ({', '.join(named)}{more})")
     if unreadable:
-        told.append(f"{unreadable} folder{'s' if unreadable > 1 else ''} that cannot be read")
-    return " and ".join(told)
+        parts.append(f"{unreadable} folder{'s' if unreadable > 1 else ''} that cannot be read")
+    return " and ".join(parts)
 
 
 def natural_key(path: Path) -> list[tuple[bool, int, str]]:

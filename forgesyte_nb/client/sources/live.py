@@ -75,8 +75,6 @@ class LiveSource(Source):
             ValueError: If a setting makes no sense.
         """
         super().__init__(every=every, loop=loop, fps=fps)
-        if not reconnect_s >= 0:
-            raise ValueError(f"reconnect_s={reconnect_s}: seconds, 0 or more; 0 gives up at once")
         self.name = name
         self._connect, self._reconnect_s = connect, reconnect_s
         self._lock = threading.Lock()  # of the connection, and of what `status` reads
@@ -161,7 +159,7 @@ class LiveSource(Source):
             if not self._reason:
                 self._outages += 1
                 self._give_up_at = time.monotonic() + self._reconnect_s
-            self._reason = reason
+            self._reason = reason.removeprefix(f"{self.name} ")
 
     def _connected(self) -> Connection | None:
         """The next connection; None if the source is closed.

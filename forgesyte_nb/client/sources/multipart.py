@@ -7,6 +7,7 @@ Content-Length, empty lines in front of a boundary, boundaries that differ from 
 from __future__ import annotations
 
 import os
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -14,9 +15,12 @@ from http.client import HTTPException, HTTPResponse
 
 from forgesyte_nb.errors import InvalidImage, SourceError
 from forgesyte_nb.image.frame import Frame
+from forgesyte_nb.settings import Settings
 
 _MOST_PART_BYTES = 64 * 1024 * 1024
 _MOST_HEADERS = 100
+_HEADERS = ("content-length", "content-type")
+_LENGTH = re.compile("[0-9]{1,12}")
 _CHUNK_BYTES = 64 * 1024
 
 
@@ -33,7 +37,7 @@ class MultipartConnection:
         self._due_at = 0.0
 
     def pictures(self) -> Iterator[Frame | None]:
-        """Pictures as they come; None for a part that is a damaged picture."""
+        """Pictures as they come; None for a part that is a damaged picture or over the limit of pixels."""
         self._await_picture()
         while (part := self._next_part()) is not None:
             kind, content = part
@@ -60,7 +64,7 @@ class MultipartConnection:
         if headers is None:
             return None
         length = headers.get("content-length", "")
-        content = self._exactly(int(length)) if length.isdigit() else self._until_boundary()
+        content = self._exactly(int(length)) if _LENGTH.fullmatch(length) else self._until_boundary()
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         return None if content is None else (kind, content)
 
@@ -73,7 +77,8 @@ class MultipartConnection:
             if not line.strip():
                 return headers
             name, _, value = line.decode("latin-1").partition(":")
-            headers[name.strip().lower()] = value.strip()
+            if (name := name.strip().lower()) in _HEADERS:
+                headers[name] = value.strip()
         raise SourceError("it sends headers without end, no pictures")
 
     def _line(self) -> bytes | None:
@@ -142,7 +147,7 @@ class MultipartConnection:
 
 def _decoded(content: bytes) -> Frame | None:
     try:
-        frame = Frame(content)
+        frame = Frame(content, max_pixels=Settings.max_image_pixels)
         frame.rgb  # noqa: B018 -- its header may pass though its data are damaged
     except InvalidImage:
         return None

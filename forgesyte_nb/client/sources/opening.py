@@ -1,21 +1,22 @@
-"""`open_source`: a `Source` of whatever a user has. Files are told apart by their content, not by their suffix."""
+"""`open_source`: a `Source` for a path, URL, array, image or iterable; files are recognised by their content."""
 
 from __future__ import annotations
 
 import glob
 import io
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from forgesyte_nb.checks import check_number
 from forgesyte_nb.client.caller import warn_caller
 from forgesyte_nb.client.sources.base import Source
 from forgesyte_nb.client.sources.camera import open_camera
 from forgesyte_nb.client.sources.content import (
     HEAD_BYTES,
     IMAGE_SUFFIXES,
-    first_jpeg,
+    JPEG_START,
     is_picture_file,
     kind_of,
     kind_of_file,
@@ -29,22 +30,20 @@ from forgesyte_nb.client.sources.sequence import PictureSource
 from forgesyte_nb.client.sources.urls import is_stream_url
 from forgesyte_nb.client.sources.video import VideoFile
 from forgesyte_nb.errors import SourceError
-from forgesyte_nb.image.frame import Frame
-from forgesyte_nb.image.pictures import as_picture
+from forgesyte_nb.image.pictures import advice_on_base64, as_picture
 from forgesyte_nb.keywords import known_keywords
 
 _MOST_CHANNELS = 4  # of one picture; an array of three dimensions whose last is longer is a stack of gray ones
-_JPEG_START = b"\xff\xd8\xff"
 
 
 @known_keywords()
 def open_source(
-    thing: Any, *, every: int = 1, loop: bool = False, fps: float | None = None, reconnect_s: float = RECONNECT_S
+    source: Any, *, every: int = 1, loop: bool = False, fps: float | None = None, reconnect_s: float = RECONNECT_S
 ) -> Source:
-    """Open whatever holds pictures.
+    """Open a source of pictures.
 
     Args:
-        thing: A uint8 array (one picture `(H, W, 3)` in RGB order or `(H, W)`, or a stack `(N, H, W, 3)`), a
+        source: A uint8 array (one picture `(H, W, 3)` in RGB order or `(H, W)`, or a stack `(N, H, W, 3)`), a
             Pillow image, a `Frame`, bytes of an image or video file; the path of an image (all pages of a TIFF, all
             frames of an animation), a folder with all pictures in it and in its subfolders, a glob such as
             "scans/*.png", a video file; a stream's URL; a camera (`0`, "camera:0", "/dev/video0");
@@ -62,32 +61,33 @@ def open_source(
         SourceError: If there is nothing that can be read.
         ValueError: If `every`, `fps` or `reconnect_s` makes no sense.
     """
+    check_number("reconnect_s", reconnect_s, least=0)
     pace: dict[str, Any] = {"every": every, "loop": loop, "fps": fps}
-    if isinstance(thing, Source):
-        return thing
-    if isinstance(thing, int) and not isinstance(thing, bool):
-        return open_camera(str(thing), reconnect_s=reconnect_s, **pace)
-    if _is_path(thing):
-        return _open_path(os.fspath(thing), reconnect_s, pace)
-    if isinstance(thing, (bytes, bytearray, memoryview)):
-        return _open_bytes(bytes(thing), pace)
-    if hasattr(thing, "ndim"):
-        stacked = thing.ndim == 4 or (thing.ndim == 3 and thing.shape[2] > _MOST_CHANNELS)
-        return _open_list(thing, "pictures", pace) if stacked else _open_picture(thing, pace)
-    if hasattr(thing, "getbands"):
-        return _open_pillow(thing, pace)
-    if isinstance(thing, Iterable):
-        return _open_list(thing, _name_of(thing), pace)
-    as_picture(thing)  # says what is wrong, if something is
-    return _open_picture(thing, pace)
+    if isinstance(source, Source):
+        return source
+    if isinstance(source, int) and not isinstance(source, bool):
+        return open_camera(str(source), reconnect_s=reconnect_s, **pace)
+    if _is_path(source):
+        return _open_path(os.fspath(source), reconnect_s, pace)
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return _open_bytes(bytes(source), pace)
+    if hasattr(source, "ndim"):
+        stacked = source.ndim == 4 or (source.ndim == 3 and source.shape[2] > _MOST_CHANNELS)
+        return _open_list(source, "pictures", pace) if stacked else _open_picture(source, pace)
+    if hasattr(source, "getbands"):
+        return _open_pillow(source, pace)
+    if isinstance(source, Iterable):
+        return _open_list(source, _name_of(source), pace)
+    as_picture(source)  # raises if it is no picture
+    return _open_picture(source, pace)
 
 
 def _open_list(elements: Iterable[Any], name: str, pace: dict[str, Any]) -> Source:
     return PictureSource(elements, name=name, open_inner=_open_inner, **pace)
 
 
-def _open_picture(thing: Any, pace: dict[str, Any], name: str = "picture") -> Source:
-    return PictureSource([thing], name=name, names=[name], open_inner=_open_inner, **pace)
+def _open_picture(source: Any, pace: dict[str, Any], name: str = "picture") -> Source:
+    return PictureSource([source], name=name, names=[name], open_inner=_open_inner, **pace)
 
 
 def _open_pillow(image: Any, pace: dict[str, Any]) -> Source:
@@ -102,14 +102,14 @@ def _open_bytes(content: bytes, pace: dict[str, Any]) -> Source:
     if kind == "video":
         return VideoFile(content, name="video", **pace)
     count = pictures_in(io.BytesIO(content)) if kind == "image" else 1
-    if count > 1 and content.startswith(_JPEG_START):
+    if count > 1 and content.startswith(JPEG_START):
         return VideoFile(content, name="video", open_options={"format": "mjpeg"}, **pace)
     return PagesSource(content, name="picture", count=count, **pace) if count > 1 else _open_picture(content, pace)
 
 
-def _name_of(things: Iterable[Any]) -> str:
+def _name_of(elements: Iterable[Any]) -> str:
     """A generator has the name of its function."""
-    name = str(getattr(things, "__name__", ""))
+    name = str(getattr(elements, "__name__", ""))
     return name if name.isidentifier() else "pictures"
 
 
@@ -121,9 +121,11 @@ def _open_path(text: str, reconnect_s: float, pace: dict[str, Any]) -> Source:
         return synthetic(**pace)
     if text.startswith(("camera:", "/dev/video")):
         return open_camera(text.removeprefix("camera:"), reconnect_s=reconnect_s, **pace)
-    if path.is_dir():
+    if advice := advice_on_base64(text):
+        raise SourceError(advice)
+    if os.path.isdir(path):  # `Path.is_dir` raises for a text that is too long
         return _open_folder(path, text, pace)
-    if path.is_file():
+    if os.path.isfile(path):
         return _open_file(path, path.name, pace)
     if is_stream_url(text):
         return open_url(text, reconnect_s=reconnect_s, **pace)
@@ -152,7 +154,7 @@ def _open_pages(path: Path, name: str, pace: dict[str, Any]) -> Source | None:
         with path.open("rb") as file:
             count = pictures_in(file)
             file.seek(0)
-            is_jpeg = file.read(3) == _JPEG_START
+            is_jpeg = file.read(3) == JPEG_START
     except OSError:
         return None  # reported when its turn comes
     if count <= 1:
@@ -208,53 +210,5 @@ def _open_inner(element: Any, name: str) -> Source | None:
     return None if isinstance(inner, PictureSource) else inner
 
 
-def _is_path(thing: Any) -> bool:
-    return isinstance(thing, (str, os.PathLike))
-
-
-# For those who take one picture
-
-
-def many_in(thing: Any) -> str:
-    """What a user's thing is, if it is a collection of pictures: "a video"; else an empty text."""
-    if _is_path(thing):
-        path = os.path.expanduser(thing)  # `os.path` takes any text, such as a picture in base64; `Path` raises
-        if os.path.isdir(path):
-            return "a folder"
-        if os.path.isfile(path):
-            return "" if is_picture_file(Path(path)) or kind_of_file(Path(path)) != "video" else "a video"
-        return "a glob" if not is_stream_url(os.fspath(thing)) and glob.has_magic(path) else ""
-    if isinstance(thing, (bytes, bytearray)):
-        return "a video" if kind_of(bytes(thing[:HEAD_BYTES])) == "video" else ""
-    if isinstance(thing, (list, tuple, Iterator)) and not hasattr(thing, "read"):  # what a file yields are lines
-        return f"a {type(thing).__name__}"
-    return "a source" if isinstance(thing, Source) else "a stack" if getattr(thing, "ndim", 0) == 4 else ""
-
-
-def held_by(thing: Any) -> tuple[Any, int]:
-    """The first picture of an image file, and the number of pictures in it.
-
-    Args:
-        thing: A path, bytes, or an image that Pillow has opened; anything else is one picture.
-
-    Returns:
-        The thing itself, or the first picture cut out of an MJPEG file; and the number.
-    """
-    if isinstance(thing, (bytes, bytearray)):
-        count = pictures_in(io.BytesIO(thing))
-        return (first_jpeg(bytes(thing)) if count > 1 and thing[:3] == _JPEG_START else thing), count
-    if _is_path(thing):
-        path = os.path.expanduser(os.fspath(thing))
-        if not os.path.isfile(path):
-            return thing, 1
-        with open(path, "rb") as file:
-            if (count := pictures_in(file)) <= 1:
-                return thing, 1
-            file.seek(0)
-            if file.read(3) != _JPEG_START:
-                return thing, count
-            file.seek(0)
-            return Frame(first_jpeg(file.read()), frame_id=os.fspath(thing)), count
-    if hasattr(thing, "getbands") and thing.tell() == 0:
-        return thing, getattr(thing, "n_frames", 1)
-    return thing, 1
+def _is_path(source: Any) -> bool:
+    return isinstance(source, (str, os.PathLike))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -62,12 +62,12 @@ class PagesSource(Source):
                     shown_ms = duration_ms or 0
                     time_s += (shown_ms if shown_ms > _FASTEST_MS else _FAST_FRAME_MS) / 1000
 
-    def _pages(self, image: PILImage) -> list[int]:
+    def _pages(self, image: PILImage) -> Sequence[int]:
         """Numbers by which Pillow knows them."""
         if image.format == "TIFF":
             return _pages_of_tiff(self._file)
         first = 1 if getattr(image, "default_image", False) else 0  # an APNG's still picture for old viewers
-        return list(range(first, first + (self.length or 1)))
+        return range(first, first + (self.length or 1))
 
     @contextmanager
     def _opened(self) -> Iterator[PILImage]:
@@ -107,13 +107,13 @@ class PagesSource(Source):
         return take
 
 
-def _pages_of_tiff(file: Path | bytes | PILImage) -> list[int]:
+def _pages_of_tiff(file: Path | bytes | PILImage) -> Sequence[int]:
     if isinstance(file, bytes):
         return tiff_pages(io.BytesIO(file))
     if isinstance(file, Path):
         with file.open("rb") as opened:
             return tiff_pages(opened)
-    return list(range(getattr(file, "n_frames", 1)))
+    return range(getattr(file, "n_frames", 1))
 
 
 def _failing(reason: str) -> Take:

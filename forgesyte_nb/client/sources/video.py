@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _SHORTFALL = 0.95  # headers miscount by some frames; fewer than this part of them means that the file is cut short
+_IS_VIDEO = "; is it complete, and a video file?"
 _NO_VIDEO = ("tty",)  # FFmpeg's demuxers that draw a picture of any text
 
 
@@ -118,12 +119,13 @@ class VideoFile(Source):
         return time_s < duration_s * _SHORTFALL - 2 / (self.fps or 1)
 
 
-def open_container(place: Any, name: str, **arguments: Any) -> InputContainer:
+def open_container(place: Any, name: str, remedy: str = _IS_VIDEO, **arguments: Any) -> InputContainer:
     """Open with FFmpeg and check that there are pictures.
 
     Args:
         place: Path, URL or file object.
         name: Its name for messages: FFmpeg's own texts hold the whole URL, with its secrets.
+        remedy: End of the message if it cannot be opened.
         **arguments: Of `av.open`.
 
     Raises:
@@ -139,7 +141,7 @@ def open_container(place: Any, name: str, **arguments: Any) -> InputContainer:
         reason = getattr(error, "strerror", None) or type(error).__name__
     # Raised outside of `except`: the error of FFmpeg, which names the whole URL, would be shown with it.
     if container is None:
-        raise SourceError(f"{name} cannot be read as video: {reason}. Is it complete, and a video file?")
+        raise SourceError(f"{name} cannot be read as video: {reason}{remedy}")
     if not container.streams.video or container.format.name in _NO_VIDEO:
         container.close()
         raise SourceError(f"{name} has no pictures: it holds no video stream; give a video or an image file")

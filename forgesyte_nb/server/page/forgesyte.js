@@ -18,7 +18,7 @@ import { FrameQueue } from "./frame_queue.js";
 import { Resumption } from "./resumption.js";
 import { Flow } from "./stream.js";
 import { Transport, noServer } from "./transport.js";
-import { ForgeSyteError, randomHex } from "./wire.js";
+import { ForgeSyteError, checkToken, randomHex } from "./wire.js";
 
 export { ForgeSyteError, toBase64 } from "./wire.js";
 
@@ -48,7 +48,7 @@ export class ForgeSyteClient {
    *   page came from, or `ws://localhost:8000`.
    * @param {object} [settings]
    * @param {string} [settings.clientId] Who this is; a server gives back what is owed to the same id.
-   * @param {string} [settings.token] Secret of a server that asks for one.
+   * @param {string} [settings.token] Secret of a server that asks for one; a TypeError if it cannot be presented.
    * @param {number} [settings.window] Frames that may be unanswered at a time.
    * @param {boolean} [settings.reconnect] Whether a lost connection is made again.
    * @param {boolean} [settings.binary] Whether pictures may go as binary messages.
@@ -64,6 +64,7 @@ export class ForgeSyteClient {
     const { clientId, token, window = 16, reconnect = true, binary = true } = settings;
     const { jpegQuality = 0.85, backoffMs = 250, maxBackoffMs = 15_000, silenceMs = 20_000 } = settings;
     const { socket = webSocket } = settings;
+    if (token) checkToken(token);
     this.url = String(url).replace(/^http/, "ws").replace(/\/+$/, "");
     this.clientId = clientId ?? `js_${randomHex(8)}`;
     this.window = window;

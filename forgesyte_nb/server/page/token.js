@@ -6,8 +6,19 @@
  */
 
 import { element } from "./controls.js";
+import { checkToken } from "./wire.js";
 
 const FORBIDDEN = 403;
+
+/** What is wrong with a typed token; empty if it opens the server. */
+async function fault(token) {
+  try {
+    checkToken(token);
+  } catch (error) {
+    return error.message;
+  }
+  return (await refused(token)) ? "That is not it." : "";
+}
 
 /** Whether the server at this page's address answers, with this token or without. */
 async function refused(token) {
@@ -29,12 +40,12 @@ export async function neededToken(place) {
     form.addEventListener("submit", async (event) => {
       event.preventDefault();
       const token = field.value.trim();
-      if (/^[\x21-\x7e]+$/.test(token) && !(await refused(token))) {
+      hint.textContent = await fault(token);
+      if (hint.textContent === "") {
         form.remove();
         resolve(token);
         return;
       }
-      hint.textContent = "That is not it.";
       field.value = "";
       field.focus();
     });

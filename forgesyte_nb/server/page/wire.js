@@ -88,6 +88,26 @@ export function fromBase64(text) {
   }
 }
 
+/**
+ * Refuse a token that a browser cannot present, without showing it. It travels in the name of a subprotocol, which
+ * consists of the characters of RFC 9110, section 5.6.2.
+ *
+ * @param {string} token
+ * @throws {TypeError} Names the first character that is not allowed.
+ */
+export function checkToken(token) {
+  if (typeof token !== "string") throw new TypeError(`token=<hidden>: a ${typeof token}; pass the server's secret, a string`);
+  const characters = [...token];
+  const at = characters.findIndex((character) => !/^[A-Za-z0-9!#$%&'*+\-.^_`|~]$/.test(character));
+  if (at === -1) return;
+  const kinds = { " ": "a space", ",": "a comma", "\n": "a line break", "\r": "a line break" };
+  const other = /^[ -~]$/.test(characters[at]) ? "a sign" : "not printable ASCII";
+  throw new TypeError(
+    `token=<hidden>: its character ${at + 1} is ${kinds[characters[at]] ?? other}, which cannot be presented to a server; ` +
+      "use the secret that the server was started with",
+  );
+}
+
 /** Text that nobody else makes, for ids. */
 export function randomHex(bytes) {
   const random = crypto.getRandomValues(new Uint8Array(bytes));

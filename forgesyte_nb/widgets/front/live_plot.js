@@ -24,7 +24,12 @@ export function livePlot({ model, root, link, state, badge, signal }) {
     element("div", { class: "fs-top" }, title, badge), picture,
     element("div", { class: "fs-controls" }, kind, span, pause, points), problem, note,
   );
-  const act = (action, value) => feed.control(action, value).catch((error) => setText(note, error.message));
+  const act = (action, value) => feed.control(action, value).then(
+    () => setText(note, ""),
+    (error) => setText(note, error.message),
+  );
+  // Before there is a connection nothing is lost: both are sent when there is one.
+  const adapt = (action, value) => (link.way === "none" ? undefined : act(action, value));
   let paused = false;
   const feed = link.watch(model.get("_feed"), {
     async onFrame(header, bytes) {
@@ -50,12 +55,11 @@ export function livePlot({ model, root, link, state, badge, signal }) {
     onEnd: (reason) => setText(note, reason),
   });
   pause.addEventListener("click", () => act(paused ? "play" : "pause"));
-  followSize(root, signal, (width) => act("size", { width, height: HEIGHT }));
-  const theme = () => act("theme", isDark(root) ? "dark" : "light");
+  followSize(root, signal, (width) => adapt("size", { width, height: HEIGHT }));
+  const theme = () => adapt("theme", isDark(root) ? "dark" : "light");
   link.onChange(() => {
-    if (link.way === "none") return;
     theme();
-    act("size", { width: plotWidth(root), height: HEIGHT });
+    adapt("size", { width: plotWidth(root), height: HEIGHT });
   });
   const watcher = new MutationObserver(theme);
   watcher.observe(document.body, { attributeFilter: ["data-jp-theme-light", "data-jp-theme-name", "class"] });

@@ -98,10 +98,18 @@ function drawCounts(root, { counts, total = 0, rate_per_s: rate = 0, forgotten =
   root.replaceChildren(all, ...parts, pace, forgotten ? `${forgotten} kept no longer` : "");
 }
 
-/** Rows by number: those that stay are not made again, so a click or a selection is not lost. */
+/**
+ * Rows by number, which falls from row to row: those that stay are not touched, so a click or a selection is not lost and
+ * only the new ones are laid out.
+ */
 function keep(body, rows, make) {
-  const known = new Map([...body.children].map((row) => [row.dataset.number, row]));
-  body.replaceChildren(...rows.map((row) => known.get(String(row.number)) ?? make(row)));
+  const wanted = new Set(rows.map((row) => String(row.number)));
+  for (const row of [...body.children]) if (!wanted.has(row.dataset.number)) row.remove();
+  let next = body.firstElementChild;
+  for (const row of rows) {
+    if (next?.dataset.number === String(row.number)) next = next.nextElementSibling;
+    else body.insertBefore(make(row), next);
+  }
 }
 
 function rowElement(row, look) {
