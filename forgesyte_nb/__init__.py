@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from forgesyte_nb.plugins.results import Box, Keypoint, Label, Mask, Text
     from forgesyte_nb.server.server import Server
     from forgesyte_nb.settings import Settings
+    from forgesyte_nb.transport.fake import FakeTransport
     from forgesyte_nb.widgets.job_table import JobTable
     from forgesyte_nb.widgets.live_plot import LivePlot
     from forgesyte_nb.widgets.plugin_panel import PluginPanel
@@ -93,6 +94,7 @@ _HOMES = {
     "forgesyte_nb.plugins.results": ("Box", "Keypoint", "Label", "Mask", "Text"),
     "forgesyte_nb.server.server": ("Server",),
     "forgesyte_nb.settings": ("Settings",),
+    "forgesyte_nb.transport.fake": ("FakeTransport",),
     "forgesyte_nb.widgets.server_view": ("ServerView",),
     "forgesyte_nb.widgets.stream_view": ("StreamView",),
     "forgesyte_nb.workbench.doctor": ("doctor",),
@@ -115,6 +117,7 @@ __all__ = [  # noqa: RUF022 -- in the order of a dictionary, whatever the case
     "ConnectionLost",
     "Context",
     "Diagnosis",
+    "FakeTransport",
     "ForgeSyteError",
     "Frame",
     "InvalidImage",

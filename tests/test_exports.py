@@ -15,6 +15,7 @@ PUBLIC = {
     "ConnectionLost",
     "Context",
     "Diagnosis",
+    "FakeTransport",
     "ForgeSyteError",
     "Frame",
     "InvalidImage",

@@ -28,6 +28,8 @@ from forgesyte_nb.client.upkeep import Patience
 from forgesyte_nb.keywords import known_keywords, own_keywords, with_own_keywords
 from forgesyte_nb.protocol.topics import CLIENT_ID, check_topic
 from forgesyte_nb.settings import Settings
+from forgesyte_nb.transport.base import Transport
+from forgesyte_nb.transport.fake import FakeTransport
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,6 +63,8 @@ class Client:
         ping_timeout_s: float = Settings.ping_timeout_s,
         offer_v2: bool = True,
         quiet: bool = False,
+        lossless: bool = False,
+        transport: FakeTransport | None = None,
     ) -> None:
         """Make a client; `connect` or `async with` connects it.
 
@@ -80,14 +84,23 @@ class Client:
             ping_timeout_s: Silence after a ping that means a dead connection.
             offer_v2: Whether to offer `forgesyte.v2`, which spares base64; without it, the seed's protocol.
             quiet: Whether the log is not warned of a connection that was lost and is being tried again; see `trouble`.
+            lossless: True to send arrays and decoded video as raw pixels instead of JPEG (as PNG to a server that does
+                not speak `forgesyte.v2`). To a server of this process they always travel so.
+            transport: A `FakeTransport` instead of a connection, for tests without a server.
 
         Raises:
             ValueError: If the URL, client id or a number cannot be.
             ServerError: If others than its owner may read the token's file.
         """
         self._entrance = Entrance(
-            url, token, ping_interval_s=ping_interval_s, ping_timeout_s=ping_timeout_s, offer_v2=offer_v2
+            url,
+            token,
+            ping_interval_s=ping_interval_s,
+            ping_timeout_s=ping_timeout_s,
+            offer_v2=offer_v2,
+            lossless=lossless,
         )
+        self._fake = transport
         self.client_id = client_id if client_id is not None else f"py_{secrets.token_hex(6)}"
         if not isinstance(self.client_id, str) or CLIENT_ID.fullmatch(self.client_id) is None:
             raise ValueError(f"client_id={client_id!r}: 1 to 128 of the characters A-Z a-z 0-9 _ . : -")
@@ -105,7 +118,10 @@ class Client:
         self._sender = Sender(self._link, window=window)
         disown_when_forked(self, Client._disown)
 
-    async def _dial(self) -> Any:
+    async def _dial(self) -> Transport:
+        if self._fake is not None:
+            self._fake.open()
+            return self._fake
         return await self._entrance.enter(self.client_id)
 
     async def connect(self) -> None:

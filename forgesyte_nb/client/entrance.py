@@ -30,6 +30,7 @@ class Entrance:
         ping_interval_s: float,
         ping_timeout_s: float,
         offer_v2: bool,
+        lossless: bool,
     ) -> None:
         """Find out where it is.
 
@@ -39,6 +40,7 @@ class Entrance:
             ping_interval_s: Time between keepalive pings.
             ping_timeout_s: Silence after a ping that ends the connection.
             offer_v2: Whether to offer `forgesyte.v2`.
+            lossless: True to send the pixels of arrays and decoded video as they are.
 
         Raises:
             ValueError: If it is no URL of a server.
@@ -54,6 +56,7 @@ class Entrance:
         self._follows = self._is_known and is_successor
         self._ping = {"ping_interval_s": ping_interval_s, "ping_timeout_s": ping_timeout_s}
         self._offer_v2 = offer_v2
+        self._lossless = lossless
         self._may_be_local = self._is_known and offer_v2
 
     @property
@@ -82,7 +85,8 @@ class Entrance:
         return socket
 
     async def _open(self, url: str, client_id: str, secret: str | None) -> Transport:
-        return SocketTransport(await open_socket(url, client_id, secret, **self._ping, offer_v2=self._offer_v2))
+        socket = await open_socket(url, client_id, secret, **self._ping, offer_v2=self._offer_v2)
+        return SocketTransport(socket, lossless=self._lossless)
 
     def _secret(self, url: str) -> str | None:
         """Of a server of this process that has let this client in before, or that it was made for, its own.

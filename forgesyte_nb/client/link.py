@@ -25,7 +25,6 @@ from forgesyte_nb.errors import ConnectionLost, ForgeSyteError, InvalidMessage, 
 from forgesyte_nb.plugins.options import check_size
 from forgesyte_nb.protocol.messages import Cancel, Subscribe, Unsubscribe
 from forgesyte_nb.transport.base import Message, MessageTooLarge, OutgoingFrame, Transport, TransportClosed
-from forgesyte_nb.transport.local import LocalTransport
 
 Heard = Callable[[dict[str, Any]], None]
 
@@ -67,9 +66,9 @@ class Link:
         self._background: set[asyncio.Task[None]] = set()
 
     @property
-    def is_local(self) -> bool:
-        """True if frames need not be encoded."""
-        return isinstance(self._transport, LocalTransport)
+    def takes_pixels(self) -> bool:
+        """True if raw pixels are sent as they are; see `Transport`."""
+        return self._transport is not None and self._transport.takes_pixels
 
     @property
     def connected(self) -> bool:

@@ -111,7 +111,7 @@ class Sender:
             ordered=ordered,
             concurrency=concurrency or (min(_FRESH_CONCURRENCY, self._window) if freshest else self._window),
             explain=explain,
-            encode=not self._link.is_local,
+            encode=not self._link.takes_pixels,
         )
 
     @contextlib.asynccontextmanager
@@ -125,8 +125,11 @@ class Sender:
         encoded = self._encoded(options)
         # A frame has its number; other pictures are counted in their stream.
         seq = image.seq if isinstance(image, (Frame, RawImage)) else next(self._counts[stream_id])
+        encode = not self._link.takes_pixels
         is_cheap = isinstance(image, bytes) and len(image) <= _CHEAP_BYTES
-        prepared = self._preparation.in_turn(stream_id, lambda: _one_picture(image, seq), beside=not is_cheap)
+        prepared = self._preparation.in_turn(
+            stream_id, lambda: _one_picture(image, seq, encode=encode), beside=not is_cheap
+        )
         async with prepared as (picture, warning):
             if warning:
                 warn_caller(warning)
@@ -140,7 +143,7 @@ class Sender:
         return encoded
 
 
-def _one_picture(image: Any, seq: int) -> tuple[Picture, str]:
+def _one_picture(image: Any, seq: int, *, encode: bool) -> tuple[Picture, str]:
     """The picture of a call, read and encoded, and the warning that it is one of several; else an empty text.
 
     Raises:
@@ -157,7 +160,8 @@ def _one_picture(image: Any, seq: int) -> tuple[Picture, str]:
     picture = as_picture(first, seq=seq)
     if isinstance(picture, RawImage) and picture.unreadable:
         raise SourceError(picture.unreadable)
-    picture.bytes  # noqa: B018 -- encoded and kept on first use
+    if encode:
+        picture.bytes  # noqa: B018 -- encoded and kept on first use
     return picture, warning
 
 

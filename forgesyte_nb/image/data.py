@@ -31,6 +31,11 @@ class RawFormat(NamedTuple):
     width: int
     height: int
 
+    @property
+    def size_bytes(self) -> int:
+        """Number of bytes of the pixels."""
+        return self.width * self.height * (3 if self.encoding == "rgb24" else 1)
+
 
 def data_of(frame: Frame) -> ImageData:
     """What a frame was made of: its pixels, or the bytes of its file."""

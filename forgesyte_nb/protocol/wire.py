@@ -13,13 +13,13 @@ from __future__ import annotations
 import secrets
 import struct
 import time
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 import pybase64
 
 from forgesyte_nb.errors import InvalidImage, InvalidMessage
-from forgesyte_nb.image.data import ImageData
+from forgesyte_nb.image.data import ImageData, RawFormat, from_buffer
 from forgesyte_nb.protocol.feed_messages import Ack, Control, Unwatch, Watch
 from forgesyte_nb.protocol.messages import (
     Cancel,
@@ -68,15 +68,21 @@ _fields_decoder = msgspec.json.Decoder(
 )
 
 
-class _Origin(msgspec.Struct):
-    """Optional fields of the header of a binary message: position and time of the picture in its source."""
+_Length = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+
+
+class _BinaryFields(msgspec.Struct):
+    """Optional fields of the header of a binary message: where the picture is from, and the layout of raw pixels."""
 
     seq: Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)] | None = None
     captured_at: float | None = None
     time_s: float | None = None
+    encoding: Literal["rgb24", "gray8"] | None = None
+    width: _Length | None = None
+    height: _Length | None = None
 
 
-_origin_decoder = msgspec.json.Decoder(_Origin)
+_binary_fields_decoder = msgspec.json.Decoder(_BinaryFields)
 
 
 class IncomingFrame(NamedTuple):
@@ -161,7 +167,7 @@ def decode_client_binary(data: bytes) -> IncomingFrame:
     """A binary `send_frame`: a JSON header, and the image as payload.
 
     Raises:
-        InvalidMessage: If the length is wrong or the header is no `send_frame`.
+        InvalidMessage: If a length is wrong or the header is no `send_frame`.
     """
     if len(data) < _HEADER_LENGTH.size:
         raise InvalidMessage("binary message shorter than its 4-byte header length")
@@ -175,10 +181,25 @@ def decode_client_binary(data: bytes) -> IncomingFrame:
     if type(message) is not SendFrame:
         raise InvalidMessage("binary messages carry 'send_frame' only; send the others as text")
     try:
-        origin = _origin_decoder.decode(data[_HEADER_LENGTH.size : end])
+        fields = _binary_fields_decoder.decode(data[_HEADER_LENGTH.size : end])
     except msgspec.MsgspecError as error:
         raise InvalidMessage(f"send_frame: {error}") from error
-    return _incoming(message, data[end:])._replace(**msgspec.structs.asdict(origin))
+    frame = _incoming(message, data[end:])._replace(
+        seq=fields.seq, captured_at=fields.captured_at, time_s=fields.time_s
+    )
+    return frame if fields.encoding is None else frame._replace(image=_pixels(fields, data[end:]))
+
+
+def _pixels(fields: _BinaryFields, payload: bytes) -> ImageData:
+    if fields.encoding is None or fields.width is None or fields.height is None:
+        raise InvalidMessage("send_frame: with 'encoding', 'width' and 'height' are required")
+    layout = RawFormat(fields.encoding, fields.width, fields.height)
+    if len(payload) != layout.size_bytes:
+        raise InvalidMessage(
+            f"send_frame: {layout.encoding} of {layout.width}×{layout.height} takes {layout.size_bytes} bytes of "
+            f"pixels, not {len(payload)}"
+        )
+    return from_buffer(payload, layout)
 
 
 def _decode_around_image(data: bytes) -> IncomingFrame | None:
@@ -232,7 +253,7 @@ def _incoming(message: SendFrame, image: bytes) -> IncomingFrame:
     return IncomingFrame(message.frame_id, message.plugin, options, message.stream_id, image)
 
 
-def encode_binary(header: ServerMessage | dict[str, Any], payload: bytes) -> bytes:
+def encode_binary(header: ServerMessage | dict[str, Any], payload: bytes | memoryview) -> bytes:
     """A binary message of `forgesyte.v2`."""
     encoded = _encoder.encode(header)
     return b"".join((_HEADER_LENGTH.pack(len(encoded)), encoded, payload))

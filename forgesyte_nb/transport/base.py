@@ -57,10 +57,12 @@ class Transport(Protocol):
 
     Attributes:
         is_v2: True if the server speaks `forgesyte.v2`: it greets with `hello` and numbers its messages.
+        takes_pixels: True if raw pixels are sent as they are; False if they must be encoded as an image file before.
         max_message_bytes: Largest message the server takes, once it has said so; 0 for no limit.
     """
 
     is_v2: bool
+    takes_pixels: bool
     max_message_bytes: int
 
     async def send(self, message: Message | OutgoingFrame) -> None:

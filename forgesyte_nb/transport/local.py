@@ -45,6 +45,7 @@ class LocalTransport:
     """A connection without a socket; made and used on one loop, which need not be the server's."""
 
     is_v2 = True
+    takes_pixels = True
     max_message_bytes = 0
 
     def __init__(self, server: LocalServer, client_id: str) -> None:

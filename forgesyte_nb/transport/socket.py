@@ -22,11 +22,17 @@ _TOO_BIG = 1009  # RFC 6455 section 7.4.1
 class SocketTransport:
     """A WebSocket connection."""
 
-    def __init__(self, socket: ClientConnection) -> None:
-        """Use an open connection."""
+    def __init__(self, socket: ClientConnection, *, lossless: bool = False) -> None:
+        """Use an open connection.
+
+        Args:
+            socket: The connection.
+            lossless: True to send raw pixels, as PNG where the server does not speak `forgesyte.v2`; False for JPEG.
+        """
         self._socket = socket
-        self._format = WireFormat(socket.subprotocol)
+        self._format = WireFormat(socket.subprotocol, lossless=lossless)
         self.is_v2 = self._format.is_v2
+        self.takes_pixels = self._format.takes_pixels
         self.max_message_bytes = 0
 
     async def send(self, message: Message | OutgoingFrame) -> None:
