@@ -15,6 +15,7 @@ from tests.benchmarks.child import ROOT
 PLUGIN_FILES = ROOT / "plugins"
 
 Call = Callable[[bytes, dict[str, Any]], dict[str, Any]]
+Function = Callable[[fs.Frame, dict[str, Any]], dict[str, Any]]
 
 
 def noop(frame: fs.Frame) -> dict[str, Any]:
@@ -22,9 +23,19 @@ def noop(frame: fs.Frame) -> dict[str, Any]:
     return {"ok": True}
 
 
-@functools.cache
 def plugin_call(name: str) -> Call:
     """A plugin of `plugins/`, or `noop`, as a function of encoded image and stream state.
+
+    Raises:
+        FileNotFoundError: If there is no such plugin.
+    """
+    function = plugin_function(name)
+    return lambda image, state: function(fs.Frame(image), state)
+
+
+@functools.cache
+def plugin_function(name: str) -> Function:
+    """The same as a function of frame and stream state.
 
     Raises:
         FileNotFoundError: If there is no such plugin.
@@ -33,7 +44,7 @@ def plugin_call(name: str) -> Call:
 
     cv2.setNumThreads(1)
     if name == "noop":
-        return lambda image, _state: noop(fs.Frame(image))
+        return lambda frame, _state: noop(frame)
     spec = importlib.util.spec_from_file_location(name, PLUGIN_FILES / f"{name}.py")
     if spec is None or spec.loader is None:
         raise FileNotFoundError(name)
@@ -47,5 +58,5 @@ def plugin_call(name: str) -> Call:
             instance.setup(fs.Context())
         call = instance.process
     if plugin.stateful:
-        return lambda image, state: call(fs.Frame(image), state=state)
-    return lambda image, _state: call(fs.Frame(image))
+        return lambda frame, state: call(frame, state=state)
+    return lambda frame, _state: call(frame)

@@ -192,7 +192,7 @@ def test_a_tiff_whose_numbers_have_no_range_is_refused(dtype: Any, kind: str) ->
         (np.zeros((3,), np.uint8), "shape (3,)"),
         (np.zeros((2, 3, 4, 3), np.uint8), "shape (2, 3, 4, 3)"),
         (np.zeros((0, 4, 3), np.uint8), "shape (0, 4, 3)"),
-        (np.zeros((0, 0), np.uint8), "shape (0, 0, 3)"),
+        (np.zeros((0, 0), np.uint8), "shape (0, 0)"),
         ("picture.png", "takes pixels"),
         (None, "Array of object"),
     ],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tests.benchmarks.bench import Bench
-from tests.benchmarks.rows import jobs, many, plots, plugins, round_trip, start, throughput, viewing
+from tests.benchmarks.rows import in_kernel, jobs, many, plots, plugins, round_trip, start, throughput, viewing
 from tests.benchmarks.table import Row, Scale
 
 Measure = Callable[[Bench, Scale], list[Row]]
@@ -17,6 +17,7 @@ ROWS: dict[str, tuple[Measure, str]] = {
     "ocr": (plugins.ocr, "area clients"),
     "block_mapper": (plugins.block_mapper, "area clients"),
     "face_detector": (plugins.face_detector, "area clients"),
+    "in_kernel": (in_kernel.clips_in_the_kernel, ""),
     "round_trip": (round_trip.idle, "area clients"),
     "busy_cell": (round_trip.busy_cell, "area clients"),
     "fan_out": (many.fan_out, "area clients"),
