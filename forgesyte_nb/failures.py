@@ -21,7 +21,7 @@ from forgesyte_nb.jobs import Job
 from forgesyte_nb.plugins.registry import Registry
 
 MOST_FAILURES = 256
-MOST_BYTES = 16 * 1024 * 1024  # of pictures and tracebacks
+MOST_BYTES = 64 * 1024 * 1024  # of pictures, raw pixels at worst, and tracebacks
 MOST_KINDS = 1000
 
 
