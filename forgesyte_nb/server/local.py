@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Callable
 
 from forgesyte_nb.dispatch import Dispatcher
+from forgesyte_nb.errors import ServerError
 from forgesyte_nb.protocol.wire import IncomingFrame
 from forgesyte_nb.sessions import Session
 from forgesyte_nb.transport.local import Take
@@ -115,6 +117,8 @@ class LocalConnections:
         self._dispatcher = dispatcher
         self._loop = loop
         self._open: dict[LocalConnection, Callable[[], None]] = {}
+        self._closed = False
+        self._posting = threading.Lock()  # what is posted before `close` has run is run; nothing is posted later
 
     def open(self, client_id: str, send: Send, on_close: Callable[[], None]) -> Take:
         """Enter, from any thread.
@@ -123,16 +127,24 @@ class LocalConnections:
             client_id: As in `/ws/<client_id>`.
             send: Called with what a socket would be sent.
             on_close: Called when the server ends, unless the connection was left before.
+
+        Raises:
+            ServerError: If the server has ended.
         """
         made: list[LocalConnection] = []
 
         def enter() -> None:
+            if self._closed:
+                on_close()
+                return
             connection = LocalConnection(self._dispatcher, client_id, send, self._loop.call_soon, self._was_cut)
             made.append(connection)
             self._open[connection] = on_close
 
         def receive(message: bytes | IncomingFrame, binary: bool) -> None:
-            connection = made[0]  # `enter` was posted before
+            if not made:
+                return  # the server ended before `enter` could run
+            connection = made[0]
             if message:
                 connection.receive(message, binary=binary)
             else:
@@ -143,7 +155,8 @@ class LocalConnections:
         def take(message: bytes | IncomingFrame, *, binary: bool = False) -> None:
             self._post(lambda: receive(message, binary))
 
-        self._post(enter)
+        if not self._post(enter):
+            raise ServerError("the server is closed; start one with fs.serve()")
         return take
 
     def _was_cut(self, connection: LocalConnection) -> None:
@@ -151,14 +164,17 @@ class LocalConnections:
         if on_close is not None:
             on_close()
 
-    def _post(self, call: Callable[[], None]) -> None:
-        try:
-            self._loop.call_soon_threadsafe(call)
-        except RuntimeError:  # the loop has ended, and with it all connections
-            return
+    def _post(self, call: Callable[[], None]) -> bool:
+        """Run something on the server's loop; False if the server has ended."""
+        with self._posting:
+            if not self._closed:
+                self._loop.call_soon_threadsafe(call)
+            return not self._closed
 
     def close(self) -> None:
         """The server ends: give each what is left for it, and the news."""
+        with self._posting:
+            self._closed = True
         while self._open:
             connection, on_close = self._open.popitem()
             connection.flush()

@@ -337,12 +337,14 @@ class Server:
             self._loop.run(
                 self._async.close(self.settings.drain_timeout_s if drain_timeout_s is None else drain_timeout_s)
             )
-            self._on_loop(self._local.close)
         except KeyboardInterrupt:  # the stop button while frames drain: end now, but do end
             self._loop.run(self._async.close(0.0))
             raise
         finally:
-            self._loop.close()
+            try:
+                self._on_loop(self._local.close)
+            finally:
+                self._loop.close()
             self._log.info("closed")
             close_log(self._log)
 
