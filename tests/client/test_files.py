@@ -265,17 +265,24 @@ def test_clips_of_any_suffix_are_read(tmp_path, suffix, container):
 
 
 @pytest.mark.parametrize(
-    ("suffix", "codec", "container"),
-    [(".h264", "libx264", "h264"), (".ivf", "libvpx", "ivf"), (".y4m", "wrapped_avframe", "yuv4mpegpipe")],
+    ("suffix", "codec", "container", "size_wh"),
+    [
+        (".h264", "libx264", "h264", (64, 48)),
+        (".ivf", "libvpx", "ivf", (64, 48)),
+        (".y4m", "wrapped_avframe", "yuv4mpegpipe", (64, 48)),
+        (".mxf", "mpeg2video", "mxf", (64, 48)),
+        (".dv", "dvvideo", "dv", (720, 576)),
+    ],
 )
-def test_raw_streams_of_a_codec_are_read(tmp_path, suffix, codec, container):
+def test_clips_of_one_codec_are_read(tmp_path, suffix, codec, container, size_wh):
+    width, height = size_wh
     path = tmp_path / f"clip{suffix}"
     try:
         with av.open(str(path), "w", format=container) as out:
-            stream = out.add_stream(codec, rate=20)
-            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+            stream = out.add_stream(codec, rate=25)
+            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
             for number in range(8):
-                pixels = np.full((48, 64, 3), 20 * number, np.uint8)
+                pixels = np.full((height, width, 3), 20 * number, np.uint8)
                 out.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
             out.mux(stream.encode())
     except (av.FFmpegError, ValueError) as error:
