@@ -34,7 +34,7 @@ class Ticker:
         self._starts, self._changed, self._runs = {}, threading.Condition(), False
 
     def start(self, tick: Tick) -> None:
-        """Call it from now on, at once and then at every interval; twice is once."""
+        """Call it from now on, at once and then at every interval. Idempotent."""
         with self._changed:
             self._starts[tick] = self._starts.get(tick, 0) + 1
             if not self._runs:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from forgesyte_nb.errors import PluginDefinitionError, PluginError, ProcessingTimeout
+from forgesyte_nb.jobs import Job
 from tests.conftest import PATIENCE_S
 from tests.engines.conftest import Bench, Open
 
@@ -71,14 +72,20 @@ async def test_frames_that_waited_while_several_revisions_passed(open_bench: Ope
 LOOPS = "@fs.plugin(timeout_s={limit_s})\ndef loops(frame):\n    while True: pass"
 
 
-async def test_a_plugin_is_tried_at_once_while_frames_hold_all_lanes(open_bench: Open) -> None:
-    bench = open_bench("processes", workers=1)
+async def hold_the_lane(bench: Bench, limit_s: float) -> Job:
+    """A frame that runs for its whole limit; `well` is defined after it has begun."""
     bench.cell("@fs.plugin\ndef first(frame): return {}")
     await bench.run("first")
-    bench.cell(LOOPS.format(limit_s=1000))
+    bench.cell(LOOPS.format(limit_s=limit_s))
     holding = bench.submit("loops")
     await bench.until(lambda: holding.started_at > 0, "the loop to begin")
     bench.cell("@fs.plugin\nclass well:\n    def process(self, frame): return {}")
+    return holding
+
+
+async def test_a_plugin_is_tried_at_once_while_frames_hold_all_lanes(open_bench: Open) -> None:
+    bench = open_bench("processes", workers=1)
+    holding = await hold_the_lane(bench, 1000)
     await bench.engine.trial(bench.registry.entry("well"))
     assert not holding.ended
     bench.cell("@fs.plugin\nclass broken:\n    def setup(self, ctx): 1 / 0\n    def process(self, frame): return {}")
@@ -89,12 +96,7 @@ async def test_a_plugin_is_tried_at_once_while_frames_hold_all_lanes(open_bench:
 @pytest.mark.parametrize("engine_name", ["threads", "processes"])
 async def test_a_plugin_that_waits_behind_a_loop_is_not_blamed_for_it(open_bench: Open, engine_name: str) -> None:
     bench = open_bench(engine_name, workers=1)
-    bench.cell("@fs.plugin\ndef first(frame): return {}")
-    await bench.run("first")
-    bench.cell(LOOPS.format(limit_s=1))
-    holding = bench.submit("loops")
-    await bench.until(lambda: holding.started_at > 0, "the loop to begin")
-    bench.cell("@fs.plugin\nclass well:\n    def process(self, frame): return {}")
+    holding = await hold_the_lane(bench, 1)
     await bench.engine.trial(bench.registry.entry("well"))
     assert type(await bench.error(holding)) is ProcessingTimeout
     assert await bench.run("well") == {}

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 
 import forgesyte_nb as fs
 from tests.conftest import Connect
@@ -58,3 +59,8 @@ async def test_colours(name: str, server: fs.Server, client: Connect, picture: C
         assert np.allclose(found[key], expected, atol=0.1), (key, found)
     answer = await (await client(server)).analyze(name, data, "pixels")
     assert answer["result"]["rgb"] == rgb.tolist()
+
+
+def test_a_big_endian_bigtiff_has_the_pixels_that_tifffile_reads(shared_cases: Path) -> None:
+    path = shared_cases / "BigTIFFMotorola.tif"
+    assert np.array_equal(fs.Frame(path.read_bytes()).rgb, tifffile.imread(path))
